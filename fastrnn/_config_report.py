@@ -1,0 +1,54 @@
+"""What this installation runs on: the report to look at first, and to put into a bug report."""
+
+from __future__ import annotations
+
+import ctypes
+import platform
+
+import numpy as np
+
+import fastrnn
+from fastrnn import _core
+
+__all__ = ["facts", "show_config"]
+
+
+def facts():
+    """The facts of `show_config` as a dict of strings, in the order in which it prints them."""
+    build = _core.build_info()
+    return {
+        "fastrnn": fastrnn.__version__,
+        "instruction set": f"{_core.isa()} (available: {', '.join(_core.available_isas())})",
+        "threads": str(_core.get_num_threads()),
+        "CUDA": _cuda(),
+        "Python": f"{platform.python_version()} ({platform.python_implementation()})",
+        "NumPy": np.__version__,
+        **{name: str(value) for name, value in build.items()},
+        "system": f"{platform.system()} {platform.release()}, {platform.machine()}",
+    }
+
+
+def show_config():
+    """Print the instruction set and number of threads in use, the versions, and whether CUDA is
+    there.
+
+    >>> show_config()  # doctest: +ELLIPSIS
+    fastrnn          ...
+    instruction set  ...
+    """
+    found = facts()
+    width = max(map(len, found))
+    for name, value in found.items():
+        print(f"{name:<{width}}  {value}")
+
+
+def _cuda():
+    """Whether NVIDIA's driver finds a GPU; asks the driver itself, which needs no package."""
+    count = ctypes.c_int(0)
+    try:
+        driver = ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return "no driver found"
+    if driver.cuInit(0) or driver.cuDeviceGetCount(ctypes.byref(count)) or not count.value:
+        return "a driver, but no GPU"
+    return f"GPUs found: {count.value} (not used: there is no CUDA engine yet)"

@@ -1,0 +1,883 @@
+# cython: language_level=3
+"""The door between Python and the C kernels.
+
+Every function here takes arrays through the buffer protocol, checks their types, shapes and indices,
+finds scratch memory, lets go of the GIL and makes one call.  Below this file nothing checks anything.
+
+Letters: B rows in a batch, T steps, D input width, H units, M columns of a projection, V vocabulary,
+S rows of a matrix.
+"""
+
+import os
+
+from cpython.buffer cimport (
+    PyBUF_C_CONTIGUOUS,
+    PyBUF_FORMAT,
+    PyBUF_WRITABLE,
+    PyBuffer_FillInfo,
+    PyBuffer_Release,
+    PyObject_GetBuffer,
+)
+from libc.stdint cimport int32_t, int64_t, uint8_t, uintptr_t
+from libc.stdlib cimport free
+from libc.string cimport memset
+
+
+cdef extern from *:
+    """
+    #include <stdlib.h>
+    static void *aligned_block(size_t bytes) {
+        void *p = NULL;
+        return posix_memalign(&p, 64, bytes) ? NULL : p;
+    }
+    #if defined(__VERSION__)
+    #define COMPILER __VERSION__
+    #else
+    #define COMPILER "unknown"
+    #endif
+    #ifdef FASTRNN_DEBUG
+    #define DEBUG_BUILD 1
+    #else
+    #define DEBUG_BUILD 0
+    #endif
+    """
+    void *aligned_block(size_t size) nogil
+    const char *COMPILER
+    int DEBUG_BUILD
+    const unsigned int CYTHON_HEX_VERSION
+
+
+cdef extern from "csrc/rnn.h" nogil:
+    enum:
+        ACT_LINEAR, ACT_RELU, ACT_TANH, ACT_SIGMOID
+        LOSS_BINARY_CROSSENTROPY, LOSS_MEAN_SQUARED_ERROR, LOSS_MEAN_ABSOLUTE_ERROR
+        CHUNK, GEMM_ROWS, OUTER_BLOCK, MAX_SHARD, POOL_MAX_THREADS
+    ctypedef struct run_t:
+        int64_t first, count
+    ctypedef struct gemm_t:
+        const void *a
+        const void *b
+        const void *bias
+        void *c
+        const int32_t *c_row
+        Py_ssize_t a_m, a_k, b_k, b_n, c_m
+        int64_t N, K
+        const run_t *runs
+        int64_t n_runs
+        void *packed
+        int32_t slots
+    ctypedef struct outer_t:
+        const void *x
+        const void *y
+        void *c
+        void *sum
+        int64_t M, N
+        const run_t *runs
+        int64_t n_runs
+        int32_t groups
+        void *partial
+        void *packed
+        int32_t slots
+    ctypedef struct sweep_t:
+        int64_t B, T, H, V
+        int32_t activation
+        const void *xz
+        const int32_t *ids
+        const void *U
+        const void *h0
+        const int64_t *row
+        const int64_t *start
+        const int64_t *length
+        int32_t shard_rows
+        int64_t prefix_row, prefix_length
+        int32_t repeat
+        void *tape
+        const int64_t *tape_offset
+        void *y
+        void *last
+        const void *dy
+        const void *dlast
+        void *dxz
+        void *dh0
+        void *dU
+        void *packed
+        void *partial
+        void *inject
+        void *work
+        int32_t slots
+    ctypedef struct update_t:
+        void *value
+        const void *grad
+        void *a
+        void *b
+        void *c
+        int64_t n
+        double p[5]
+        int32_t flag
+        int32_t slots
+    ctypedef struct loss_t:
+        const void *target
+        const void *output
+        const void *weight
+        void *losses
+        void *doutput
+        int64_t n, C
+        int32_t kind, from_logits
+        double epsilon
+    ctypedef struct kernels_t:
+        int64_t vector_length
+        int64_t (*gemm_packed_size)(int64_t, int64_t) noexcept nogil
+        void (*gemm)(const gemm_t *) noexcept nogil
+        void (*outer)(const outer_t *) noexcept nogil
+        int64_t (*padded)(int64_t) noexcept nogil
+        int64_t (*sweep_work_size)(int64_t, int64_t) noexcept nogil
+        void (*simple_rnn_forward)(const sweep_t *) noexcept nogil
+        void (*simple_rnn_backward)(const sweep_t *) noexcept nogil
+        void (*activate)(int32_t, const void *, void *, int64_t, int) noexcept nogil
+        void (*activate_backward)(int32_t, const void *, const void *, void *, int64_t, int) noexcept nogil
+        void (*scatter_rows)(const int32_t *, const int32_t *, const void *, const run_t *, int64_t,
+                             void *, int64_t, int64_t, int) noexcept nogil
+        void (*gather_rows)(const int32_t *, const void *, void *, int64_t, int64_t) noexcept nogil
+        void (*add_rows)(const int32_t *, const void *, void *, int64_t, int64_t) noexcept nogil
+        void (*sgd)(const update_t *) noexcept nogil
+        void (*rmsprop)(const update_t *) noexcept nogil
+        void (*adam)(const update_t *) noexcept nogil
+        double (*sum_squares)(const void *, int64_t, double *, int) noexcept nogil
+        void (*loss)(const loss_t *) noexcept nogil
+    ctypedef struct isa_t:
+        const char *name
+        int (*supported)() noexcept nogil
+        const kernels_t *f32
+        const kernels_t *f64
+    const isa_t *fastrnn_isas
+    void fastrnn_pool_set_threads(int) noexcept
+    int fastrnn_pool_threads() noexcept
+    int64_t fastrnn_mark_ids(const int32_t *, int64_t, int64_t, uint8_t *) noexcept
+    int64_t fastrnn_collect_ids(const uint8_t *, int64_t, int32_t *, int32_t *) noexcept
+    int64_t fastrnn_cut_runs(const run_t *, int64_t, int64_t, run_t *) noexcept
+    void fastrnn_shared_prefix(const int32_t *, int64_t, int64_t, int64_t *) noexcept
+    int64_t fastrnn_plan(int64_t, int64_t, const int64_t *, const int64_t *, const int64_t *, int32_t,
+                         int64_t *, int64_t *, int64_t *, int64_t *, int64_t *, int64_t *,
+                         int64_t *) noexcept
+
+
+# -- instruction sets and threads ------------------------------------------------------------------
+
+cdef const isa_t *_isa = NULL
+
+
+def available_isas():
+    """Names of the instruction sets compiled in that this processor has, best last."""
+    cdef const isa_t *isa = fastrnn_isas
+    names = []
+    while isa.name != NULL:
+        if isa.supported():
+            names.append(isa.name.decode())
+        isa += 1
+    return names
+
+
+def isa():
+    """The name of the instruction set in use."""
+    return _isa.name.decode()
+
+
+def use_isa(name):
+    """Use the instruction set ``name`` from now on.
+
+    Raises
+    ------
+    ValueError
+        If it was not compiled in or the processor lacks it.
+    """
+    global _isa
+    cdef const isa_t *found = fastrnn_isas
+    while found.name != NULL:
+        if found.name.decode() == name and found.supported():
+            _isa = found
+            return
+        found += 1
+    raise ValueError(
+        f"instruction set: expected one of {', '.join(available_isas())}; got {name!r}."
+    )
+
+
+def get_num_threads():
+    """The number of threads that share the work of a batch."""
+    return fastrnn_pool_threads()
+
+
+def set_num_threads(n):
+    """Share the work of a batch between ``n`` threads.
+
+    Results do not depend on it.  The default is the number of processors that the process may use, or
+    the environment variable ``FASTRNN_NUM_THREADS``.
+
+    Raises
+    ------
+    ValueError
+        Unless ``n`` is a whole number from 1 to 256.
+    """
+    if isinstance(n, bool) or not isinstance(n, int) or not 1 <= n <= POOL_MAX_THREADS:
+        raise ValueError(
+            f"number of threads: expected a whole number from 1 to {POOL_MAX_THREADS}; got {n!r}."
+        )
+    fastrnn_pool_set_threads(n)
+
+
+def build_info():
+    """What the extension was built with, a dict of strings."""
+    return {
+        "compiler": COMPILER.decode(),
+        "Cython": ".".join(str(CYTHON_HEX_VERSION >> shift & 0xFF) for shift in (24, 16, 8)),
+        "build": "debug" if DEBUG_BUILD else "release",
+    }
+
+
+def _configure():
+    """Take instruction set and number of threads from the environment, or the best there is."""
+    chosen = os.environ.get("FASTRNN_ISA")
+    try:
+        use_isa(chosen or available_isas().pop())  # the best stands last
+    except ValueError as error:
+        raise ImportError(f"FASTRNN_ISA: {error}") from None
+    threads = os.environ.get("FASTRNN_NUM_THREADS")
+    try:
+        processors = len(os.sched_getaffinity(0))
+    except AttributeError:
+        processors = os.cpu_count() or 1
+    try:
+        set_num_threads(int(threads) if threads else min(processors, POOL_MAX_THREADS))
+    except ValueError:
+        raise ImportError(
+            f"FASTRNN_NUM_THREADS: expected a whole number from 1 to {POOL_MAX_THREADS}; "
+            f"got {threads!r}."
+        ) from None
+
+
+_configure()
+
+
+# -- memory --------------------------------------------------------------------------------------------
+
+# Blocks that nobody uses any more, by size.  A training step asks for the same sizes again and again;
+# memory fresh from the system would cost a page fault every 4 KiB, more than the arithmetic on it.
+cdef dict _spare = {}
+cdef size_t _spare_bytes = 0
+cdef size_t SPARE_LIMIT = 128 << 20
+
+
+cdef size_t _size_class(size_t size):
+    """``size`` rounded up to a number with three leading bits, so that few sizes occur."""
+    cdef size_t step = 64
+    while step * 8 < size:
+        step *= 2
+    return (size + step - 1) // step * step if size else step
+
+
+cdef class Block:
+    """``size`` bytes, aligned to 64, with undefined contents; a buffer for ``numpy.frombuffer``.
+
+    The memory returns to a store of spare blocks when the last array on it is gone.
+    """
+
+    cdef void *data
+    cdef size_t capacity
+    cdef Py_ssize_t size
+
+    def __cinit__(self, Py_ssize_t size):
+        global _spare_bytes
+        if size < 0:
+            raise ValueError(f"size: expected a number of bytes; got {size}.")
+        self.size = size
+        self.capacity = _size_class(size)
+        spare = _spare.get(self.capacity)
+        if spare:
+            self.data = <void *><uintptr_t>spare.pop()
+            _spare_bytes -= self.capacity
+        else:
+            self.data = aligned_block(self.capacity)
+            if self.data == NULL:
+                raise MemoryError(f"{size} bytes could not be had.")
+
+    def __dealloc__(self):
+        global _spare_bytes
+        if self.data == NULL:
+            return
+        if _spare is None or _spare_bytes + self.capacity > SPARE_LIMIT:
+            free(self.data)
+            return
+        _spare.setdefault(self.capacity, []).append(<uintptr_t>self.data)
+        _spare_bytes += self.capacity
+
+    def __getbuffer__(self, Py_buffer *view, int flags):
+        PyBuffer_FillInfo(view, self, self.data, self.size, 0, flags)
+
+    def __releasebuffer__(self, Py_buffer *view):
+        pass
+
+
+def free_spare_memory():
+    """Give memory that is kept for later use back to the system."""
+    global _spare_bytes
+    for blocks in _spare.values():
+        for address in blocks:
+            free(<void *><uintptr_t>address)
+    _spare.clear()
+    _spare_bytes = 0
+
+
+# -- checks at the door ------------------------------------------------------------------------------
+
+cdef enum:
+    MAX_ARRAYS = 16
+
+
+cdef class Arguments:
+    """The arrays of one call: buffers held until the call is over, all floats of one type."""
+
+    cdef Py_buffer views[MAX_ARRAYS]
+    cdef int count
+    cdef char real  # 'f' or 'd', b'\0' while no float array was seen
+    cdef list blocks
+
+    def __cinit__(self):
+        self.count = 0
+        self.real = 0
+        self.blocks = []
+
+    def __dealloc__(self):
+        for i in range(self.count):
+            PyBuffer_Release(&self.views[i])
+
+    cdef Py_buffer *take(self, array, str name, int ndim, str kind, bint write=False) except NULL:
+        """The buffer of ``array``; ``kind`` is "real", "int32" or "int64"."""
+        cdef Py_buffer *view = &self.views[self.count]
+        cdef char code
+        if self.count == MAX_ARRAYS:
+            raise RuntimeError("too many arrays")
+        PyObject_GetBuffer(
+            array, view, PyBUF_C_CONTIGUOUS | PyBUF_FORMAT | (PyBUF_WRITABLE if write else 0)
+        )
+        self.count += 1
+        code = view.format[0] if view.format != NULL and view.format[1] == 0 else 0
+        if kind == "real":
+            ok = code == b"f" or code == b"d"
+            if ok and self.real == 0:
+                self.real = code
+            ok = ok and self.real == code
+        elif kind == "int32":
+            ok = code == b"i"
+        else:
+            ok = (code == b"l" or code == b"q") and view.itemsize == 8
+        if not ok:
+            found = view.format.decode() if view.format != NULL else "bytes"
+            raise TypeError(f"{name}: expected an array of {kind}; got one of type '{found}'.")
+        if <uintptr_t>view.buf % view.itemsize:
+            raise ValueError(f"{name}: expected an aligned array.")
+        if view.ndim != ndim:
+            raise ValueError(f"{name}: expected {ndim} axes; got {view.ndim}.")
+        return view
+
+    cdef void *maybe(self, array, str name, tuple shape, bint write=False) except? NULL:
+        """The data of a float array of that shape, or NULL for None."""
+        if array is None:
+            return NULL
+        return self.real_array(array, name, shape, write)
+
+    cdef void *real_array(self, array, str name, tuple shape, bint write=False) except NULL:
+        """The data of a float array of that shape."""
+        cdef Py_buffer *view = self.take(array, name, len(shape), "real", write)
+        self.expect(view, name, shape)
+        return view.buf if view.buf != NULL else <void *>1  # NULL only where there are no elements
+
+    cdef int expect(self, Py_buffer *view, str name, tuple shape) except -1:
+        cdef int i
+        for i in range(view.ndim):
+            if view.shape[i] != <Py_ssize_t>shape[i]:
+                found = tuple([view.shape[j] for j in range(view.ndim)])
+                raise ValueError(f"{name}: expected shape {shape}; got {found}.")
+        return 0
+
+    cdef void *scratch(self, int64_t elements):
+        """Room for that many numbers of the call's float type, given back after the call."""
+        return self.bytes(elements * (4 if self.real == b"f" else 8))
+
+    cdef void *bytes(self, int64_t size):
+        cdef Block block = Block(size)
+        self.blocks.append(block)
+        return block.data
+
+    cdef const kernels_t *kernels(self):
+        return _isa.f32 if self.real == b"f" else _isa.f64
+
+    cdef const run_t *runs(self, given, int64_t rows, int64_t most, int64_t *count) except NULL:
+        """The runs (n, 2) of row numbers and counts, or all rows, in pieces of at most ``most``."""
+        cdef run_t whole
+        cdef const run_t *runs = &whole
+        cdef int64_t n = 1, i
+        cdef run_t *pieces
+        cdef Py_buffer *view
+        whole.first = 0
+        whole.count = rows
+        if given is not None:
+            view = self.take(given, "runs", 2, "int64")
+            self.expect(view, "runs", (view.shape[0], 2))
+            runs = <const run_t *>view.buf
+            n = view.shape[0]
+            for i in range(n):
+                if runs[i].first < 0 or runs[i].count < 0 or runs[i].first > rows - runs[i].count:
+                    raise IndexError(
+                        f"runs: rows {runs[i].first} to {runs[i].first + runs[i].count} do not all "
+                        f"lie in [0, {rows})."
+                    )
+        count[0] = fastrnn_cut_runs(runs, n, most, NULL)
+        pieces = <run_t *>self.bytes(count[0] * sizeof(run_t) + 1)
+        fastrnn_cut_runs(runs, n, most, pieces)
+        return pieces
+
+
+cdef int _activation(str name) except -1:
+    if name == "linear":
+        return ACT_LINEAR
+    if name == "relu":
+        return ACT_RELU
+    if name == "tanh":
+        return ACT_TANH
+    if name == "sigmoid":
+        return ACT_SIGMOID
+    raise ValueError(f"activation: the kernels have none called {name!r}.")
+
+
+cdef int _check_rows(const int32_t *rows, int64_t n, int64_t V, str name) except -1:
+    cdef int64_t i
+    for i in range(n):
+        if rows[i] < 0 or rows[i] >= V:
+            raise IndexError(f"{name}: row {rows[i]} is outside [0, {V}).")
+    return 0
+
+
+# -- products --------------------------------------------------------------------------------------------
+
+def project(x, W, bias, z, runs=None, rows=None):
+    """z = x W + bias: x (S, D), W (D, M), bias (M,) or None, z (S, M).
+
+    ``runs``, int64 (n, 2): only these rows (first, count).  ``rows``, int32 (S,): row s of the result
+    goes to row ``rows[s]`` of z, which may then have any number of rows; each must occur once.
+    """
+    cdef Arguments a = Arguments()
+    cdef gemm_t g
+    cdef Py_buffer *xv = a.take(x, "x", 2, "real")
+    cdef Py_buffer *Wv = a.take(W, "W", 2, "real")
+    cdef Py_buffer *zv = a.take(z, "z", 2, "real", True)
+    cdef Py_buffer *rv
+    cdef int64_t S = xv.shape[0], D = xv.shape[1], M = Wv.shape[1]
+    a.expect(Wv, "W", (D, M))
+    memset(&g, 0, sizeof(g))
+    if rows is None:
+        a.expect(zv, "z", (S, M))
+    else:
+        a.expect(zv, "z", (zv.shape[0], M))
+        rv = a.take(rows, "rows", 1, "int32")
+        a.expect(rv, "rows", (S,))
+        g.c_row = <const int32_t *>rv.buf
+        _check_rows(g.c_row, S, zv.shape[0], "rows")
+    g.a, g.b, g.c = xv.buf, Wv.buf, zv.buf
+    g.bias = a.maybe(bias, "bias", (M,))
+    g.a_m, g.a_k, g.b_k, g.b_n, g.c_m = D, 1, M, 1, M
+    _gemm(a, &g, M, D, S, runs)
+
+
+def project_dx(dz, W, dx, runs=None):
+    """dx = dz W^T: dz (S, M), W (D, M), dx (S, D); with ``runs`` only these rows."""
+    cdef Arguments a = Arguments()
+    cdef gemm_t g
+    cdef Py_buffer *zv = a.take(dz, "dz", 2, "real")
+    cdef Py_buffer *Wv = a.take(W, "W", 2, "real")
+    cdef int64_t S = zv.shape[0], M = zv.shape[1], D = Wv.shape[0]
+    a.expect(Wv, "W", (D, M))
+    memset(&g, 0, sizeof(g))
+    g.a, g.b = zv.buf, Wv.buf
+    g.c = a.real_array(dx, "dx", (S, D), True)
+    g.a_m, g.a_k, g.b_k, g.b_n, g.c_m = M, 1, 1, M, D
+    _gemm(a, &g, D, M, S, runs)
+
+
+cdef int _gemm(Arguments a, gemm_t *g, int64_t N, int64_t K, int64_t S, runs) except -1:
+    cdef const kernels_t *kernels = a.kernels()
+    g.N, g.K = N, K
+    g.runs = a.runs(runs, S, GEMM_ROWS, &g.n_runs)
+    g.packed = a.scratch(kernels.gemm_packed_size(N, K))
+    g.slots = fastrnn_pool_threads()
+    with nogil:
+        kernels.gemm(g)
+    return 0
+
+
+def project_dW(x, dz, dW, dbias, runs=None):
+    """dW += x^T dz and dbias += the sum of dz: x (S, D), dz (S, M), dbias (M,) or None."""
+    cdef Arguments a = Arguments()
+    cdef outer_t o
+    cdef Py_buffer *xv = a.take(x, "x", 2, "real")
+    cdef Py_buffer *zv = a.take(dz, "dz", 2, "real")
+    cdef const kernels_t *kernels = a.kernels()
+    cdef int64_t S = xv.shape[0], D = xv.shape[1], M = zv.shape[1], Mp = kernels.padded(M)
+    a.expect(zv, "dz", (S, M))
+    memset(&o, 0, sizeof(o))
+    o.x, o.y = xv.buf, zv.buf
+    o.c = a.real_array(dW, "dW", (D, M), True)
+    o.sum = a.maybe(dbias, "dbias", (M,), True)
+    o.M, o.N = D, M
+    o.runs = a.runs(runs, S, OUTER_BLOCK, &o.n_runs)
+    # As many parts as there may be threads, but each long enough to be worth its sum.
+    o.groups = max(1, min(16, o.n_runs // 2))
+    o.slots = fastrnn_pool_threads()
+    o.partial = a.scratch(o.groups * (D + 1) * Mp)
+    o.packed = a.scratch(o.slots * OUTER_BLOCK * Mp)
+    with nogil:
+        kernels.outer(&o)
+
+
+# -- lookups -------------------------------------------------------------------------------------------------
+
+def count_ids(ids, V):
+    """Which ids occur in ``ids``, int32 (n,).
+
+    Returns ``(n, rows, slot)``: blocks of int32 holding the ids that occur, ascending, in the first n
+    places of ``rows``, and for each of them its place in ``slot`` (V,).  Where an id lies outside
+    [0, V): ``(-1, place, None)`` with the place of the first such.
+    """
+    cdef Arguments a = Arguments()
+    cdef Py_buffer *view = a.take(ids, "ids", 1, "int32")
+    cdef int64_t vocabulary = V, bad, n, length = view.shape[0]
+    if not 0 <= vocabulary <= 0x7FFFFFFF:
+        raise ValueError(f"V: expected from 0 to 2^31 - 1 rows; got {V}.")
+    cdef const int32_t *data = <const int32_t *>view.buf
+    cdef Block rows = Block(4 * (vocabulary + 1)), slot = Block(4 * vocabulary)
+    cdef int32_t *rows_data = <int32_t *>rows.data
+    cdef int32_t *slot_data = <int32_t *>slot.data
+    cdef uint8_t *seen = <uint8_t *>a.bytes(vocabulary)
+    with nogil:
+        memset(seen, 0, vocabulary)
+        bad = fastrnn_mark_ids(data, length, vocabulary, seen)
+        n = fastrnn_collect_ids(seen, vocabulary, rows_data, slot_data) if bad < 0 else -1
+    return (n, rows, slot) if bad < 0 else (-1, bad, None)
+
+
+def gather_rows(rows, table, out):
+    """out[i] = table[rows[i]]: rows (n,) int32, table (V, M), out (n, M)."""
+    cdef Arguments a = Arguments()
+    cdef Py_buffer *rv = a.take(rows, "rows", 1, "int32")
+    cdef Py_buffer *tv = a.take(table, "table", 2, "real")
+    cdef int64_t n = rv.shape[0], M = tv.shape[1]
+    cdef void *to = a.real_array(out, "out", (n, M), True)
+    cdef const kernels_t *kernels = a.kernels()
+    _check_rows(<const int32_t *>rv.buf, n, tv.shape[0], "rows")
+    with nogil:
+        kernels.gather_rows(<const int32_t *>rv.buf, tv.buf, to, n, M)
+
+
+def add_rows(rows, values, table):
+    """table[rows[i]] += values[i]: rows (n,) int32, values (n, M), table (V, M)."""
+    cdef Arguments a = Arguments()
+    cdef Py_buffer *rv = a.take(rows, "rows", 1, "int32")
+    cdef Py_buffer *tv = a.take(table, "table", 2, "real", True)
+    cdef int64_t n = rv.shape[0], M = tv.shape[1]
+    cdef void *source = a.real_array(values, "values", (n, M))
+    cdef const kernels_t *kernels = a.kernels()
+    _check_rows(<const int32_t *>rv.buf, n, tv.shape[0], "rows")
+    with nogil:
+        kernels.add_rows(<const int32_t *>rv.buf, source, tv.buf, n, M)
+
+
+def scatter_rows(ids, slot, dz, out, runs=None):
+    """out[slot[ids[s]]] = the sum of dz[s] over the rows s of ``runs``.
+
+    ids (S,) int32 in [0, V), slot (V,) int32, dz (S, M), out (n, M).
+    """
+    cdef Arguments a = Arguments()
+    cdef Py_buffer *iv = a.take(ids, "ids", 1, "int32")
+    cdef Py_buffer *sv = a.take(slot, "slot", 1, "int32")
+    cdef Py_buffer *zv = a.take(dz, "dz", 2, "real")
+    cdef Py_buffer *ov = a.take(out, "out", 2, "real", True)
+    cdef int64_t S = iv.shape[0], M = zv.shape[1], n = ov.shape[0], n_runs, k, r
+    cdef const int32_t *id = <const int32_t *>iv.buf
+    cdef const int32_t *place = <const int32_t *>sv.buf
+    a.expect(zv, "dz", (S, M))
+    a.expect(ov, "out", (n, M))
+    cdef const run_t *pieces = a.runs(runs, S, GEMM_ROWS, &n_runs)
+    cdef const kernels_t *kernels = a.kernels()
+    for r in range(n_runs):
+        for k in range(pieces[r].first, pieces[r].first + pieces[r].count):
+            if id[k] < 0 or id[k] >= sv.shape[0] or place[id[k]] < 0 or place[id[k]] >= n:
+                raise IndexError(f"ids: {id[k]} has no place among the {n} rows of out.")
+    cdef int slots = fastrnn_pool_threads()
+    with nogil:
+        kernels.scatter_rows(id, place, zv.buf, pieces, n_runs, ov.buf, n, M, slots)
+
+
+# -- element by element -----------------------------------------------------------------------------------
+
+def activate(str activation, z, y):
+    """y = f(z) for arrays of shape (n,); they may be one array."""
+    cdef Arguments a = Arguments()
+    cdef int which = _activation(activation)
+    cdef Py_buffer *view = a.take(z, "z", 1, "real")
+    cdef void *out = a.real_array(y, "y", (view.shape[0],), True)
+    cdef const kernels_t *kernels = a.kernels()
+    cdef int slots = fastrnn_pool_threads()
+    with nogil:
+        kernels.activate(which, view.buf, out, view.shape[0], slots)
+
+
+def activate_backward(str activation, y, dy, dz):
+    """dz = dy f'(z), where y = f(z), for arrays of shape (n,)."""
+    cdef Arguments a = Arguments()
+    cdef int which = _activation(activation)
+    cdef Py_buffer *view = a.take(y, "y", 1, "real")
+    cdef void *source = a.real_array(dy, "dy", (view.shape[0],))
+    cdef void *out = a.real_array(dz, "dz", (view.shape[0],), True)
+    cdef const kernels_t *kernels = a.kernels()
+    cdef int slots = fastrnn_pool_threads()
+    with nogil:
+        kernels.activate_backward(which, view.buf, source, out, view.shape[0], slots)
+
+
+def sum_squares(array):
+    """The sum of squares of an array of shape (n,), in float64."""
+    cdef Arguments a = Arguments()
+    cdef Py_buffer *view = a.take(array, "array", 1, "real")
+    cdef const kernels_t *kernels = a.kernels()
+    cdef double *partial = <double *>a.bytes((view.shape[0] // CHUNK + 1) * sizeof(double))
+    cdef int slots = fastrnn_pool_threads()
+    cdef double total
+    with nogil:
+        total = kernels.sum_squares(view.buf, view.shape[0], partial, slots)
+    return total
+
+
+def update(str rule, value, grad, slot_a, slot_b, slot_c, tuple numbers, bint flag):
+    """One optimizer step in place; see ``update_t`` in csrc/rnn.h for what each rule takes."""
+    cdef Arguments a = Arguments()
+    cdef update_t u
+    cdef Py_buffer *view = a.take(value, "value", 1, "real", True)
+    cdef tuple shape = (view.shape[0],)
+    cdef const kernels_t *kernels = a.kernels()
+    memset(&u, 0, sizeof(u))
+    u.value = view.buf
+    u.grad = a.real_array(grad, "grad", shape)
+    u.a = a.maybe(slot_a, "slot", shape, True)
+    u.b = a.maybe(slot_b, "slot", shape, True)
+    u.c = a.maybe(slot_c, "slot", shape, True)
+    u.n = view.shape[0]
+    u.flag = flag
+    u.slots = fastrnn_pool_threads()
+    for i in range(len(numbers)):
+        if i == 5:
+            raise ValueError("numbers: expected at most 5.")
+        u.p[i] = numbers[i]
+    if rule == "sgd":
+        with nogil:
+            kernels.sgd(&u)
+    elif rule == "rmsprop" and u.a != NULL and (u.c != NULL or not flag):
+        with nogil:
+            kernels.rmsprop(&u)
+    elif rule == "adam" and u.a != NULL and u.b != NULL and (u.c != NULL or not flag):
+        with nogil:
+            kernels.adam(&u)
+    else:
+        raise ValueError(f"update: no rule {rule!r} with these slots.")
+
+
+def loss(str kind, target, output, weight, losses, doutput, bint from_logits, double epsilon):
+    """Losses of rows and their gradients; shapes as in ``Engine.loss``."""
+    cdef Arguments a = Arguments()
+    cdef loss_t l
+    cdef Py_buffer *view = a.take(output, "output", 2, "real")
+    cdef int64_t n = view.shape[0], C = view.shape[1]
+    cdef const kernels_t *kernels = a.kernels()
+    if kind == "binary_crossentropy":
+        l.kind = LOSS_BINARY_CROSSENTROPY
+    elif kind == "mean_squared_error":
+        l.kind = LOSS_MEAN_SQUARED_ERROR
+    elif kind == "mean_absolute_error":
+        l.kind = LOSS_MEAN_ABSOLUTE_ERROR
+    else:
+        raise ValueError(f"loss: the kernels have none called {kind!r}.")
+    l.output = view.buf
+    l.target = a.real_array(target, "target", (n, C))
+    l.weight = a.real_array(weight, "weight", (n,))
+    l.losses = a.real_array(losses, "losses", (n,), True)
+    l.doutput = a.real_array(doutput, "doutput", (n, C), True)
+    l.n, l.C, l.from_logits, l.epsilon = n, C, from_logits, epsilon
+    with nogil:
+        kernels.loss(&l)
+
+
+# -- recurrence ---------------------------------------------------------------------------------------------
+
+cdef class Sweep:
+    """A finished forward sweep: the order of the rows and all their states, for the way back.
+
+    Attributes
+    ----------
+    B, T, H : int
+    """
+
+    cdef readonly int64_t B, T, H
+    cdef sweep_t s
+    cdef char real
+    cdef const kernels_t *kernels  # the tape is padded to their vectors
+    cdef Block order  # row, start, length (B,) and tape_offset (shards,), int64
+    cdef Block tape
+
+    @property
+    def runs(self):
+        """The runs (first, count) of steps, flat over (B, T), that `simple_rnn_backward` fills; a
+        block of int64 (n, 2)."""
+        cdef int64_t i, n = self.B + (self.s.prefix_length > 0)
+        cdef Block block = Block(n * sizeof(run_t))
+        cdef run_t *runs = <run_t *>block.data
+        for i in range(self.B):
+            runs[i].first = self.s.row[i] * self.T + self.s.start[i]
+            runs[i].count = self.s.length[i]
+        if self.s.prefix_length:
+            runs[self.B].first = self.s.prefix_row * self.T
+            runs[self.B].count = self.s.prefix_length
+        return block
+
+
+cdef int64_t _shard_rows(int64_t B, int64_t H):
+    """Rows that walk together: by the shapes alone, so that sums do not depend on the threads.
+
+    Twelve fill the registers' widest tile, and keep a shard's states in a core's own cache.  Large
+    recurrent kernels do not stay in the first cache; more rows then share each fetch of them.
+    """
+    cdef int64_t rows = 12 if H <= 96 else 24 if H <= 192 else 48
+    # but leave work for several threads
+    while rows > 12 and B < 4 * rows:
+        rows //= 2
+    return rows
+
+
+def simple_rnn_forward(str activation, int64_t B, int64_t T, xz, ids, U, h0, start, stop, bint share,
+                       y, last, bint repeat):
+    """The sweep of a SimpleRNN over all steps; returns the `Sweep` that goes into the backward one.
+
+    Parameters
+    ----------
+    activation : {"linear", "relu", "tanh", "sigmoid"}
+    B, T : int
+    xz : (B * T, H), or with ids (V, H)
+    ids : int32 (B * T,) or None
+    U : (H, H)
+    h0 : (B, H) or None for zeros
+    start, stop : int64 (B,), or None both: row b takes the steps start[b] .. stop[b] - 1
+    share : bool
+        Run leading steps of equal ids once for all rows; needs ids, no h0, no start and stop.
+    y : (B, T, H) or None
+        Written: all outputs.
+    last : (B, H)
+        Written: the last states.
+    repeat : bool
+        Steps outside the run show the output before them, else zeros.
+    """
+    cdef Arguments a = Arguments()
+    cdef Py_buffer *Uv = a.take(U, "U", 2, "real")
+    cdef int64_t H = Uv.shape[0], i, states
+    cdef Sweep sweep = Sweep.__new__(Sweep)
+    cdef sweep_t *s = &sweep.s
+    cdef const kernels_t *kernels = a.kernels()
+    cdef Py_buffer *view
+    cdef const int64_t *first = NULL
+    cdef const int64_t *end = NULL
+    cdef int64_t *shared = NULL
+    cdef int64_t *order
+    cdef int64_t *bucket
+    cdef int64_t shard_rows, shards
+    if B < 0 or T < 0:
+        raise ValueError(f"B and T must not be negative; got {B} and {T}.")
+    a.expect(Uv, "U", (H, H))
+    memset(s, 0, sizeof(sweep_t))
+    s.activation = _activation(activation)
+    sweep.B = s.B = B
+    sweep.T = s.T = T
+    sweep.H = s.H = H
+    sweep.real = a.real
+    sweep.kernels = kernels
+    view = a.take(xz, "xz", 2, "real")
+    s.V = view.shape[0]
+    a.expect(view, "xz", (s.V if ids is not None else B * T, H))
+    s.xz, s.U = view.buf, Uv.buf
+    if ids is not None:
+        view = a.take(ids, "ids", 1, "int32")
+        a.expect(view, "ids", (B * T,))
+        s.ids = <const int32_t *>view.buf
+        _check_rows(s.ids, B * T, s.V, "ids")
+    s.h0 = a.maybe(h0, "h0", (B, H))
+    s.y = a.maybe(y, "y", (B, T, H), True)
+    s.last = a.real_array(last, "last", (B, H), True)
+    s.repeat = repeat
+    if start is not None:
+        view = a.take(start, "start", 1, "int64")
+        a.expect(view, "start", (B,))
+        first = <const int64_t *>view.buf
+        view = a.take(stop, "stop", 1, "int64")
+        a.expect(view, "stop", (B,))
+        end = <const int64_t *>view.buf
+        for i in range(B):
+            if not 0 <= first[i] <= end[i] <= T:
+                raise IndexError(
+                    f"steps {first[i]} to {end[i]} of row {i} do not lie in [0, {T}]."
+                )
+    elif share and ids is not None and h0 is None and B > 1 and T > 0:
+        shared = <int64_t *>a.bytes(B * sizeof(int64_t))
+    shard_rows = _shard_rows(B, H)
+    shards = (B + shard_rows - 1) // shard_rows
+    sweep.order = Block((3 * B + shards) * sizeof(int64_t))
+    order = <int64_t *>sweep.order.data
+    bucket = <int64_t *>a.bytes((T + 2) * sizeof(int64_t))
+    s.shard_rows = <int32_t>shard_rows
+    s.row, s.start, s.length, s.tape_offset = order, order + B, order + 2 * B, order + 3 * B
+    with nogil:
+        if shared != NULL:
+            fastrnn_shared_prefix(s.ids, B, T, shared)
+        states = fastrnn_plan(B, T, first, end, shared, s.shard_rows, order, order + B, order + 2 * B,
+                              order + 3 * B, &s.prefix_row, &s.prefix_length, bucket)
+    s.slots = fastrnn_pool_threads()
+    sweep.tape = Block(states * kernels.padded(H) * (4 if a.real == b"f" else 8))
+    s.tape = sweep.tape.data
+    s.packed = a.scratch(kernels.gemm_packed_size(H, H))
+    s.work = a.scratch(s.slots * kernels.sweep_work_size(H, shard_rows))
+    with nogil:
+        kernels.simple_rnn_forward(s)
+    return sweep
+
+
+def simple_rnn_backward(Sweep sweep, U, dy, dlast, dxz, dh0, dU):
+    """Backward through a `Sweep`.
+
+    dy (B, T, H) and dlast (B, H) or None are the gradients of the outputs and of the last states;
+    written are dxz (B * T, H), in the steps of ``sweep.runs`` only, and dh0 (B, H); dU is added into.
+    """
+    cdef Arguments a = Arguments()
+    cdef sweep_t s = sweep.s
+    cdef int64_t B = s.B, H = s.H, Hp, shards = (B + s.shard_rows - 1) // s.shard_rows
+    s.U = a.real_array(U, "U", (H, H))
+    if a.real != sweep.real:
+        raise TypeError("U: expected the float type of the forward sweep.")
+    cdef const kernels_t *kernels = sweep.kernels
+    Hp = kernels.padded(H)
+    s.dy = a.maybe(dy, "dy", (B, s.T, H))
+    s.dlast = a.maybe(dlast, "dlast", (B, H))
+    s.dxz = a.real_array(dxz, "dxz", (B * s.T, H), True)
+    s.dh0 = a.real_array(dh0, "dh0", (B, H), True)
+    s.dU = a.real_array(dU, "dU", (H, H), True)
+    s.slots = fastrnn_pool_threads()
+    s.packed = a.scratch(kernels.gemm_packed_size(H, H))
+    s.partial = a.scratch((shards + 1) * H * Hp)
+    if s.prefix_length:
+        s.inject = a.scratch((s.prefix_length + 1) * Hp)
+    s.work = a.scratch(s.slots * kernels.sweep_work_size(H, s.shard_rows))
+    with nogil:
+        kernels.simple_rnn_backward(&s)

@@ -1,0 +1,23 @@
+/* What kernels ask of a compiler, and do without where it has nothing of the kind. */
+#if defined(__GNUC__)
+#define INLINE static inline __attribute__((always_inline, unused))
+#else
+#define INLINE static inline
+#endif
+
+#if defined(__clang__)
+#define UNROLL _Pragma("clang loop unroll(full)")
+#elif defined(__GNUC__)
+#define UNROLL _Pragma("GCC unroll 16")
+#else
+#define UNROLL
+#endif
+
+/* Bring the `bytes` from p on nearer. */
+#if defined(__GNUC__)
+#define PREFETCH(p, bytes)                                                       \
+    for (size_t line_ = 0; line_ < (bytes); line_ += 64)                         \
+        __builtin_prefetch((const char *)(p) + line_)
+#else
+#define PREFETCH(p, bytes) ((void)(p))
+#endif

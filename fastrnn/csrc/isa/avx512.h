@@ -1,0 +1,23 @@
+/* x86-64 with AVX-512 (F, DQ, VL): 32 registers of 64 bytes. */
+#if defined(__GNUC__) && defined(__x86_64__)
+#include "../system.h" /* before the target changes */
+
+#if defined(__clang__)
+#pragma clang attribute push(__attribute__((target("avx512f,avx512dq,avx512vl,avx2,fma"))), apply_to = function)
+#else
+#pragma GCC push_options
+#pragma GCC target("avx512f,avx512dq,avx512vl,avx2,fma")
+#endif
+
+#define ISA avx512
+#define VBYTES 64
+#define MAX_TILE 12
+
+#include "../kernels.h"
+
+#if defined(__clang__)
+#pragma clang attribute pop
+#else
+#pragma GCC pop_options
+#endif
+#endif

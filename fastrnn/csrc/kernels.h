@@ -1,0 +1,285 @@
+/* All kernels, for one ISA and one float type: isa/ has a file for each pair, which defines
+ * ISA (a word), VBYTES (width of a vector, 0 for plain C), MAX_TILE (12 or 6, the rows of a register
+ * tile) and REAL_BITS, and includes this once.  See rnn.h for the contract. */
+#include "system.h"
+
+#include "real.h"
+#include "vector.h"
+
+/* -- register tiles ------------------------------------------------------------------------------ */
+
+#define TILE_VECTORS 2
+#include "tiles.h"
+#undef TILE_VECTORS
+#define TILE_VECTORS 1
+#include "tiles.h"
+#undef TILE_VECTORS
+
+enum { NR = 2 * VL }; /* columns of a full panel */
+
+#define TILE_ARGUMENTS a, a_m, a_k, panel, panel_k, K, init, column, out, out_m
+#define TILE_CASE(n)                                                          \
+    while (rows >= n) {                                                       \
+        if (vectors == 2)                                                     \
+            JOIN(tile_, JOIN(n, x2))(TILE_ARGUMENTS);                   \
+        else                                                                  \
+            JOIN(tile_, JOIN(n, x1))(TILE_ARGUMENTS);                   \
+        rows -= n, a += n * a_m, init += n, out += n * out_m;                 \
+    }
+
+/* Any number of rows times one panel of one or two vectors. */
+static void rows_times_panel(int64_t rows, int vectors, const REAL *a, ptrdiff_t a_m, ptrdiff_t a_k,
+                             const REAL *panel, ptrdiff_t panel_k, int64_t K,
+                             const REAL *const *init, ptrdiff_t column, REAL *out, ptrdiff_t out_m) {
+#if MAX_TILE == 12
+    TILE_CASE(12)
+    TILE_CASE(8)
+#else
+    TILE_CASE(6)
+#endif
+    TILE_CASE(4)
+    TILE_CASE(2)
+    TILE_CASE(1)
+}
+
+/* -- products ------------------------------------------------------------------------------------ */
+
+static int64_t padded(int64_t n) { return (n + VL - 1) / VL * VL; }
+
+/* Vectors in the panel that begins at column n of N. */
+INLINE int panel_vectors(int64_t n, int64_t N) { return N - n > VL ? 2 : 1; }
+
+static int64_t gemm_packed_size(int64_t N, int64_t K) { return padded(N) * K; }
+
+/* Panels of two vectors (the last perhaps of one), each (K, width), zeros beyond N. */
+static void pack(const REAL *b, ptrdiff_t b_k, ptrdiff_t b_n, int64_t N, int64_t K, REAL *packed) {
+    for (int64_t n = 0; n < N; n += NR) {
+        const int64_t width = panel_vectors(n, N) * VL;
+        for (int64_t k = 0; k < K; k++)
+            for (int64_t j = 0; j < width; j++)
+                *packed++ = n + j < N ? b[k * b_k + (n + j) * b_n] : 0;
+    }
+}
+
+enum { GEMM_DEPTH = 192 };
+
+/* Task: the rows of one run, at most GEMM_ROWS. */
+static void gemm_task(const void *context, int64_t task, int slot) {
+    const gemm_t *g = context;
+    const run_t run = g->runs[task];
+    const int64_t N = g->N, K = g->K;
+    const REAL *a = (const REAL *)g->a + run.first * g->a_m;
+    REAL block[GEMM_ROWS * NR], start[NR];
+    const REAL *init[GEMM_ROWS];
+    (void)slot;
+    CHECK(run.count <= GEMM_ROWS);
+    for (int64_t n = 0; n < N; n += NR) {
+        const int vectors = panel_vectors(n, N);
+        const int64_t width = N - n < NR ? N - n : NR, panel_k = vectors * VL;
+        const REAL *panel = (const REAL *)g->packed + n * K;
+        for (int64_t j = 0; j < NR; j++)
+            start[j] = g->bias && j < width ? ((const REAL *)g->bias)[n + j] : 0;
+        for (int64_t r = 0; r < run.count; r++) init[r] = start;
+        for (int64_t k = 0; k < K || k == 0; k += GEMM_DEPTH) {
+            const int64_t depth = K - k < GEMM_DEPTH ? K - k : GEMM_DEPTH;
+            rows_times_panel(run.count, vectors, a + k * g->a_k, g->a_m, g->a_k,
+                             panel + k * panel_k, panel_k, depth, init, 0, block, NR);
+            for (int64_t r = 0; r < run.count; r++) init[r] = block + r * NR;
+        }
+        for (int64_t r = 0; r < run.count; r++) {
+            const int64_t row = g->c_row ? g->c_row[run.first + r] : run.first + r;
+            copy_row((REAL *)g->c + row * g->c_m + n, block + r * NR, width);
+        }
+    }
+}
+
+static void gemm(const gemm_t *g) {
+    pack(g->b, g->b_k, g->b_n, g->N, g->K, g->packed);
+    fastrnn_parallel(g->n_runs, g->slots, gemm_task, g);
+}
+
+/* out[i] += the sum over parts of partial[part][i], part by part; a task takes a chunk of the i. */
+typedef struct {
+    const REAL *partial;
+    REAL *out;
+    int64_t parts, part_stride, rows, columns, partial_m;
+} sum_t;
+static void sum_parts_task(const void *context, int64_t task, int slot) {
+    const sum_t *s = context;
+    (void)slot;
+    REAL *out = s->out + task * s->columns;
+    const REAL *partial = s->partial + task * s->partial_m;
+    for (int64_t j = 0; j < s->columns; j++) {
+        REAL total = 0;
+        for (int64_t p = 0; p < s->parts; p++) total += partial[p * s->part_stride + j];
+        out[j] += total;
+    }
+}
+
+static void sum_parts(const REAL *partial, REAL *out, int64_t parts, int64_t part_stride,
+                      int64_t rows, int64_t columns, int64_t partial_m, int slots) {
+    const sum_t s = {partial, out, parts, part_stride, rows, columns, partial_m};
+    /* Not worth waking anybody for little. */
+    fastrnn_parallel(rows, parts * rows * columns < 65536 ? 1 : slots, sum_parts_task, &s);
+}
+
+/* c (M, padded(N)) += x^T y over K rows that lie x_k and y_k apart. */
+static void add_outer(const REAL *x, ptrdiff_t x_k, const REAL *y, ptrdiff_t y_k, int64_t M, int64_t N,
+                      int64_t K, REAL *c) {
+    const int64_t Np = padded(N);
+    for (int64_t n = 0; n < N; n += NR) {
+        for (int64_t m = 0; m < M; m += MAX_TILE) {
+            const int64_t rows = M - m < MAX_TILE ? M - m : MAX_TILE;
+            const REAL *init[MAX_TILE];
+            for (int64_t r = 0; r < rows; r++) init[r] = c + (m + r) * Np;
+            rows_times_panel(rows, panel_vectors(n, N), x + m, 1, x_k, y + n, y_k, K, init, n,
+                             c + m * Np + n, Np);
+        }
+    }
+}
+
+/* Task: one group of runs, summed into its own partial result, row M of which is the sum of Y. */
+static void outer_task(const void *context, int64_t group, int slot) {
+    const outer_t *o = context;
+    const int64_t M = o->M, N = o->N, Np = padded(N);
+    REAL *c = (REAL *)o->partial + group * (M + 1) * Np;
+    REAL *packed = (REAL *)o->packed + slot * OUTER_BLOCK * Np;
+    memset(c, 0, (size_t)((M + 1) * Np) * sizeof *c);
+    const int64_t from = o->n_runs * group / o->groups, to = o->n_runs * (group + 1) / o->groups;
+    for (int64_t i = from; i < to; i++) {
+        for (int64_t s = 0; s < o->runs[i].count; s += OUTER_BLOCK) {
+            const int64_t first = o->runs[i].first + s, left = o->runs[i].count - s;
+            const int64_t K = left < OUTER_BLOCK ? left : OUTER_BLOCK;
+            const REAL *y = (const REAL *)o->y + first * N;
+            if (Np != N) { /* whole vectors must be readable */
+                for (int64_t k = 0; k < K; k++)
+                    for (int64_t n = 0; n < Np; n++) packed[k * Np + n] = n < N ? y[k * N + n] : 0;
+                y = packed;
+            }
+            add_outer((const REAL *)o->x + first * M, M, y, Np, M, N, K, c);
+            if (o->sum)
+                for (int64_t n = 0; n < Np; n += VL) {
+                    vec total = vload(c + M * Np + n);
+                    for (int64_t k = 0; k < K; k++) total += vload(y + k * Np + n);
+                    vstore(c + M * Np + n, total);
+                }
+        }
+    }
+}
+
+static void outer(const outer_t *o) {
+    const int64_t Np = padded(o->N), stride = (o->M + 1) * Np;
+    const REAL *partial = o->partial;
+    fastrnn_parallel(o->groups, o->slots, outer_task, o);
+    sum_parts(partial, o->c, o->groups, stride, o->M, o->N, Np, o->slots);
+    if (o->sum) sum_parts(partial + o->M * Np, o->sum, o->groups, stride, 1, o->N, Np, 1);
+}
+
+/* -- activations ----------------------------------------------------------------------------------- */
+
+INLINE vec apply(int32_t activation, vec z) {
+    switch (activation) {
+        case ACT_RELU: return vmax(z, vset(0));
+        case ACT_TANH: return vtanh(z);
+        case ACT_SIGMOID: return vsigmoid(z);
+        default: return z;
+    }
+}
+
+/* f'(z) as a function of y = f(z). */
+INLINE vec slope(int32_t activation, vec y) {
+    switch (activation) {
+        case ACT_RELU: return vselect(MASK(y > vset(0)), vset(1), vset(0));
+        case ACT_TANH: return vset(1) - y * y;
+        case ACT_SIGMOID: return y * (vset(1) - y);
+        default: return vset(1);
+    }
+}
+
+/* EACH_ACTIVATION(body): the body compiled for each one, so that no loop asks which it is. */
+#define EACH_ACTIVATION(activation, BODY)                     \
+    switch (activation) {                                     \
+        case ACT_RELU: BODY(ACT_RELU); break;                 \
+        case ACT_TANH: BODY(ACT_TANH); break;                 \
+        case ACT_SIGMOID: BODY(ACT_SIGMOID); break;           \
+        default: BODY(ACT_LINEAR);                            \
+    }
+
+/* n whole vectors' worth of elements, in place. */
+static void activate_block(int32_t activation, REAL *z, int64_t n) {
+#define BODY(A) for (int64_t i = 0; i < n; i += VL) vstore(z + i, apply(A, vload(z + i)))
+    EACH_ACTIVATION(activation, BODY)
+#undef BODY
+}
+
+/* dz = dy f'(y). */
+static void slope_block(int32_t activation, const REAL *y, const REAL *dy, REAL *dz, int64_t n) {
+#define BODY(A) \
+    for (int64_t i = 0; i < n; i += VL) vstore(dz + i, vload(dy + i) * slope(A, vload(y + i)))
+    EACH_ACTIVATION(activation, BODY)
+#undef BODY
+}
+
+typedef struct {
+    int32_t activation;
+    const REAL *y, *dy;
+    REAL *out;
+    int64_t n;
+} elements_t;
+
+static void elements_task(const void *context, int64_t task, int slot) {
+    const elements_t *e = context;
+    const int64_t from = task * CHUNK, to = e->n - from < CHUNK ? e->n : from + CHUNK;
+    const int64_t whole = from + (to - from) / VL * VL;
+    (void)slot;
+    if (e->dy) {
+        slope_block(e->activation, e->y + from, e->dy + from, e->out + from, whole - from);
+    } else {
+        if (e->out != e->y) memcpy(e->out + from, e->y + from, (size_t)(to - from) * sizeof(REAL));
+        activate_block(e->activation, e->out + from, whole - from);
+    }
+    if (whole < to) {
+        const int64_t left = to - whole;
+        const vec y = vload_n(e->y + whole, left);
+        vstore_n(e->out + whole,
+                 e->dy ? vload_n(e->dy + whole, left) * slope(e->activation, y)
+                       : apply(e->activation, y),
+                 left);
+    }
+}
+
+static void activate(int32_t activation, const void *z, void *y, int64_t n, int slots) {
+    const elements_t e = {activation, z, NULL, y, n};
+    fastrnn_parallel((n + CHUNK - 1) / CHUNK, slots, elements_task, &e);
+}
+
+static void activate_backward(int32_t activation, const void *y, const void *dy, void *dz, int64_t n,
+                              int slots) {
+    const elements_t e = {activation, y, dy, dz, n};
+    fastrnn_parallel((n + CHUNK - 1) / CHUNK, slots, elements_task, &e);
+}
+
+#include "sweep.h"
+#include "rows.h"
+
+const kernels_t JOIN(fastrnn_kernels_, JOIN(REAL_NAME, JOIN(_, ISA))) = {
+    .vector_length = VL,
+    .gemm_packed_size = gemm_packed_size,
+    .gemm = gemm,
+    .outer = outer,
+    .padded = padded,
+    .sweep_work_size = sweep_work_size,
+    .simple_rnn_forward = simple_rnn_forward,
+    .simple_rnn_backward = simple_rnn_backward,
+    .activate = activate,
+    .activate_backward = activate_backward,
+    .scatter_rows = scatter_rows,
+    .gather_rows = gather_rows,
+    .add_rows = add_rows,
+    .sgd = sgd,
+    .rmsprop = rmsprop,
+    .adam = adam,
+    .sum_squares = sum_squares,
+    .loss = loss,
+};
+

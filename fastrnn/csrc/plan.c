@@ -1,0 +1,84 @@
+/* Bookkeeping of batches: which ids occur, which steps are shared, which rows go together. */
+#include <string.h>
+
+#include "rnn.h"
+
+int64_t fastrnn_mark_ids(const int32_t *ids, int64_t n, int64_t V, uint8_t *seen) {
+    for (int64_t i = 0; i < n; i++) {
+        if ((uint32_t)ids[i] >= (uint64_t)V) return i; /* a negative id is large when unsigned */
+        seen[ids[i]] = 1;
+    }
+    return -1;
+}
+
+int64_t fastrnn_collect_ids(const uint8_t *seen, int64_t V, int32_t *rows, int32_t *slot) {
+    int64_t n = 0;
+    for (int64_t id = 0; id < V; id++) {
+        rows[n] = (int32_t)id; /* overwritten unless it was seen */
+        slot[id] = (int32_t)n;
+        n += seen[id];
+    }
+    return n;
+}
+
+int64_t fastrnn_cut_runs(const run_t *runs, int64_t n_runs, int64_t most, run_t *pieces) {
+    int64_t n = 0;
+    for (int64_t i = 0; i < n_runs; i++)
+        for (int64_t s = 0; s < runs[i].count; s += most, n++)
+            if (pieces) {
+                const int64_t left = runs[i].count - s;
+                pieces[n] = (run_t){runs[i].first + s, left < most ? left : most};
+            }
+    return n;
+}
+
+void fastrnn_shared_prefix(const int32_t *ids, int64_t B, int64_t T, int64_t *shared) {
+    /* Boyer and Moore's vote finds the first id that most rows have, if there is a majority. */
+    int32_t common = ids[0];
+    int64_t votes = 0;
+    for (int64_t b = 0; b < B; b++) {
+        if (votes == 0) common = ids[b * T];
+        votes += ids[b * T] == common ? 1 : -1;
+    }
+    for (int64_t b = 0; b < B; b++) {
+        int64_t t = 0;
+        while (t < T && ids[b * T + t] == common) t++;
+        shared[b] = t;
+    }
+}
+
+int64_t fastrnn_plan(int64_t B, int64_t T, const int64_t *start, const int64_t *stop,
+                     const int64_t *shared, int32_t shard_rows, int64_t *row, int64_t *first,
+                     int64_t *length, int64_t *tape_offset, int64_t *prefix_row,
+                     int64_t *prefix_length, int64_t *bucket) {
+    /* A counting sort, longest first; rows of equal length keep their order. */
+#define LENGTH(b) (shared ? T - shared[b] : stop ? stop[b] - start[b] : T)
+    memset(bucket, 0, (size_t)(T + 2) * sizeof *bucket);
+    for (int64_t b = 0; b < B; b++) bucket[T - LENGTH(b) + 1]++;
+    for (int64_t t = 0; t <= T; t++) bucket[t + 1] += bucket[t];
+    for (int64_t b = 0; b < B; b++) {
+        const int64_t place = bucket[T - LENGTH(b)]++;
+        row[place] = b;
+        first[place] = shared ? shared[b] : start ? start[b] : 0;
+        length[place] = LENGTH(b);
+    }
+#undef LENGTH
+    *prefix_row = *prefix_length = 0;
+    if (shared && B > 0) {
+        /* All rows of a shard join the prefix where its first one does. */
+        for (int64_t i = 0; i < B; i++) {
+            const int64_t leader = i - i % shard_rows;
+            first[i] = first[leader];
+            length[i] = length[leader];
+        }
+        *prefix_row = row[B - 1];
+        *prefix_length = first[B - 1];
+    }
+    int64_t states = *prefix_length ? *prefix_length + 1 : 0;
+    for (int64_t i = 0; i < B; i += shard_rows) {
+        const int64_t rows = B - i < shard_rows ? B - i : shard_rows;
+        tape_offset[i / shard_rows] = states;
+        states += (length[i] + 1) * rows;
+    }
+    return states;
+}

@@ -1,0 +1,185 @@
+#include "pool.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stddef.h>
+#include <time.h>
+
+#if defined(__SSE2__)
+#include <xmmintrin.h>
+#endif
+
+typedef struct job {
+    task_fn run;
+    const void *context;
+    int64_t tasks;
+    atomic_llong next;     /* the next task to take */
+    atomic_int slots;      /* scratch slots handed out; slot 0 is the caller's */
+    int max_slots;
+    int working;           /* workers inside; guarded by the lock */
+    struct job *following; /* in the list of open jobs */
+} job_t;
+
+/* How long a worker looks out for the next job before it sleeps: a training step is a handful of jobs
+ * with some ten microseconds between them, and waking a sleeping thread costs as much again. */
+enum { LOOKOUT_NANOSECONDS = 30000 };
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t posted = PTHREAD_COND_INITIALIZER;
+static pthread_cond_t finished = PTHREAD_COND_INITIALIZER;
+static job_t *open_jobs;
+static atomic_int posts; /* jobs posted so far, for workers that look out */
+static int workers, sleeping;
+static atomic_int thread_count = 1;
+static pthread_once_t fork_handler = PTHREAD_ONCE_INIT;
+
+uint64_t fastrnn_flush_denormals(void) {
+#if defined(__SSE2__)
+    const unsigned setting = _mm_getcsr();
+    _mm_setcsr(setting | 0x8040u); /* flush to zero, denormals are zero */
+    return setting;
+#elif defined(__aarch64__)
+    uint64_t setting;
+    __asm__ volatile("mrs %0, fpcr" : "=r"(setting));
+    __asm__ volatile("msr fpcr, %0" ::"r"(setting | ((uint64_t)1 << 24)));
+    return setting;
+#else
+    return 0;
+#endif
+}
+
+void fastrnn_restore_denormals(uint64_t setting) {
+#if defined(__SSE2__)
+    _mm_setcsr((unsigned)setting);
+#elif defined(__aarch64__)
+    __asm__ volatile("msr fpcr, %0" ::"r"(setting));
+#else
+    (void)setting;
+#endif
+}
+
+static void work_on(job_t *job, int slot) {
+    const uint64_t setting = fastrnn_flush_denormals();
+    int64_t task;
+    while ((task = atomic_fetch_add_explicit(&job->next, 1, memory_order_relaxed)) < job->tasks)
+        job->run(job->context, task, slot);
+    fastrnn_restore_denormals(setting);
+}
+
+static void unlink_job(job_t *job) {
+    for (job_t **p = &open_jobs; *p; p = &(*p)->following)
+        if (*p == job) {
+            *p = job->following;
+            return;
+        }
+}
+
+/* An open job with a slot to spare, or NULL.  Called with the lock held. */
+static job_t *find_job(int *slot) {
+    for (job_t *job = open_jobs; job; job = job->following)
+        if (atomic_load(&job->next) < job->tasks && atomic_load(&job->slots) < job->max_slots) {
+            *slot = atomic_fetch_add(&job->slots, 1);
+            return job;
+        }
+    return NULL;
+}
+
+static int64_t nanoseconds(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
+static void pause_briefly(void) {
+#if defined(__SSE2__)
+    for (int i = 0; i < 16; i++) _mm_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("yield");
+#endif
+}
+
+static void look_out(int seen) {
+    const int64_t until = nanoseconds() + LOOKOUT_NANOSECONDS;
+    while (atomic_load_explicit(&posts, memory_order_acquire) == seen && nanoseconds() < until)
+        pause_briefly();
+}
+
+static void *worker(void *unused) {
+    (void)unused;
+    pthread_mutex_lock(&lock);
+    for (;;) {
+        int slot;
+        job_t *job = find_job(&slot);
+        if (!job) {
+            const int seen = atomic_load(&posts);
+            pthread_mutex_unlock(&lock);
+            look_out(seen);
+            pthread_mutex_lock(&lock);
+            if (atomic_load(&posts) == seen) {
+                sleeping++;
+                pthread_cond_wait(&posted, &lock);
+                sleeping--;
+            }
+            continue;
+        }
+        job->working++;
+        pthread_mutex_unlock(&lock);
+        work_on(job, slot);
+        pthread_mutex_lock(&lock);
+        if (--job->working == 0) pthread_cond_broadcast(&finished);
+    }
+    return NULL;
+}
+
+static void after_fork_in_child(void) {
+    /* Only the forking thread lives on here, and it held no job. */
+    pthread_mutex_init(&lock, NULL);
+    pthread_cond_init(&posted, NULL);
+    pthread_cond_init(&finished, NULL);
+    open_jobs = NULL;
+    workers = sleeping = 0;
+}
+
+static void install_fork_handler(void) { pthread_atfork(NULL, NULL, after_fork_in_child); }
+
+/* Called with the lock held. */
+static void make_workers(int wanted) {
+    pthread_attr_t attributes;
+    pthread_attr_init(&attributes);
+    pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+    while (workers < wanted) {
+        pthread_t thread;
+        if (pthread_create(&thread, &attributes, worker, NULL)) break; /* fewer will do */
+        workers++;
+    }
+    pthread_attr_destroy(&attributes);
+}
+
+void fastrnn_pool_set_threads(int threads) { atomic_store(&thread_count, threads); }
+int fastrnn_pool_threads(void) { return atomic_load(&thread_count); }
+
+void fastrnn_parallel(int64_t tasks, int slots, task_fn run, const void *context) {
+    job_t job = {.run = run, .context = context, .tasks = tasks, .max_slots = slots};
+    atomic_init(&job.next, 0);
+    atomic_init(&job.slots, 1);
+    if (slots < 2 || tasks < 2) {
+        work_on(&job, 0);
+        return;
+    }
+    pthread_once(&fork_handler, install_fork_handler);
+    pthread_mutex_lock(&lock);
+    make_workers(slots - 1);
+    job.following = open_jobs;
+    open_jobs = &job;
+    atomic_fetch_add_explicit(&posts, 1, memory_order_release);
+    const int64_t helpers = tasks < slots ? tasks - 1 : slots - 1;
+    for (int64_t i = 0; i < helpers && i < sleeping; i++) pthread_cond_signal(&posted);
+    pthread_mutex_unlock(&lock);
+
+    work_on(&job, 0);
+
+    pthread_mutex_lock(&lock);
+    unlink_job(&job);
+    while (job.working) pthread_cond_wait(&finished, &lock);
+    pthread_mutex_unlock(&lock);
+}

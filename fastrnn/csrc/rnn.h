@@ -1,0 +1,191 @@
+/* The contract between _core.pyx and the C kernels.
+ *
+ * Letters: B rows in a batch, T steps, D input width, H units, M columns of a projection, V vocabulary,
+ * S steps of all rows together.  Arrays are C-contiguous.  The caller has checked every shape and index
+ * and owns all memory; nothing here allocates or fails.  Nothing aliases unless said so.
+ *
+ * Work is cut into tasks by the shapes alone, never by the number of threads, and whatever tasks sum is
+ * summed in the order of the tasks.  So results are the same, bit for bit, on any number of threads.
+ */
+#ifndef FASTRNN_RNN_H
+#define FASTRNN_RNN_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "pool.h"
+
+#ifdef FASTRNN_DEBUG
+#include <assert.h>
+#define CHECK(condition) assert(condition)
+#else
+#define CHECK(condition) ((void)0)
+#endif
+
+/* Activations that the kernels know, y = f(z), with f' as a function of y. */
+enum { ACT_LINEAR, ACT_RELU, ACT_TANH, ACT_SIGMOID };
+
+/* A run of consecutive rows of a matrix: [first, first + count). */
+typedef struct {
+    int64_t first, count;
+} run_t;
+
+/* C[m, n] (+)= sum_k A(m, k) B(k, n) (+ bias[n]).
+ * A(m, k) = a[m * a_m + k * a_k] where one of a_m, a_k is 1;  B(k, n) = b[k * b_k + n * b_n]. */
+typedef struct {
+    const void *a, *b, *bias; /* bias: (N,) or NULL */
+    void *c;                  /* rows of length N, c_m apart */
+    const int32_t *c_row;     /* row m of the result is row c_row[m] of c; NULL: row m */
+    ptrdiff_t a_m, a_k, b_k, b_n, c_m;
+    int64_t N, K;
+    const run_t *runs; /* the rows m to compute; others are left alone */
+    int64_t n_runs;
+    void *packed; /* scratch: gemm_packed_size(N, K) elements */
+    int32_t slots; /* threads to use at most */
+} gemm_t;
+
+/* C[m, n] += sum over the rows s of all runs of X[s, m] Y[s, n], and sum[n] += Y[s, n]. */
+typedef struct {
+    const void *x, *y; /* (S, M), (S, N) */
+    void *c, *sum;     /* (M, N); (N,) or NULL; added into */
+    int64_t M, N;
+    const run_t *runs;
+    int64_t n_runs;
+    int32_t groups; /* tasks, fixed by the shapes */
+    void *partial;  /* scratch: groups * (M + 1) * N elements */
+    void *packed;   /* scratch: slots * gemm_packed_size(N, OUTER_BLOCK) elements */
+    int32_t slots;
+} outer_t;
+
+/* One sweep of a SimpleRNN over the steps of all rows.
+ *
+ * Rows come in the order of the sweep: `row[i]` is the batch row that stands at place i.  Places are cut
+ * into shards of at most `shard_rows` consecutive places, within which `length` does not increase.  Row i
+ * takes the steps t = start[i] .. start[i] + length[i] - 1.
+ *
+ * Shared prefix: `prefix_length` > 0 steps, those of batch row `prefix_row`, are run once, ahead of all
+ * shards, and the rows of a shard start from the prefix's state after `start` steps. */
+typedef struct {
+    int64_t B, T, H, V;
+    int32_t activation;
+    /* The projected input of (row b, step t): xz + (b * T + t) * H, or with ids: xz + ids[b * T + t] * H. */
+    const void *xz;
+    const int32_t *ids; /* (B, T) or NULL */
+    const void *U;      /* (H, H) */
+    const void *h0;     /* (B, H) or NULL for zeros; NULL with a prefix */
+    const int64_t *row, *start, *length; /* (B,) each */
+    int32_t shard_rows;
+    int64_t prefix_row, prefix_length;
+    int32_t repeat; /* masked steps of a sequence repeat the output before them (else zeros) */
+
+    /* Forward writes: */
+    void *tape;          /* all states: per shard (longest + 1, shard_rows, Hp), see shard_tape */
+    const int64_t *tape_offset; /* (shards,) elements; the prefix's tape stands at 0 */
+    void *y;             /* (B, T, H) or NULL */
+    void *last;          /* (B, H) */
+
+    /* Backward reads the tape, and: */
+    const void *dy;    /* (B, T, H) or NULL */
+    const void *dlast; /* (B, H) or NULL */
+    /* and writes: */
+    void *dxz;   /* (B, T, H): steps taken by a row, the prefix in row prefix_row; no others */
+    void *dh0;   /* (B, H) */
+    void *dU;    /* (H, H), added into */
+
+    /* Scratch: */
+    void *packed;  /* gemm_packed_size(H, H) */
+    void *partial; /* backward: (shards + 1, H, Hp) */
+    void *inject;  /* backward with a prefix: (prefix_length + 1, Hp) */
+    void *work;    /* slots * sweep_work_size */
+    int32_t slots;
+} sweep_t;
+
+/* One optimizer step over n elements; slots unused by the rule are NULL.
+ * sgd: a momentum.  rmsprop: a velocity, b momentum, c average gradient.  adam: a momentum, b velocity,
+ * c velocity_hat.  `p` holds the rule's numbers in the order of the kernel's comment. */
+typedef struct {
+    void *value;
+    const void *grad;
+    void *a, *b, *c;
+    int64_t n;
+    double p[5];
+    int32_t flag; /* nesterov, centered or amsgrad */
+    int32_t slots;
+} update_t;
+
+/* Losses, row by row; see `Engine.loss`. */
+enum { LOSS_BINARY_CROSSENTROPY, LOSS_MEAN_SQUARED_ERROR, LOSS_MEAN_ABSOLUTE_ERROR };
+typedef struct {
+    const void *target, *output, *weight; /* (n, C), (n, C), (n,) */
+    void *losses, *doutput;               /* (n,), (n, C) */
+    int64_t n, C;
+    int32_t kind, from_logits;
+    double epsilon;
+} loss_t;
+
+/* Steps whose gate gradients are kept before their weight gradient is taken. */
+enum { STEP_BLOCK = 32 };
+/* Rows of a sum over steps that are packed at a time, and elements of a flat array that make a task. */
+enum { OUTER_BLOCK = 256, CHUNK = 8192 };
+/* Rows of a product that make a task, and rows that a shard may have. */
+enum { GEMM_ROWS = 96, MAX_SHARD = 64 };
+
+typedef struct {
+    int64_t vector_length; /* elements in a vector */
+    int64_t (*gemm_packed_size)(int64_t N, int64_t K);
+    void (*gemm)(const gemm_t *);
+    void (*outer)(const outer_t *);
+    int64_t (*padded)(int64_t H); /* Hp: H rounded up to whole vectors */
+    int64_t (*sweep_work_size)(int64_t H, int64_t shard_rows);
+    void (*simple_rnn_forward)(const sweep_t *);
+    void (*simple_rnn_backward)(const sweep_t *);
+    /* y = f(z) in place of or beside z; dz = dy f'(y), dz may be dy. */
+    void (*activate)(int32_t activation, const void *z, void *y, int64_t n, int slots);
+    void (*activate_backward)(int32_t activation, const void *y, const void *dy, void *dz, int64_t n,
+                              int slots);
+    /* dP[slot[ids[s]], :] += dz[s, :] over the rows s of all runs, in their order; dP (n, M) zeroed here. */
+    void (*scatter_rows)(const int32_t *ids, const int32_t *slot, const void *dz, const run_t *runs,
+                         int64_t n_runs, void *dP, int64_t n, int64_t M, int slots);
+    /* out[i] = table[rows[i]] and table[rows[i]] += values[i]; rows of M elements. */
+    void (*gather_rows)(const int32_t *rows, const void *table, void *out, int64_t n, int64_t M);
+    void (*add_rows)(const int32_t *rows, const void *values, void *table, int64_t n, int64_t M);
+    void (*sgd)(const update_t *);
+    void (*rmsprop)(const update_t *);
+    void (*adam)(const update_t *);
+    double (*sum_squares)(const void *a, int64_t n, double *partial, int slots); /* partial: one a chunk */
+    void (*loss)(const loss_t *);
+} kernels_t;
+
+/* One table an ISA and float type; NULL where the compiler or the processor's family has no such code. */
+typedef struct {
+    const char *name;
+    int (*supported)(void);
+    const kernels_t *f32, *f64;
+} isa_t;
+
+extern const isa_t fastrnn_isas[]; /* best last; ends with a NULL name */
+
+/* What follows does not depend on the ISA; see plan.c. */
+
+/* Mark the ids that occur in `seen` (V,) bytes.  Returns -1, or the place of the first id outside [0, V). */
+int64_t fastrnn_mark_ids(const int32_t *ids, int64_t n, int64_t V, uint8_t *seen);
+
+/* The rows marked, ascending; returns their number; slot[rows[i]] = i. */
+int64_t fastrnn_collect_ids(const uint8_t *seen, int64_t V, int32_t *rows, int32_t *slot);
+
+/* Cut runs into pieces of at most `most` rows; returns their number, and fills `pieces` unless NULL. */
+int64_t fastrnn_cut_runs(const run_t *runs, int64_t n_runs, int64_t most, run_t *pieces);
+
+/* How many leading ids of each row (T wide) are the one that most rows begin with. */
+void fastrnn_shared_prefix(const int32_t *ids, int64_t B, int64_t T, int64_t *shared);
+
+/* Order the rows of a batch into shards of one sweep.
+ * Row b takes the steps start[b] .. stop[b] - 1; with `shared`, all steps, the first shared[b] of which are
+ * the same in all rows.  Fills row, first and length (B,) as sweep_t has them and tape_offset (shards,),
+ * in states of H' = 1 element; returns the states in the tape, the prefix's included. */
+int64_t fastrnn_plan(int64_t B, int64_t T, const int64_t *start, const int64_t *stop,
+                     const int64_t *shared, int32_t shard_rows, int64_t *row, int64_t *first,
+                     int64_t *length, int64_t *tape_offset, int64_t *prefix_row,
+                     int64_t *prefix_length, int64_t *bucket /* (T + 2,) scratch */);
+
+#endif

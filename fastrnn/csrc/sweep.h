@@ -1,0 +1,245 @@
+/* SimpleRNN through time: h' = f(x W + b + h U), forward and backward.  Included by kernels.h.
+ *
+ * A task is a shard: a few rows that walk through all their steps together, so that their states stay in
+ * cache and a product of a step is rows x H x H.  Rows stand longest first; those that have reached their
+ * end drop out at the back. */
+
+/* What one walk works on: a shard, or the shared prefix as a shard of one row. */
+typedef struct {
+    int64_t rows;
+    const int64_t *row, *start, *length;
+    REAL *tape;          /* (longest + 1, rows, Hp): tape[s] holds the states before step s */
+    const REAL *inject;  /* prefix, backward: gradients that reach its states, (longest + 1, Hp) */
+    REAL *dU;            /* backward: (H, Hp) */
+} walk_t;
+
+
+static int64_t sweep_work_size(int64_t H, int64_t shard_rows) {
+    return (STEP_BLOCK + 2) * shard_rows * padded(H);
+}
+
+INLINE walk_t walk_of(const sweep_t *s, int64_t shard) {
+    const int64_t first = shard * s->shard_rows, left = s->B - first, Hp = padded(s->H);
+    return (walk_t){
+        .rows = left < s->shard_rows ? left : s->shard_rows,
+        .row = s->row + first,
+        .start = s->start + first,
+        .length = s->length + first,
+        .tape = (REAL *)s->tape + s->tape_offset[shard] * Hp,
+        .dU = (REAL *)s->partial + (shard + 1) * s->H * Hp,
+    };
+}
+
+static const int64_t zero = 0;
+
+INLINE walk_t prefix_walk(const sweep_t *s) {
+    return (walk_t){
+        .rows = 1,
+        .row = &s->prefix_row,
+        .start = &zero,
+        .length = &s->prefix_length,
+        .tape = s->tape,
+        .inject = s->inject,
+        .dU = s->partial,
+    };
+}
+
+/* Where the projected input of (row b, step t) stands. */
+INLINE const REAL *input_row(const sweep_t *s, int64_t b, int64_t t) {
+    const int64_t place = b * s->T + t;
+    return (const REAL *)s->xz + (s->ids ? (int64_t)s->ids[place] : place) * s->H;
+}
+
+/* -- forward --------------------------------------------------------------------------------------- */
+
+/* out = init + h U, all panels. */
+INLINE void times_U(const sweep_t *s, int64_t rows, const REAL *h, const REAL *const *init, REAL *out) {
+    const int64_t H = s->H, Hp = padded(H);
+    for (int64_t n = 0; n < H; n += NR) {
+        const int vectors = panel_vectors(n, H);
+        rows_times_panel(rows, vectors, h, Hp, 1, (const REAL *)s->packed + n * H, vectors * VL, H, init,
+                         n, out + n, Hp);
+    }
+}
+
+static void first_states(const sweep_t *s, const walk_t *w, int is_prefix) {
+    const int64_t H = s->H, Hp = padded(H);
+    for (int64_t i = 0; i < w->rows; i++) {
+        REAL *h = w->tape + i * Hp;
+        if (s->prefix_length && !is_prefix)
+            memcpy(h, (REAL *)s->tape + w->start[i] * Hp, (size_t)Hp * sizeof *h);
+        else if (s->h0)
+            copy_padded(h, (const REAL *)s->h0 + w->row[i] * H, H);
+        else
+            memset(h, 0, (size_t)Hp * sizeof *h);
+    }
+}
+
+static void walk_forward(const sweep_t *s, const walk_t *w, int is_prefix, REAL *work) {
+    const int64_t H = s->H, Hp = padded(H), block = w->rows * Hp;
+    const REAL *init[MAX_SHARD];
+    REAL *h = w->tape;
+    int64_t n = w->rows;
+    first_states(s, w, is_prefix);
+    for (int64_t step = 0; n; step++, h += block) {
+        while (n && w->length[n - 1] <= step) n--;
+        for (int64_t i = 0; i < n; i++) {
+            const int64_t t = w->start[i] + step;
+            init[i] = input_row(s, w->row[i], t);
+            if (step + 1 < w->length[i]) PREFETCH(input_row(s, w->row[i], t + 1), H * sizeof(REAL));
+            if (Hp != H) { /* whole vectors must be readable */
+                copy_padded(work + i * Hp, init[i], H);
+                init[i] = work + i * Hp;
+            }
+        }
+        times_U(s, n, h, init, h + block);
+        activate_block(s->activation, h + block, n * Hp);
+        if (s->y && !is_prefix)
+            for (int64_t i = 0; i < n; i++)
+                copy_row((REAL *)s->y + (w->row[i] * s->T + w->start[i] + step) * H,
+                         h + block + i * Hp, H);
+    }
+}
+
+/* The steps of a returned sequence that the row did not take. */
+static void fill_sequence(const sweep_t *s, const walk_t *w, int64_t i, const REAL *last) {
+    const int64_t H = s->H, Hp = padded(H), stop = w->start[i] + w->length[i];
+    REAL *y = (REAL *)s->y + w->row[i] * s->T * H;
+    for (int64_t t = 0; t < w->start[i]; t++)
+        if (s->prefix_length)
+            copy_row(y + t * H, (const REAL *)s->tape + (t + 1) * Hp, H);
+        else
+            clear_row(y + t * H, H);
+    for (int64_t t = stop; t < s->T; t++)
+        if (s->repeat && w->length[i])
+            copy_row(y + t * H, last, H);
+        else
+            clear_row(y + t * H, H);
+}
+
+static void forward_task(const void *context, int64_t shard, int slot) {
+    const sweep_t *s = context;
+    const int64_t H = s->H, Hp = padded(H);
+    const walk_t w = walk_of(s, shard);
+    walk_forward(s, &w, 0, (REAL *)s->work + slot * sweep_work_size(H, s->shard_rows));
+    for (int64_t i = 0; i < w.rows; i++) {
+        const REAL *last = w.tape + (w.length[i] * w.rows + i) * Hp;
+        copy_row((REAL *)s->last + w.row[i] * H, last, H);
+        if (s->y) fill_sequence(s, &w, i, last);
+    }
+}
+
+static void simple_rnn_forward(const sweep_t *s) {
+    pack(s->U, s->H, 1, s->H, s->H, s->packed);
+    if (s->prefix_length) {
+        const uint64_t setting = fastrnn_flush_denormals();
+        const walk_t prefix = prefix_walk(s);
+        walk_forward(s, &prefix, 1, s->work);
+        fastrnn_restore_denormals(setting);
+    }
+    fastrnn_parallel((s->B + s->shard_rows - 1) / s->shard_rows, s->slots, forward_task, s);
+}
+
+/* -- backward -------------------------------------------------------------------------------------- */
+
+/* The gradient of row i's last state: from outside, and from the outputs that repeat it. */
+static void last_gradient(const sweep_t *s, const walk_t *w, int64_t i, REAL *dh) {
+    const int64_t H = s->H, Hp = padded(H), b = w->row[i];
+    memset(dh, 0, (size_t)Hp * sizeof *dh);
+    if (w->inject) {
+        add_row(dh, w->inject + w->length[i] * Hp, H);
+        return;
+    }
+    if (s->dlast) add_row(dh, (const REAL *)s->dlast + b * H, H);
+    if (s->dy && s->repeat && w->length[i])
+        for (int64_t t = w->start[i] + w->length[i]; t < s->T; t++)
+            add_row(dh, (const REAL *)s->dy + (b * s->T + t) * H, H);
+}
+
+/* dU += h^T dz over steps [from, to), whose dz stand in `dz` from its front. */
+static void add_weight_gradient(const sweep_t *s, const walk_t *w, int64_t from, int64_t to,
+                                const REAL *dz) {
+    const int64_t H = s->H, Hp = padded(H), block = w->rows * Hp;
+    while (from < to) {
+        /* Steps that all rows take lie side by side and make one long sum. */
+        int64_t steps = 1, n = w->rows;
+        while (n && w->length[n - 1] <= from) n--;
+        if (n == w->rows) {
+            const int64_t shortest = w->length[n - 1];
+            steps = (to < shortest ? to : shortest) - from;
+        }
+        add_outer(w->tape + from * block, Hp, dz, Hp, H, H, steps * n, w->dU);
+        from += steps;
+        dz += steps * block;
+    }
+}
+
+/* Leaves the gradients of the first states in `dh` (rows, Hp), which is work's front. */
+static void walk_backward(const sweep_t *s, const walk_t *w, REAL *work) {
+    const int64_t H = s->H, Hp = padded(H), block = w->rows * Hp;
+    REAL *dh = work, *zeros = work + block, *kept = work + 2 * block;
+    const REAL *init[MAX_SHARD];
+    int64_t n = 0;
+    memset(zeros, 0, (size_t)Hp * sizeof *zeros);
+    memset(w->dU, 0, (size_t)(H * Hp) * sizeof *w->dU);
+    for (int64_t i = 0; i < w->rows; i++) init[i] = zeros;
+    int64_t kept_to = w->length[0];
+    for (int64_t step = w->length[0] - 1; step >= 0; step--) {
+        REAL *dz = kept + step % STEP_BLOCK * block;
+        const REAL *h = w->tape + (step + 1) * block;
+        const int64_t joined = n;
+        while (n < w->rows && w->length[n] > step) n++;
+        for (int64_t i = joined; i < n; i++) last_gradient(s, w, i, dh + i * Hp);
+        if (w->inject && n == joined) add_row(dh, w->inject + (step + 1) * Hp, H);
+        if (s->dy && !w->inject)
+            for (int64_t i = 0; i < n; i++)
+                add_row(dh + i * Hp,
+                        (const REAL *)s->dy + (w->row[i] * s->T + w->start[i] + step) * H, H);
+        slope_block(s->activation, h, dh, dz, n * Hp);
+        for (int64_t i = 0; i < n; i++)
+            copy_row((REAL *)s->dxz + (w->row[i] * s->T + w->start[i] + step) * H, dz + i * Hp, H);
+        times_U(s, n, dz, init, dh);
+        if (step % STEP_BLOCK == 0) {
+            add_weight_gradient(s, w, step, kept_to, kept);
+            kept_to = step;
+        }
+    }
+    for (int64_t i = n; i < w->rows; i++) last_gradient(s, w, i, dh + i * Hp); /* rows without steps */
+}
+
+static void backward_task(const void *context, int64_t shard, int slot) {
+    const sweep_t *s = context;
+    const int64_t H = s->H, Hp = padded(H);
+    const walk_t w = walk_of(s, shard);
+    REAL *work = (REAL *)s->work + slot * sweep_work_size(H, s->shard_rows);
+    walk_backward(s, &w, work);
+    for (int64_t i = 0; i < w.rows; i++) copy_row((REAL *)s->dh0 + w.row[i] * H, work + i * Hp, H);
+}
+
+/* Backward through the shared prefix.  The Jacobians along it are those of every row, so the gradients of
+ * the rows add up: each shard's where it joined, and those of the outputs that all rows show there. */
+static void prefix_backward(const sweep_t *s) {
+    const int64_t H = s->H, Hp = padded(H);
+    REAL *inject = s->inject;
+    memset(inject, 0, (size_t)((s->prefix_length + 1) * Hp) * sizeof *inject);
+    for (int64_t i = 0; i < s->B; i++) {
+        add_row(inject + s->start[i] * Hp, (const REAL *)s->dh0 + s->row[i] * H, H);
+        if (s->dy)
+            for (int64_t t = 0; t < s->start[i]; t++)
+                add_row(inject + (t + 1) * Hp, (const REAL *)s->dy + (s->row[i] * s->T + t) * H, H);
+    }
+    const walk_t prefix = prefix_walk(s);
+    walk_backward(s, &prefix, s->work);
+}
+
+static void simple_rnn_backward(const sweep_t *s) {
+    const int64_t H = s->H, Hp = padded(H), shards = (s->B + s->shard_rows - 1) / s->shard_rows;
+    pack(s->U, 1, H, H, H, s->packed); /* U transposed */
+    fastrnn_parallel(shards, s->slots, backward_task, s);
+    const uint64_t setting = fastrnn_flush_denormals();
+    if (s->prefix_length) prefix_backward(s);
+    const int64_t first = s->prefix_length ? 0 : 1; /* the prefix's place is the first */
+    sum_parts((const REAL *)s->partial + first * H * Hp, s->dU, shards + 1 - first, H * Hp, H, H, Hp,
+              s->slots);
+    fastrnn_restore_denormals(setting);
+}

@@ -1,0 +1,64 @@
+/* TILE_ROWS x TILE_VECTORS vectors of C held in registers; included once a size.
+ *
+ * out[r, :] = init[r][column, ...] + sum_k a[r * a_m + k * a_k] panel[k * panel_k, :]
+ *
+ * Few rows leave few accumulators, and a sum then waits for its own last addition; so it is split
+ * into TILE_SPLIT sums that run side by side. */
+#define TILE_SPLIT (TILE_ROWS * TILE_VECTORS <= 2 ? 4 : TILE_ROWS * TILE_VECTORS <= 4 ? 2 : 1)
+#define tile_body JOIN(tile_body_, JOIN(TILE_ROWS, JOIN(x, TILE_VECTORS)))
+#define tile JOIN(tile_, JOIN(TILE_ROWS, JOIN(x, TILE_VECTORS)))
+
+INLINE void tile_body(const REAL *a, ptrdiff_t a_m, ptrdiff_t a_k, const REAL *panel,
+                      ptrdiff_t panel_k, int64_t K, const REAL *const *init, ptrdiff_t column,
+                      REAL *out, ptrdiff_t out_m) {
+    vec sum[TILE_SPLIT][TILE_ROWS][TILE_VECTORS];
+    UNROLL for (int r = 0; r < TILE_ROWS; r++) {
+        UNROLL for (int v = 0; v < TILE_VECTORS; v++) {
+            sum[0][r][v] = vload(init[r] + column + v * VL);
+            UNROLL for (int u = 1; u < TILE_SPLIT; u++) sum[u][r][v] = vset(0);
+        }
+    }
+    int64_t k = 0;
+    for (; k + TILE_SPLIT <= K; k += TILE_SPLIT) {
+        UNROLL for (int u = 0; u < TILE_SPLIT; u++) {
+            vec b[TILE_VECTORS];
+            UNROLL for (int v = 0; v < TILE_VECTORS; v++) b[v] = vload(panel + v * VL);
+            UNROLL for (int r = 0; r < TILE_ROWS; r++) {
+                const vec x = vset(a[r * a_m]);
+                UNROLL for (int v = 0; v < TILE_VECTORS; v++) sum[u][r][v] += x * b[v];
+            }
+            a += a_k;
+            panel += panel_k;
+        }
+    }
+    for (; k < K; k++) {
+        UNROLL for (int r = 0; r < TILE_ROWS; r++) {
+            const vec x = vset(a[r * a_m]);
+            UNROLL for (int v = 0; v < TILE_VECTORS; v++)
+                sum[0][r][v] += x * vload(panel + v * VL);
+        }
+        a += a_k;
+        panel += panel_k;
+    }
+    UNROLL for (int r = 0; r < TILE_ROWS; r++) {
+        UNROLL for (int v = 0; v < TILE_VECTORS; v++) {
+            vec total = sum[0][r][v];
+            UNROLL for (int u = 1; u < TILE_SPLIT; u++) total += sum[u][r][v];
+            vstore(out + r * out_m + v * VL, total);
+        }
+    }
+}
+
+static void tile(const REAL *a, ptrdiff_t a_m, ptrdiff_t a_k, const REAL *panel, ptrdiff_t panel_k,
+                 int64_t K, const REAL *const *init, ptrdiff_t column, REAL *out, ptrdiff_t out_m) {
+    /* One of the strides is 1; the compiler then folds it into the addresses. */
+    if (a_k == 1)
+        tile_body(a, a_m, 1, panel, panel_k, K, init, column, out, out_m);
+    else
+        tile_body(a, 1, a_k, panel, panel_k, K, init, column, out, out_m);
+}
+
+#undef tile
+#undef tile_body
+#undef TILE_SPLIT
+#undef TILE_ROWS

@@ -1,0 +1,177 @@
+/* Vectors of REAL, VBYTES wide, in the compiler's own terms; for one ISA.
+ *
+ * With VBYTES == 0 a "vector" is one element: plain C for compilers without the extensions. */
+
+#define JOIN2(a, b) a##b
+#define JOIN(a, b) JOIN2(a, b)
+
+#if VBYTES == 0
+enum { VL = 1 };
+typedef REAL vec;
+typedef INTEGER ivec;
+#else
+enum { VL = VBYTES / (int)sizeof(REAL) };
+typedef REAL vec __attribute__((vector_size(VBYTES)));
+typedef INTEGER ivec __attribute__((vector_size(VBYTES)));
+#endif
+
+
+INLINE vec vload(const REAL *p) {
+    vec v;
+    __builtin_memcpy(&v, p, sizeof v);
+    return v;
+}
+
+INLINE void vstore(REAL *p, vec v) { __builtin_memcpy(p, &v, sizeof v); }
+
+/* The first n elements, the rest zero. */
+INLINE vec vload_n(const REAL *p, int64_t n) {
+    REAL a[VL] = {0};
+    for (int64_t i = 0; i < n; i++) a[i] = p[i];
+    return vload(a);
+}
+
+INLINE void vstore_n(REAL *p, vec v, int64_t n) {
+    REAL a[VL];
+    vstore(a, v);
+    for (int64_t i = 0; i < n; i++) p[i] = a[i];
+}
+
+INLINE ivec vbits(vec v) {
+    ivec i;
+    __builtin_memcpy(&i, &v, sizeof i);
+    return i;
+}
+
+INLINE vec vreal(ivec i) {
+    vec v;
+    __builtin_memcpy(&v, &i, sizeof v);
+    return v;
+}
+
+INLINE vec vset(REAL x) {
+#if VBYTES == 0
+    return x;
+#else
+    return (vec){0} + x;
+#endif
+}
+
+/* Comparisons of vectors give all ones or zero; one of scalars gives 1 or 0. */
+#if VBYTES == 0
+#define MASK(condition) (-(INTEGER)(condition))
+#else
+#define MASK(condition) ((ivec)(condition))
+#endif
+
+INLINE vec vselect(ivec mask, vec a, vec b) {
+    return vreal((mask & vbits(a)) | (~mask & vbits(b)));
+}
+
+/* NaN in the first argument passes through both. */
+INLINE vec vmin(vec a, vec b) { return vselect(MASK(a > b), b, a); }
+INLINE vec vmax(vec a, vec b) { return vselect(MASK(a < b), b, a); }
+INLINE vec vabs(vec a) { return vreal(vbits(a) & ~SIGN_BIT); }
+
+INLINE vec vsqrt(vec a) {
+#if VBYTES == 0
+    return SQRT(a);
+#else
+    for (int i = 0; i < VL; i++) a[i] = SQRT(a[i]);
+    return a;
+#endif
+}
+
+INLINE double vsum(vec a) {
+    REAL x[VL];
+    double sum = 0;
+    vstore(x, a);
+    for (int i = 0; i < VL; i++) sum += (double)x[i];
+    return sum;
+}
+
+/* exp(x) for LOWEST_EXP <= x <= 0; below, the exponential of LOWEST_EXP.
+ *
+ * x = n log 2 + r with |r| <= log(2) / 2 (log 2 in two parts, the first exact in few bits, so that
+ * n LN2_HIGH is exact: Cody and Waite, 1980), exp(r) by its Taylor series, 2^n through the exponent. */
+INLINE vec vexp(vec x) {
+    static const REAL c[] = EXP_TAYLOR;
+    const int degree = sizeof c / sizeof c[0] - 1;
+    x = vmax(x, vset(LOWEST_EXP));
+    const vec shifted = x * vset((REAL)1.4426950408889634074) + vset(ROUND_MAGIC);
+    const vec n = shifted - vset(ROUND_MAGIC);
+    const vec r = (x - n * vset(LN2_HIGH)) - n * vset(LN2_LOW);
+    vec y = vset(c[degree]);
+    for (int k = degree - 1; k >= 0; k--) y = y * r + vset(c[k]);
+    /* A product, not a sum of exponents, so that NaN stays NaN. */
+    return y * vreal((vbits(shifted) << MANTISSA_BITS) + ONE_BITS);
+}
+
+/* sigmoid(x) = 1 / (1 + e) for x >= 0 and e / (1 + e) for x < 0, with e = exp(-|x|). */
+INLINE vec vsigmoid(vec x) {
+    const vec e = vexp(-vabs(x));
+    const vec y = vselect(MASK(x < vset(0)), e, vset(1)) / (vset(1) + e);
+    return vselect(MASK(x < vset(LOWEST_EXP)), vset(0), y);
+}
+
+/* tanh. Coefficients: tools/fit_tanh.py. */
+INLINE vec vtanh(vec x) {
+#if REAL_BITS == 32
+    /* x P(x^2) / Q(x^2) on the range where tanh(x) is not yet 1, relative error 2e-8. */
+    x = vmin(vmax(x, vset(-9.02f)), vset(9.02f));
+    const vec s = x * x;
+    vec p = vset(1.3319194361574265e-8f);
+    p = p * s + vset(2.0583652080135155e-5f);
+    p = p * s + vset(3.4940486420389822e-3f);
+    p = p * s + vset(0.13379731051455965f);
+    p = p * s + vset(0.99999997872602723f);
+    vec q = vset(7.7620936874536122e-7f);
+    q = q * s + vset(3.2831132411796178e-4f);
+    q = q * s + vset(2.5871130676799778e-2f);
+    q = q * s + vset(0.46713046315511063f);
+    q = q * s + vset(1.0f);
+    const vec y = x * p / q;
+    return vmin(vmax(y, vset(-1.0f)), vset(1.0f));
+#else
+    /* |x| < 0.625: x + x s P(s) / Q(s), s = x^2, relative error 2e-17; beyond: 1 - 2 e / (1 + e),
+     * e = exp(-2 |x|). */
+    const vec a = vabs(x), s = x * x;
+    vec p = vset(-0.00019918313315403267);
+    p = p * s + vset(-0.020498914628976997);
+    p = p * s + vset(-0.33333333333333333);
+    vec q = vset(0.00020653918831513141);
+    q = q * s + vset(0.023291485049571549);
+    q = q * s + vset(0.46149674388692775);
+    q = q * s + vset(1.0);
+    const vec small = x + x * s * (p / q);
+    const vec e = vexp(a * vset(-2.0));
+    const vec large = vset(1.0) - vset(2.0) * e / (vset(1.0) + e);
+    const vec signed_large = vreal(vbits(large) | (vbits(x) & SIGN_BIT));
+    return vselect(MASK(a < vset(0.625)), small, signed_large);
+#endif
+}
+
+/* -- rows of any length ------------------------------------------------------------------------------ */
+
+/* Copy n elements and fill up with zeros to whole vectors. */
+INLINE void copy_padded(REAL *to, const REAL *from, int64_t n) {
+    int64_t j = 0;
+    for (; j + VL <= n; j += VL) vstore(to + j, vload(from + j));
+    if (j < n) vstore(to + j, vload_n(from + j, n - j));
+}
+
+INLINE void copy_row(REAL *to, const REAL *from, int64_t n) {
+    int64_t j = 0;
+    for (; j + VL <= n; j += VL) vstore(to + j, vload(from + j));
+    for (; j < n; j++) to[j] = from[j];
+}
+
+INLINE void add_row(REAL *to, const REAL *from, int64_t n) {
+    int64_t j = 0;
+    for (; j + VL <= n; j += VL) vstore(to + j, vload(to + j) + vload(from + j));
+    for (; j < n; j++) to[j] += from[j];
+}
+
+INLINE void clear_row(REAL *to, int64_t n) {
+    for (int64_t j = 0; j < n; j++) to[j] = 0;
+}

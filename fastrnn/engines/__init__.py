@@ -1,0 +1,41 @@
+"""Engines: all that knows a device.
+
+Layers, losses and optimizers call the methods of the `current` engine and know nothing of threads
+or hardware.  `base` states the interface, `reference` is the readable specification in NumPy, `cpu`
+the fast one on the C kernels.
+"""
+
+from __future__ import annotations
+
+import contextlib
+
+from fastrnn.engines.cpu import CPUEngine
+from fastrnn.engines.reference import ReferenceEngine
+
+__all__ = ["CPUEngine", "ReferenceEngine", "current", "using"]
+
+_engines = {"cpu": CPUEngine(), "reference": ReferenceEngine()}
+_current = _engines["cpu"]
+
+
+def current():
+    """The engine that layers use now."""
+    return _current
+
+
+@contextlib.contextmanager
+def using(name):
+    """Use the engine ``name`` (``"cpu"`` or ``"reference"``) inside a ``with`` block.
+
+    >>> with using("reference") as engine:
+    ...     engine.name
+    'reference'
+    """
+    global _current
+    if name not in _engines:
+        raise ValueError(f"engine: expected one of {sorted(_engines)}; got {name!r}.")
+    before, _current = _current, _engines[name]
+    try:
+        yield _current
+    finally:
+        _current = before

@@ -1,0 +1,168 @@
+"""The interface between layers and hardware.
+
+An engine owns arrays and does all the arithmetic of a training step on them.  Its methods are few
+and each takes a whole batch; how the batch is cut up, and on how many threads, is the engine's own
+affair, and the result must not depend on it.
+
+Letters: B rows in a batch, T steps, D input width, H units, G gates (1 for SimpleRNN), V vocabulary,
+M columns of a projection.  ``d`` before a name is the gradient of the loss with respect to it.
+Gradients of parameters are **added into** the array given; gradients of inputs are returned.
+"""
+
+from __future__ import annotations
+
+import abc
+
+__all__ = ["Engine"]
+
+
+class Engine(abc.ABC):
+    """One way to carry out a model's arithmetic."""
+
+    name: str
+
+    # -- arrays ------------------------------------------------------------------------------
+
+    @abc.abstractmethod
+    def asarray(self, x, dtype=None):
+        """``x`` as a C-contiguous, aligned array of this engine; copied only where needed."""
+
+    @abc.abstractmethod
+    def zeros(self, shape, dtype):
+        """A new array of zeros."""
+
+    @abc.abstractmethod
+    def to_host(self, a):
+        """``a`` as a NumPy array."""
+
+    # -- lookups and projections ---------------------------------------------------------------
+
+    @abc.abstractmethod
+    def lookup(self, ids, table):
+        """``table[ids]``: ids (...) int32, table (V, D) -> (..., D).
+
+        Raises IndexError if an id is negative or not below V.
+        """
+
+    @abc.abstractmethod
+    def lookup_backward(self, ids, dy, dtable):
+        """Add into ``dtable`` (V, D) the gradient of `lookup`, dy (..., D)."""
+
+    @abc.abstractmethod
+    def add_rows(self, gradient, dtable):
+        """Add a `RowGradient` into ``dtable`` (V, D)."""
+
+    @abc.abstractmethod
+    def project(self, x, W, b=None, mask=None):
+        """``x @ W + b``: x (..., D), W (D, M), b (M,) or None -> (..., M).
+
+        Steps that a `StepMask` leaves out may be left undefined.
+
+        A `Lookup` gives a `Lookup` of the same ids: only rows that occur are valid in its table.
+        """
+
+    @abc.abstractmethod
+    def project_backward(self, x, W, dz, dW, db=None, need_dx=True):
+        """Gradient of `project` for dz (..., M).
+
+        Adds into dW (D, M) and db (M,); returns dx (..., D), for a `Lookup` the `RowGradient` of
+        its table, or None unless ``need_dx``.
+        """
+
+    # -- activations ---------------------------------------------------------------------------
+
+    @abc.abstractmethod
+    def activate(self, activation, z):
+        """``activation(z)``, element by element (softmax: over the last axis)."""
+
+    @abc.abstractmethod
+    def activate_backward(self, activation, z, y, dy):
+        """dz, given y = activate(activation, z)."""
+
+    # -- recurrence ----------------------------------------------------------------------------
+
+    @abc.abstractmethod
+    def recurrent(self, cell, xz, U, states=None, mask=None, return_sequences=False,
+                  zero_output_for_mask=False):
+        """Carry the state of ``cell`` through all steps of all rows.
+
+        Parameters
+        ----------
+        cell : `fastrnn.cells.CellSpec`
+            Which equations, and with which activations.
+        xz : array of shape (B, T, G * H) or such a `Lookup`
+            The projected input of every step, bias included.
+        U : array of shape (H, G * H)
+        states : list of arrays of shape (B, H), or None for zeros
+        mask : `fastrnn.masks.StepMask` without holes, or None where every step counts
+        return_sequences : bool
+            Whether the output of every step is wanted.
+        zero_output_for_mask : bool
+            Zeros at masked steps instead of the output before them.
+
+        Returns
+        -------
+        sequence : array of shape (B, T, H), or None
+        states : list of arrays of shape (B, H)
+            The last ones, output first.
+        tape : opaque
+            For `recurrent_backward`.
+        """
+
+    @abc.abstractmethod
+    def recurrent_backward(self, tape, U, dsequence, dstates, dU, need_dxz=True):
+        """Backpropagation through time.
+
+        ``dsequence`` is (B, T, H) or None, ``dstates`` a list of (B, H) or None in each place.
+        Adds into dU; returns ``(dxz, dstates0)``: dxz (B, T, G * H), zero at masked steps, and
+        the gradients of the initial states, list of (B, H).
+
+        Steps that all rows share (the padding in front of a `Lookup`) may be summed in one row's
+        place in dxz: its sum over rows with equal ids is what counts.
+        """
+
+    # -- losses ----------------------------------------------------------------------------------
+
+    @abc.abstractmethod
+    def loss(self, kind, target, output, weight, from_logits=False):
+        """Losses of n rows and the gradient of their weighted sum.
+
+        Parameters
+        ----------
+        kind : {"binary_crossentropy", "categorical_crossentropy",
+                "sparse_categorical_crossentropy", "mean_squared_error", "mean_absolute_error"}
+        target : float array of shape (n, C); for the sparse kind int64 of shape (n,)
+        output : array of shape (n, C)
+            Probabilities or values; with ``from_logits`` what the sigmoid or softmax was given.
+        weight : array of shape (n,) of output's type
+            The factor of each row in the sum, 1/n where all count the same.
+
+        Returns
+        -------
+        losses : array of shape (n,)
+            Unweighted; the mean over the C columns where the loss has one.
+        doutput : array of shape (n, C)
+            Gradient of ``sum(weight * losses)``.
+        """
+
+    # -- updates ---------------------------------------------------------------------------------
+
+    @abc.abstractmethod
+    def sum_squares(self, a):
+        """The sum of squares of all elements, as a Python float accumulated in float64."""
+
+    @abc.abstractmethod
+    def update(self, rule, value, grad, slots, **hyper):
+        """One optimizer step on flat arrays, in place.
+
+        ==========  =====================================  =======================================
+        rule        slots (dict of arrays like value)      hyper (floats)
+        ==========  =====================================  =======================================
+        "sgd"       "momentum" if momentum                 learning_rate, momentum, nesterov
+        "rmsprop"   "velocity"; "momentum" if momentum;    learning_rate, rho, momentum, epsilon,
+                    "average_gradient" if centered         centered
+        "adam"      "momentum", "velocity";                learning_rate (bias correction
+                    "velocity_hat" if amsgrad              included), beta_1, beta_2, epsilon,
+                                                           amsgrad
+        ==========  =====================================  =======================================
+        """

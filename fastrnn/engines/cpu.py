@@ -1,0 +1,242 @@
+"""The CPU engine: allocates, and calls the C kernels, which cut up the batch and use the threads.
+
+A batch is cut into shards of rows by its shape alone, so no result depends on the number of threads.
+What the kernels do not have (rare activations, losses over classes) goes to the reference engine.
+
+Letters: B rows in a batch, T steps, D input width, H units, M columns of a projection, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fastrnn import _core
+from fastrnn.config import epsilon
+from fastrnn.engines.reference import ReferenceEngine
+from fastrnn.values import Lookup, RowGradient
+
+__all__ = ["CPUEngine"]
+
+KERNEL_ACTIVATIONS = frozenset({"linear", "relu", "tanh", "sigmoid"})
+KERNEL_LOSSES = frozenset({"binary_crossentropy", "mean_squared_error", "mean_absolute_error"})
+
+
+class StepGradient(NamedTuple):
+    """dxz as a sweep leaves it: only the steps of ``runs`` are written, all others count as zero.
+
+    Attributes
+    ----------
+    values : array of shape (B, T, M)
+    runs : int64 array of shape (n, 2)
+        (first, count) of steps, flat over (B, T).
+    """
+
+    values: Any
+    runs: Any
+
+
+class IdCount(NamedTuple):
+    """Which ids occur: ``rows`` (n,), ascending, and ``slot`` (V,), the place of each in rows."""
+
+    rows: Any
+    slot: Any
+
+
+class CPUEngine(ReferenceEngine):
+    """The C kernels, over shards of rows on a pool of threads."""
+
+    name = "cpu"
+
+    # -- arrays ------------------------------------------------------------------------------
+
+    def empty(self, shape, dtype):
+        """An array with undefined contents, in memory that is used again and again."""
+        dtype = np.dtype(dtype)
+        size = 1
+        for n in shape:
+            size *= n
+        return np.frombuffer(_core.Block(size * dtype.itemsize), dtype).reshape(shape)
+
+    def zeros(self, shape, dtype):
+        a = self.empty(shape, dtype)
+        a[...] = 0
+        return a
+
+    # -- lookups and projections ---------------------------------------------------------------
+
+    def lookup(self, ids, table):
+        count_ids(ids, len(table))  # for its check
+        out = self.empty((ids.size, table.shape[1]), table.dtype)
+        _core.gather_rows(flat(ids), table, out)
+        return out.reshape(*ids.shape, table.shape[1])
+
+    def lookup_backward(self, ids, dy, dtable):
+        count = count_ids(ids, len(dtable))
+        self.add_rows(self._scatter(count, ids, dy, None), dtable)
+
+    def add_rows(self, gradient, dtable):
+        _core.add_rows(gradient.rows, gradient.values, dtable)
+
+    def _scatter(self, count, ids, dz, runs):
+        values = self.empty((len(count.rows), dz.shape[-1]), dz.dtype)
+        _core.scatter_rows(flat(ids), count.slot, matrix(dz), values, runs)
+        return RowGradient(count.rows, values)
+
+    def project(self, x, W, b=None, mask=None):
+        if isinstance(x, Lookup):
+            count = x.count or count_ids(x.ids, len(x.table))
+            rows = self.empty((len(count.rows), W.shape[0]), W.dtype)
+            _core.gather_rows(count.rows, x.table, rows)
+            table = self.empty((len(x.table), W.shape[1]), W.dtype)
+            _core.project(rows, W, b, table, None, count.rows)
+            return Lookup(x.ids, table, count)
+        z = self.empty((*x.shape[:-1], W.shape[1]), W.dtype)
+        _core.project(matrix(x), W, b, matrix(z), mask_runs(mask))
+        return z
+
+    def project_backward(self, x, W, dz, dW, db=None, need_dx=True):
+        runs = None
+        if isinstance(dz, StepGradient):
+            dz, runs = dz
+        if isinstance(x, Lookup):
+            count = x.count or count_ids(x.ids, len(x.table))
+            gradient = self._scatter(count, x.ids, dz, runs)
+            rows = self.empty((len(count.rows), W.shape[0]), W.dtype)
+            _core.gather_rows(count.rows, x.table, rows)
+            values = self.project_backward(rows, W, gradient.values, dW, db, need_dx)
+            return None if values is None else RowGradient(count.rows, values)
+        _core.project_dW(matrix(x), matrix(dz), dW, db, runs)
+        if not need_dx:
+            return None
+        shape = (*dz.shape[:-1], W.shape[0])
+        dx = self.empty(shape, W.dtype) if runs is None else self.zeros(shape, W.dtype)
+        _core.project_dx(matrix(dz), W, matrix(dx), runs)
+        return dx
+
+    # -- activations ---------------------------------------------------------------------------
+
+    def activate(self, activation, z):
+        if activation == "linear":
+            return z
+        if activation not in KERNEL_ACTIVATIONS:
+            return super().activate(activation, z)
+        y = self.empty(z.shape, z.dtype)
+        _core.activate(activation, flat(z), flat(y))
+        return y
+
+    def activate_backward(self, activation, z, y, dy):
+        if activation == "linear":
+            return dy
+        if activation not in KERNEL_ACTIVATIONS:
+            return super().activate_backward(activation, z, y, dy)
+        dz = self.empty(y.shape, y.dtype)
+        _core.activate_backward(activation, flat(y), flat(dy), flat(dz))
+        return dz
+
+    # -- recurrence ----------------------------------------------------------------------------
+
+    def recurrent(self, cell, xz, U, states=None, mask=None, return_sequences=False,
+                  zero_output_for_mask=False):
+        if cell.activation not in KERNEL_ACTIVATIONS:
+            return super().recurrent(
+                cell, xz, U, states, mask, return_sequences, zero_output_for_mask
+            )
+        rows, steps, units = xz.shape
+        ids, values = None, xz
+        if isinstance(xz, Lookup):
+            ids, values = flat(xz.ids), xz.table
+        h0 = None if states is None else states[0]
+        y = self.empty((rows, steps, units), U.dtype) if return_sequences else None
+        last = self.empty((rows, units), U.dtype)
+        start, stop = (None, None) if mask is None else (mask.start, mask.stop)
+        sweep = _core.simple_rnn_forward(
+            cell.activation, rows, steps, matrix(values), ids, U, h0, start, stop, True,
+            y, last, not zero_output_for_mask,
+        )
+        return y, [last], sweep
+
+    def recurrent_backward(self, tape, U, dsequence, dstates, dU, need_dxz=True):
+        if not isinstance(tape, _core.Sweep):
+            return super().recurrent_backward(tape, U, dsequence, dstates, dU, need_dxz)
+        dxz = self.empty((tape.B, tape.T, tape.H), U.dtype)
+        dh0 = self.empty((tape.B, tape.H), U.dtype)
+        dlast = None if dstates is None or dstates[0] is None else self.asarray(dstates[0])
+        if dsequence is not None:
+            dsequence = self.asarray(dsequence)
+        _core.simple_rnn_backward(tape, U, dsequence, dlast, matrix(dxz), dh0, dU)
+        runs = np.frombuffer(tape.runs, np.int64).reshape(-1, 2)
+        return StepGradient(dxz, runs), [dh0]
+
+    # -- losses ----------------------------------------------------------------------------------
+
+    def loss(self, kind, target, output, weight, from_logits=False):
+        if kind not in KERNEL_LOSSES:
+            return super().loss(kind, target, output, weight, from_logits)
+        losses = self.empty((len(output),), output.dtype)
+        doutput = self.empty(output.shape, output.dtype)
+        _core.loss(kind, target, output, weight, losses, doutput, from_logits, epsilon())
+        return losses, doutput
+
+    # -- updates ---------------------------------------------------------------------------------
+
+    def sum_squares(self, a):
+        return _core.sum_squares(flat(a))
+
+    def update(self, rule, value, grad, slots, **hyper):
+        slot_names, numbers, flag = UPDATES[rule]
+        _core.update(
+            rule, value, grad, *map(slots.get, slot_names),
+            tuple([hyper[name] for name in numbers]), bool(hyper[flag]),
+        )
+
+
+# The slots, numbers and the flag of each rule in the order of the kernels' `update_t`.
+UPDATES = {
+    "sgd": (("momentum", None, None), ("learning_rate", "momentum"), "nesterov"),
+    "rmsprop": (
+        ("velocity", "momentum", "average_gradient"),
+        ("learning_rate", "rho", "momentum", "epsilon"), "centered",
+    ),
+    "adam": (
+        ("momentum", "velocity", "velocity_hat"),
+        ("learning_rate", "beta_1", "beta_2", "epsilon"), "amsgrad",
+    ),
+}
+
+
+def flat(a):
+    """The elements of a contiguous array in one axis."""
+    return a.reshape(-1)
+
+
+def matrix(a):
+    """A contiguous array as a matrix of its last axis."""
+    return a.reshape(-1, a.shape[-1])
+
+
+def mask_runs(mask):
+    """The steps that a `StepMask` keeps as runs, flat over (B, T); None for no mask."""
+    if mask is None:
+        return None
+    first = mask.start + mask.steps * np.arange(len(mask.start))
+    return np.stack([first, mask.stop - mask.start], axis=1)
+
+
+def count_ids(ids, V):
+    """The `IdCount` of ids of any shape.
+
+    Raises
+    ------
+    IndexError
+        If one is negative or not below V.
+    """
+    n, rows, slot = _core.count_ids(flat(ids), V)
+    if n < 0:
+        place = np.unravel_index(rows, ids.shape)
+        raise IndexError(
+            f"token id {ids[place]} at {tuple(map(int, place))} is outside the table: expected ids "
+            f"from 0 to {V - 1} (input_dim={V})."
+        )
+    return IdCount(np.frombuffer(rows, np.int32)[:n], np.frombuffer(slot, np.int32))

@@ -1,0 +1,274 @@
+"""The reference engine: every operation in plain NumPy, for any float type.
+
+It is the readable specification of what an engine computes, and the oracle of the tests: it is
+checked by finite differences in float64 before anything is compared with it.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fastrnn import activations
+from fastrnn.config import epsilon
+from fastrnn.engines.base import Engine
+from fastrnn.values import Lookup, RowGradient
+
+__all__ = ["ReferenceEngine"]
+
+
+class ReferenceEngine(Engine):
+    """NumPy, one step after the other."""
+
+    name = "reference"
+
+    # -- arrays ------------------------------------------------------------------------------
+
+    def asarray(self, x, dtype=None):
+        return np.require(x, dtype, ["C", "A"])
+
+    def zeros(self, shape, dtype):
+        return np.zeros(shape, dtype)
+
+    def to_host(self, a):
+        return a
+
+    # -- lookups and projections ---------------------------------------------------------------
+
+    def lookup(self, ids, table):
+        check_ids(ids, len(table))
+        return table[ids]
+
+    def lookup_backward(self, ids, dy, dtable):
+        np.add.at(dtable, ids, dy)
+
+    def add_rows(self, gradient, dtable):
+        dtable[gradient.rows] += gradient.values
+
+    def project(self, x, W, b=None, mask=None):
+        if isinstance(x, Lookup):
+            check_ids(x.ids, len(x.table))
+            return Lookup(x.ids, self.project(x.table, W, b))
+        z = x @ W
+        return z if b is None else z + b
+
+    def project_backward(self, x, W, dz, dW, db=None, need_dx=True):
+        if isinstance(x, Lookup):
+            # dP[id] is the sum of dz over all places of the id; P = E W + b.
+            rows, place = np.unique(x.ids, return_inverse=True)
+            dP = np.zeros((len(rows), W.shape[1]), dz.dtype)
+            np.add.at(dP, place.reshape(x.ids.shape), dz)
+            values = self.project_backward(x.table[rows], W, dP, dW, db, need_dx)
+            return None if values is None else RowGradient(rows.astype(np.int32), values)
+        flat = dz.reshape(-1, W.shape[1])
+        dW += x.reshape(-1, W.shape[0]).T @ flat
+        if db is not None:
+            db += flat.sum(axis=0)
+        return dz @ W.T if need_dx else None
+
+    # -- activations ---------------------------------------------------------------------------
+
+    def activate(self, activation, z):
+        return activations.named(activation).forward(z)
+
+    def activate_backward(self, activation, z, y, dy):
+        return activations.named(activation).backward(z, y, dy)
+
+    # -- recurrence ----------------------------------------------------------------------------
+
+    def recurrent(self, cell, xz, U, states=None, mask=None, return_sequences=False,
+                  zero_output_for_mask=False):
+        step_forward, _ = STEPS[cell.kind]
+        if isinstance(xz, Lookup):
+            xz = self.lookup(xz.ids, xz.table)
+        rows, steps, _ = xz.shape
+        units = U.shape[0]
+        if states is None:
+            states = [np.zeros((rows, units), xz.dtype)]
+        keep = np.ones((rows, steps), bool) if mask is None else np.asarray(mask)
+        history, traces = [states], []
+        sequence = np.zeros((rows, steps, units), xz.dtype)
+        for t in range(steps):
+            new, trace = step_forward(cell, xz[:, t], U, states)
+            k = keep[:, t, None]
+            # A masked step carries the state ...
+            states = [np.where(k, a, b) for a, b in zip(new, states, strict=True)]
+            # ... and repeats the output before it (zeros before the first, or always, if asked).
+            before = 0 if zero_output_for_mask or t == 0 else sequence[:, t - 1]
+            sequence[:, t] = np.where(k, new[0], before)
+            history.append(states)
+            traces.append(trace)
+        tape = cell, history, traces, keep, zero_output_for_mask
+        return (sequence if return_sequences else None), states, tape
+
+    def recurrent_backward(self, tape, U, dsequence, dstates, dU, need_dxz=True):
+        cell, history, traces, keep, zero_output_for_mask = tape
+        _, step_backward = STEPS[cell.kind]
+        rows, steps = keep.shape
+        dstates = [
+            np.zeros_like(s) if d is None else d
+            for s, d in zip(history[-1], dstates or [None] * len(history[-1]), strict=True)
+        ]
+        dxz = np.zeros((rows, steps, U.shape[1]), U.dtype)
+        doutput = np.zeros((rows, U.shape[0]), U.dtype)  # of the output carried over masked steps
+        for t in reversed(range(steps)):
+            k = keep[:, t, None]
+            if dsequence is not None:
+                doutput = doutput + dsequence[:, t]
+            dnew = [np.where(k, d, 0) for d in dstates]
+            dnew[0] = dnew[0] + np.where(k, doutput, 0)
+            dxz[:, t], dbefore = step_backward(cell, traces[t], U, history[t], dnew, dU)
+            dstates = [a + np.where(k, 0, d) for a, d in zip(dbefore, dstates, strict=True)]
+            doutput = np.where(k | zero_output_for_mask, 0, doutput)
+        return (dxz if need_dxz else None), dstates
+
+    # -- losses ----------------------------------------------------------------------------------
+
+    def loss(self, kind, target, output, weight, from_logits=False):
+        losses, doutput = LOSSES[kind](target, output, from_logits)
+        return losses, doutput * weight[:, None]
+
+    # -- updates ---------------------------------------------------------------------------------
+
+    def sum_squares(self, a):
+        return float(np.sum(np.square(a, dtype=np.float64)))
+
+    def update(self, rule, value, grad, slots, **hyper):
+        UPDATES[rule](value, grad, slots, **hyper)
+
+
+def check_ids(ids, rows):
+    """Raise IndexError unless every id is the number of one of ``rows`` rows."""
+    if ids.size and not (0 <= ids.min() and ids.max() < rows):
+        bad = ids[(ids < 0) | (ids >= rows)].flat[0]
+        raise IndexError(
+            f"token id {bad} is outside the table: expected ids from 0 to {rows - 1} "
+            f"(input_dim={rows})."
+        )
+
+
+# -- cells -------------------------------------------------------------------------------------
+
+
+def simple_rnn_step(cell, xz, U, states):
+    """h' = act(z), z = xz + h U."""
+    (h,) = states
+    z = xz + h @ U
+    y = activations.named(cell.activation).forward(z)
+    return [y], (z, y)
+
+
+def simple_rnn_step_backward(cell, trace, U, states, dnew, dU):
+    """dz = dh' act'(z); dU += h^T dz; dh = dz U^T."""
+    (h,), (z, y) = states, trace
+    dz = activations.named(cell.activation).backward(z, y, dnew[0])
+    dU += h.T @ dz
+    return dz, [dz @ U.T]
+
+
+STEPS = {"simple_rnn": (simple_rnn_step, simple_rnn_step_backward)}
+
+
+# -- losses: (losses (n,), their gradients (n, C)), rows independent ----------------------------
+
+
+def _binary_crossentropy(target, output, from_logits):
+    """-y log p - (1 - y) log(1 - p), the mean over columns; p = sigmoid(z) with logits."""
+    columns = output.shape[1]
+    if from_logits:
+        # max(z, 0) - z y + log(1 + exp(-|z|)) neither overflows nor cancels.
+        losses = np.maximum(output, 0) - output * target + np.log1p(np.exp(-np.abs(output)))
+        gradient = activations.named("sigmoid").forward(output) - target
+    else:
+        low = output.dtype.type(epsilon())
+        high = 1 - low
+        p = np.clip(output, low, high)
+        losses = -(target * np.log(p) + (1 - target) * np.log(1 - p))
+        inside = (output >= low) & (output <= high)
+        gradient = np.where(inside, (p - target) / (p * (1 - p)), 0)
+    return losses.mean(axis=1), (gradient / columns).astype(output.dtype)
+
+
+def _categorical_crossentropy(target, output, from_logits):
+    """-sum_c y_c log p_c; probabilities are first divided by their sum, then clipped."""
+    if from_logits:
+        shifted = output - output.max(axis=1, keepdims=True)
+        log_p = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+        p = np.exp(log_p)
+        gradient = p * target.sum(axis=1, keepdims=True) - target
+        return -(target * log_p).sum(axis=1), gradient
+    total = output.sum(axis=1, keepdims=True)
+    low = output.dtype.type(epsilon())
+    q = output / total
+    p = np.clip(q, low, 1 - low)
+    dp = np.where((q >= low) & (q <= 1 - low), -target / p, 0)
+    gradient = (dp - (dp * q).sum(axis=1, keepdims=True)) / total
+    return -(target * np.log(p)).sum(axis=1), gradient
+
+
+def _sparse_categorical_crossentropy(target, output, from_logits):
+    """-log p_y: the categorical one with the class number for a target."""
+    onehot = np.zeros_like(output)
+    onehot[np.arange(len(target)), target] = 1
+    return _categorical_crossentropy(onehot, output, from_logits)
+
+
+def _mean_squared_error(target, output, from_logits):
+    error = output - target
+    return np.square(error).mean(axis=1), 2 * error / output.shape[1]
+
+
+def _mean_absolute_error(target, output, from_logits):
+    error = output - target
+    return np.abs(error).mean(axis=1), np.sign(error) / output.shape[1]
+
+
+LOSSES = {
+    "binary_crossentropy": _binary_crossentropy,
+    "categorical_crossentropy": _categorical_crossentropy,
+    "sparse_categorical_crossentropy": _sparse_categorical_crossentropy,
+    "mean_squared_error": _mean_squared_error,
+    "mean_absolute_error": _mean_absolute_error,
+}
+
+
+# -- updates: value, gradient g and slots are flat and changed in place --------------------------
+
+
+def _sgd(value, g, slots, learning_rate, momentum, nesterov):
+    """m = mu m - lr g; w += m, or with Nesterov's look ahead w += mu m - lr g."""
+    step = -learning_rate * g
+    if momentum:
+        m = slots["momentum"]
+        m[...] = momentum * m + step
+        step = momentum * m + step if nesterov else m
+    value += step
+
+
+def _rmsprop(value, g, slots, learning_rate, rho, momentum, epsilon, centered):
+    """v = rho v + (1 - rho) g^2; w -= lr g / sqrt(v + eps); centred: v less the mean squared."""
+    v = slots["velocity"]
+    v[...] = rho * v + (1 - rho) * np.square(g)
+    denominator = v + epsilon
+    if centered:
+        mean = slots["average_gradient"]
+        mean[...] = rho * mean + (1 - rho) * g
+        denominator = denominator - np.square(mean)
+    step = learning_rate * g / np.sqrt(denominator)
+    if momentum:
+        m = slots["momentum"]
+        m[...] = momentum * m + step
+        step = m
+    value -= step
+
+
+def _adam(value, g, slots, learning_rate, beta_1, beta_2, epsilon, amsgrad):
+    """m += (1-b1)(g-m); v += (1-b2)(g^2-v); w -= lr m / (sqrt(v) + eps)."""
+    m, v = slots["momentum"], slots["velocity"]
+    m += (1 - beta_1) * (g - m)
+    v += (1 - beta_2) * (np.square(g) - v)
+    if amsgrad:
+        v = np.maximum(slots["velocity_hat"], v, out=slots["velocity_hat"])
+    value -= learning_rate * m / (np.sqrt(v) + epsilon)
+
+
+UPDATES = {"sgd": _sgd, "rmsprop": _rmsprop, "adam": _adam}

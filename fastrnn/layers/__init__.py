@@ -1,0 +1,15 @@
+"""Layers, with Keras's names, arguments and defaults."""
+
+from fastrnn.layers.base import Layer
+from fastrnn.layers.core import Activation, Dense, Dropout, Embedding, Masking
+from fastrnn.layers.recurrent import SimpleRNN
+
+__all__ = [
+    "Activation",
+    "Dense",
+    "Dropout",
+    "Embedding",
+    "Layer",
+    "Masking",
+    "SimpleRNN",
+]

@@ -1,0 +1,233 @@
+"""The contract of a layer: shapes, parameters, and two methods.
+
+``forward(x, mask=None, training=False) -> (y, tape)`` and ``backward(tape, dy) -> dx``, which adds
+into the gradients of the layer's parameters.  A tape is opaque and dropped after use.  Layers know
+neither threads nor devices: all arithmetic on large arrays is the engine's.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import defaultdict
+
+import numpy as np
+
+from fastrnn import constraints, engines, initializers, regularizers
+from fastrnn.config import floatx
+from fastrnn.masks import StepMask
+from fastrnn.names import snake_case
+from fastrnn.parameters import Parameter
+from fastrnn.values import Lookup
+
+__all__ = ["Layer"]
+
+_counters = defaultdict(itertools.count)
+
+
+def _unique_name(base):
+    n = next(_counters[base])
+    return f"{base}_{n}" if n else base
+
+
+class Layer:
+    """What every layer has.
+
+    Parameters
+    ----------
+    trainable : bool, default True
+    dtype : {"float32", "float64"}, default `fastrnn.config.floatx`
+    name : str, optional
+        Default: the class's name in snake case, numbered.
+
+    Attributes
+    ----------
+    built : bool
+    parameters : list of Parameter
+        In the order of `get_weights`.
+    input_shape, output_shape : tuple
+        With None for the batch; known once built.
+    """
+
+    supports_masking = False  # True: the mask passes to the next layer as it came
+
+    def __init__(self, *, trainable=True, dtype=None, name=None, input_shape=None):
+        self.dtype = dtype or floatx()
+        if self.dtype not in ("float32", "float64"):
+            raise ValueError(
+                f"{type(self).__name__}: dtype must be 'float32' or 'float64'; got {dtype!r}."
+            )
+        self.name = name or _unique_name(snake_case(type(self).__name__))
+        self._trainable = trainable
+        self.parameters = []
+        self.built = False
+        self.input_shape = None
+        # Keras 2's way to say the shape of a row in the first layer of a Sequential.
+        self.declared_input_shape = None if input_shape is None else (None, *input_shape)
+
+    # -- to be written by each layer -----------------------------------------------------------
+
+    def create(self, input_shape):
+        """Make the parameters for inputs of ``input_shape`` with `add_weight`."""
+
+    def compute_output_shape(self, input_shape):
+        """The shape of the output; the input's unless a layer says otherwise."""
+        return tuple(input_shape)
+
+    def forward(self, x, mask=None, training=False):
+        """``(y, tape)`` for engine arrays; ``mask`` is a `StepMask` or None."""
+        raise NotImplementedError
+
+    def backward(self, tape, dy):
+        """dx, adding into the parameters' gradients."""
+        raise NotImplementedError
+
+    def compute_mask(self, x, mask):
+        """The mask that goes with the output for this input."""
+        return mask if self.supports_masking else None
+
+    def logits(self, tape):
+        """What the output's activation was applied to, if the layer ends in one, and its name.
+
+        Losses that know the activation start from here: ``(name, z)`` or ``(None, None)``.
+        """
+        return None, None
+
+    def backward_logits(self, tape, dz):
+        """`backward` for a gradient of what `logits` returned."""
+        raise NotImplementedError
+
+    # -- building ----------------------------------------------------------------------------
+
+    def build(self, input_shape):
+        """Make the weights for inputs of this shape, batch included: ``(None, 500, 32)``."""
+        if self.built:
+            return
+        self.input_shape = tuple(input_shape)
+        self.create(self.input_shape)
+        self.built = True
+
+    @property
+    def output_shape(self):
+        return self.compute_output_shape(self.input_shape)
+
+    def add_weight(self, name, shape, initializer, regularizer=None, constraint=None,
+                   trainable=True):
+        """A new `Parameter`, in the order in which they are added."""
+        initial = initializers.get(initializer)(shape, dtype=self.dtype)
+        value = engines.current().asarray(initial, self.dtype)
+        parameter = Parameter(
+            name, value, trainable, regularizers.get(regularizer), constraints.get(constraint)
+        )
+        parameter.path = f"{self.name}/{name}"
+        self.parameters.append(parameter)
+        return parameter
+
+    # -- weights -----------------------------------------------------------------------------
+
+    @property
+    def trainable(self):
+        return self._trainable
+
+    @trainable.setter
+    def trainable(self, value):
+        self._trainable = bool(value)
+
+    @property
+    def trainable_parameters(self):
+        return [p for p in self.parameters if self.trainable and p.trainable]
+
+    @property
+    def weights(self):
+        return list(self.parameters)
+
+    @property
+    def trainable_weights(self):
+        return self.trainable_parameters
+
+    @property
+    def non_trainable_weights(self):
+        trained = {id(p) for p in self.trainable_parameters}
+        return [p for p in self.parameters if id(p) not in trained]
+
+    def count_params(self):
+        """The number of numbers in the weights."""
+        return sum(p.size for p in self.parameters)
+
+    def get_weights(self):
+        """Copies of the weights, a list of arrays."""
+        return [p.numpy() for p in self.parameters]
+
+    def set_weights(self, weights):
+        """Overwrite the weights with a list of arrays as `get_weights` gives it.
+
+        Raises
+        ------
+        ValueError
+            If their number or a shape differs; nothing is changed then.
+        """
+        weights = [np.asarray(w) for w in weights]
+        expected = [p.shape for p in self.parameters]
+        if [w.shape for w in weights] != expected:
+            built = "" if self.built else " (the layer is not built yet: call build(shape) first)"
+            raise ValueError(
+                f"Layer '{self.name}': set_weights expected arrays of shapes {expected}; "
+                f"got {[w.shape for w in weights]}{built}."
+            )
+        for parameter, weight in zip(self.parameters, weights, strict=True):
+            parameter.assign(weight)
+
+    # -- configuration -------------------------------------------------------------------------
+
+    def get_config(self):
+        """The arguments that make an equal layer, as a dict fit for JSON."""
+        return {"name": self.name, "trainable": self.trainable, "dtype": self.dtype}
+
+    @classmethod
+    def from_config(cls, config):
+        """A new layer, without weights, from `get_config`'s dict."""
+        return cls(**config)
+
+    # -- use on NumPy arrays ---------------------------------------------------------------------
+
+    def __call__(self, x, mask=None, training=False, **kwargs):
+        """Apply the layer to a NumPy array, building it for that shape if need be."""
+        x = self.convert_input(x)
+        if not self.built:
+            self.build((None, *x.shape[1:]))
+        y, _ = self.forward(x, mask=StepMask.of(mask), training=training, **kwargs)
+        return self._to_host(y)
+
+    def convert_input(self, x):
+        """``x`` as the array that `forward` takes: floats of the layer's type."""
+        return engines.current().asarray(x, self.dtype)
+
+    def _to_host(self, y):
+        engine = engines.current()
+        if isinstance(y, list):
+            return [self._to_host(part) for part in y]
+        if isinstance(y, Lookup):
+            y = engine.lookup(y.ids, y.table)
+        return engine.to_host(y)
+
+    def dense(self, x):
+        """``x``, carried out if it is a `Lookup`: for layers that need the values themselves."""
+        return engines.current().lookup(x.ids, x.table) if isinstance(x, Lookup) else x
+
+    def check_rank(self, x, ndim, meaning):
+        """Raise ValueError unless ``x`` has ``ndim`` axes."""
+        if x.ndim != ndim:
+            raise ValueError(
+                f"Layer '{self.name}' ({type(self).__name__}): expected input of shape {meaning}, "
+                f"{ndim} axes; got shape {tuple(x.shape)}."
+            )
+
+    def check_width(self, x):
+        """Raise ValueError unless the last axis of ``x`` is the one the layer was built for."""
+        if x.shape[-1] != self.input_shape[-1]:
+            raise ValueError(
+                f"Layer '{self.name}' ({type(self).__name__}): expected inputs whose last axis has "
+                f"{self.input_shape[-1]} entries, as when it was built; got shape {tuple(x.shape)}."
+            )
+
+    def __repr__(self):
+        return f"<{type(self).__name__} name={self.name}, built={self.built}>"

@@ -1,0 +1,105 @@
+"""Which steps of a batch count.
+
+A mask is made once, where the batch enters a model (padding, ragged lists, ``mask_zero``,
+`Masking`), and then travels from layer to layer as a `StepMask`: for every row the run of steps
+``start <= t < stop`` that counts.  Recurrent sweeps only ever visit that run, which is what makes
+padding free.  A mask with holes keeps its full pattern beside it; `pack` closes the holes, so that
+the sweeps need not know about them.
+
+Letters: B rows in a batch, T steps, D features.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+__all__ = ["StepMask"]
+
+
+class StepMask:
+    """The steps of B rows that count, each row's from ``start`` up to ``stop``.
+
+    Parameters
+    ----------
+    start, stop : int64 array of shape (B,)
+        The first step that counts and the one after the last; equal where no step counts.
+    steps : int
+        T, the width of the batch.
+    pattern : bool array of shape (B, T), optional
+        The full mask, kept only where some row has a hole between its first and last step.
+
+    Examples
+    --------
+    >>> mask = StepMask.from_array(np.array([[False, True, True], [True, False, False]]))
+    >>> mask.start, mask.stop, mask.has_holes
+    (array([1, 0]), array([3, 1]), False)
+    >>> np.asarray(StepMask.from_lengths([2, 0], steps=3)).astype(int)
+    array([[1, 1, 0],
+           [0, 0, 0]])
+    """
+
+    def __init__(self, start, stop, steps, pattern=None):
+        self.start = start
+        self.stop = stop
+        self.steps = steps
+        self.pattern = pattern
+
+    @classmethod
+    def from_lengths(cls, lengths, steps):
+        """The mask of rows that start at step 0 and have ``lengths`` steps each."""
+        stop = np.asarray(lengths, np.int64)
+        return cls(np.zeros_like(stop), stop, steps)
+
+    @classmethod
+    def from_array(cls, mask):
+        """The mask that a (B, T) array of booleans (or 0 and 1) stands for."""
+        mask = np.ascontiguousarray(mask, dtype=bool)
+        if mask.ndim != 2:
+            raise ValueError(
+                f"mask: expected one flag for each row and step, shape (batch, steps); "
+                f"got shape {mask.shape}."
+            )
+        rows, steps = mask.shape
+        if steps == 0:
+            return cls.from_lengths(np.zeros(rows), 0)
+        count = mask.sum(axis=1)
+        start = np.where(count > 0, mask.argmax(axis=1), 0)
+        stop = np.where(count > 0, steps - mask[:, ::-1].argmax(axis=1), 0)
+        return cls(start, stop, steps, mask if (stop - start != count).any() else None)
+
+    @classmethod
+    def of(cls, mask):
+        """``mask`` itself if it is a `StepMask` or None, else `from_array`."""
+        return mask if mask is None or isinstance(mask, cls) else cls.from_array(mask)
+
+    @property
+    def shape(self):
+        """(B, T)."""
+        return len(self.start), self.steps
+
+    @property
+    def has_holes(self):
+        return self.pattern is not None
+
+    def __array__(self, dtype=None, copy=None):
+        if self.pattern is not None:
+            return self.pattern.astype(dtype or bool)
+        t = np.arange(self.steps)
+        mask = (t >= self.start[:, None]) & (t < self.stop[:, None])
+        return mask.astype(dtype or bool, copy=False)
+
+    def flip(self):
+        """The mask of the same rows read from their last step to their first."""
+        pattern = None if self.pattern is None else np.ascontiguousarray(self.pattern[:, ::-1])
+        return StepMask(self.steps - self.stop, self.steps - self.start, self.steps, pattern)
+
+    def packing(self):
+        """How to close the holes: ``order`` (B, T), which brings the steps that count to the front
+        of their row without changing their order, and the mask of the packed rows."""
+        order = np.argsort(~self.pattern, axis=1, kind="stable")
+        return order, StepMask.from_lengths(self.pattern.sum(axis=1), self.steps)
+
+    def unpacking(self):
+        """For each step (B, T) the number of steps that count up to and with it, less one: where
+        in its packed row the output stands that it shows (-1: none yet)."""
+        return np.cumsum(self.pattern, axis=1) - 1

@@ -1,0 +1,31 @@
+"""What to say of a name that is not known."""
+
+from __future__ import annotations
+
+import difflib
+import re
+
+__all__ = ["snake_case", "unknown"]
+
+
+def unknown(kind, given, known):
+    """The message for an unknown ``kind`` of thing: what was given, the nearest, and all there are.
+
+    >>> print(unknown("optimizer", "rmsprob", ["adam", "rmsprop"]))
+    Unknown optimizer: 'rmsprob'. Did you mean 'rmsprop'? Known: adam, rmsprop.
+    """
+    known = sorted(known)
+    lowered = {name.lower(): name for name in known}
+    near = difflib.get_close_matches(str(given).lower(), lowered, n=1, cutoff=0.5)
+    hint = f" Did you mean '{lowered[near[0]]}'?" if near else ""
+    return f"Unknown {kind}: {given!r}.{hint} Known: {', '.join(known)}."
+
+
+def snake_case(name):
+    """``"SimpleRNN"`` -> ``"simple_rnn"``, as Keras names its layers.
+
+    >>> snake_case("SimpleRNN"), snake_case("LSTM"), snake_case("Dense")
+    ('simple_rnn', 'lstm', 'dense')
+    """
+    name = re.sub(r"(.)([A-Z][a-z0-9]+)", r"\1_\2", name)
+    return re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower()

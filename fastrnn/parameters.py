@@ -1,0 +1,122 @@
+"""Parameters, and the one buffer that holds all of a model's.
+
+All trainable parameters of a model of one float type live in one contiguous buffer, their gradients
+in another of the same layout, and so do an optimizer's slots.  A layer holds named views.  Clipping,
+updating, averaging and saving are then one pass over one buffer each.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fastrnn import engines
+
+__all__ = ["Parameter", "ParameterStore"]
+
+# Every parameter starts on a cache line, so that no two threads write to the same one.
+ALIGNMENT = 64
+
+
+class Parameter:
+    """A named array that training may change, with its gradient.
+
+    Attributes
+    ----------
+    name : str
+        As in Keras: ``"kernel"``, ``"recurrent_kernel"``, ``"bias"``, ``"embeddings"``.
+    value, grad : arrays of the engine, of the same shape
+        ``grad`` is added into by ``backward`` and zeroed by `ParameterStore.zero_grad`.
+    trainable : bool
+    regularizer, constraint : callable or None
+    """
+
+    def __init__(self, name, value, trainable=True, regularizer=None, constraint=None):
+        self.name = name
+        self.value = value
+        self.grad = engines.current().zeros(value.shape, value.dtype)
+        self.trainable = trainable
+        self.regularizer = regularizer
+        self.constraint = constraint
+        self.path = name
+
+    @property
+    def shape(self):
+        return self.value.shape
+
+    @property
+    def dtype(self):
+        return self.value.dtype
+
+    @property
+    def size(self):
+        return int(np.prod(self.shape))
+
+    def numpy(self):
+        """A copy of the value on the host."""
+        return np.array(engines.current().to_host(self.value))
+
+    def assign(self, value):
+        """Overwrite the value in place.
+
+        Raises
+        ------
+        ValueError
+            If the shape differs.
+        """
+        value = np.asarray(value)
+        if value.shape != self.shape:
+            raise ValueError(
+                f"weight '{self.path}': expected an array of shape {self.shape}; "
+                f"got shape {value.shape}."
+            )
+        self.value[...] = engines.current().asarray(value, self.dtype)
+
+    def __array__(self, dtype=None, copy=None):
+        return np.asarray(self.numpy(), dtype=dtype)
+
+    def __repr__(self):
+        return f"<Parameter {self.path} shape={self.shape} dtype={self.dtype}>"
+
+
+class ParameterStore:
+    """Moves parameters into one contiguous buffer, and their gradients into another.
+
+    Parameters
+    ----------
+    parameters : list of Parameter
+        All of one float type.  Their ``value`` and ``grad`` become views; values are kept.
+
+    Attributes
+    ----------
+    value, grad : arrays of shape (n,)
+        The buffers.  Gaps between parameters (they are aligned to 64 bytes) stay zero.
+    parameters : list of Parameter
+    slices : list of slice
+        Where each parameter lies in the buffers.
+    """
+
+    def __init__(self, parameters):
+        self.parameters = list(parameters)
+        dtypes = {np.dtype(p.dtype) for p in self.parameters}
+        if len(dtypes) > 1:
+            raise ValueError(
+                f"A model's trainable weights must have one float type; got {sorted(map(str, dtypes))}."
+            )
+        dtype = dtypes.pop() if dtypes else np.dtype(np.float32)
+        engine = engines.current()
+        step = ALIGNMENT // dtype.itemsize
+        self.slices, end = [], 0
+        for p in self.parameters:
+            self.slices.append(slice(end, end + p.size))
+            end += -(-p.size // step) * step
+        self.value = engine.zeros((end,), dtype)
+        self.grad = engine.zeros((end,), dtype)
+        for p, where in zip(self.parameters, self.slices, strict=True):
+            self.value[where] = p.value.reshape(-1)
+            self.grad[where] = p.grad.reshape(-1)
+            p.value = self.value[where].reshape(p.shape)
+            p.grad = self.grad[where].reshape(p.shape)
+
+    def zero_grad(self):
+        """Set every gradient to zero."""
+        self.grad[...] = 0

@@ -1,0 +1,223 @@
+"""The engines: finite differences first, then engine against engine, ISA against ISA, any number of
+threads against one."""
+
+import inspect
+
+import numpy as np
+import pytest
+from engine_cases import ACTIVATIONS, Problem, assert_gradient
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fastrnn import _core, engines
+from fastrnn.engines.base import Engine
+from fastrnn.values import Lookup
+
+ENGINES = ("reference", "cpu")
+MASKS = ("none", "pre", "post", "runs")
+
+
+@pytest.fixture(params=_core.available_isas())
+def isa(request):
+    """Each instruction set that this processor has."""
+    before = _core.isa()
+    _core.use_isa(request.param)
+    yield request.param
+    _core.use_isa(before)
+
+
+@pytest.fixture
+def threads():
+    """Call with a number to use that many threads; undone afterwards."""
+    before = _core.get_num_threads()
+    yield _core.set_num_threads
+    _core.set_num_threads(before)
+
+
+def close(found, expected, dtype):
+    """Equal up to rounding, each array measured by its largest entry."""
+    tolerance = {np.float64: 1e-11, np.float32: 2e-5}[dtype]
+    assert found.keys() == expected.keys()
+    for name in expected:
+        scale = max(1.0, np.abs(expected[name]).max(initial=0))
+        np.testing.assert_allclose(
+            found[name] / scale, expected[name] / scale, rtol=0, atol=tolerance, err_msg=name
+        )
+
+
+# -- gate one: finite differences ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("mask", MASKS)
+@pytest.mark.parametrize("sequences", [False, True])
+@pytest.mark.parametrize("lookup", [False, True])
+def test_gradients_by_differences(engine, activation, mask, sequences, lookup):
+    problem = Problem(3, 4, 5, 3, 4, activation, lookup=lookup, padded=lookup, state=mask != "none",
+                      mask=mask, sequences=sequences, zero_output=mask == "runs")
+    with engines.using(engine) as chosen:
+        gradients = problem.run(chosen)
+        for name in ("x", "W", "b", "U", "h0"):
+            if getattr(problem, name) is not None:
+                assert_gradient(
+                    gradients["d" + name], lambda: problem.loss(chosen), getattr(problem, name)
+                )
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("kind", ["binary_crossentropy", "categorical_crossentropy",
+                                  "mean_squared_error", "mean_absolute_error",
+                                  "sparse_categorical_crossentropy"])
+@pytest.mark.parametrize("from_logits", [False, True])
+def test_loss_gradients_by_differences(engine, kind, from_logits):
+    rng = np.random.default_rng(5)
+    output = rng.normal(size=(4, 3)) if from_logits else rng.uniform(0.1, 0.9, (4, 3))
+    target = rng.uniform(0.1, 0.9, (4, 3))
+    if kind.startswith("sparse"):
+        target = rng.integers(0, 3, 4)
+    weight = rng.uniform(0.5, 2, 4)
+    with engines.using(engine) as chosen:
+        _, gradient = chosen.loss(kind, target, output, weight, from_logits)
+        assert_gradient(
+            gradient,
+            lambda: float(weight @ chosen.loss(kind, target, output, weight, from_logits)[0]),
+            output,
+        )
+
+
+# -- side by side ----------------------------------------------------------------------------------------
+
+problems = st.builds(
+    dict,
+    seed=st.integers(0, 2**31), rows=st.integers(1, 40), steps=st.integers(1, 50),
+    width=st.integers(1, 20), units=st.integers(1, 40), activation=st.sampled_from(ACTIVATIONS),
+    lookup=st.booleans(), padded=st.booleans(), state=st.booleans(), mask=st.sampled_from(MASKS),
+    sequences=st.booleans(), zero_output=st.booleans(),
+    dtype=st.sampled_from([np.float32, np.float64]),
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(problems)
+def test_cpu_engine_agrees_with_reference(case):
+    # A linear or relu state may grow without bound over many steps, and so would any error.
+    if case["activation"] in ("linear", "relu"):
+        case["steps"] = min(case["steps"], 10)
+    problem = Problem(**case)
+    with engines.using("reference") as reference:
+        expected = problem.run(reference)
+    with engines.using("cpu") as cpu:
+        close(problem.run(cpu), expected, case["dtype"])
+
+
+SIZES = [(1, 1), (1, 33), (13, 16), (12, 32), (29, 31), (50, 64), (7, 100), (130, 40), (60, 200)]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(("rows", "units"), SIZES)
+def test_every_isa_agrees_with_reference(isa, rows, units, dtype):
+    for mask, sequences, lookup in (("none", False, True), ("none", True, False), ("runs", True, True)):
+        problem = Problem(rows, rows, 35, 17, units, lookup=lookup, padded=True, mask=mask,
+                          sequences=sequences, dtype=dtype)
+        with engines.using("reference") as reference:
+            expected = problem.run(reference)
+        with engines.using("cpu") as cpu:
+            close(problem.run(cpu), expected, dtype)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("mask", MASKS)
+def test_results_do_not_depend_on_threads(threads, mask, dtype):
+    problem = Problem(1, 130, 60, 20, 33, lookup=mask != "pre", padded=True, mask=mask,
+                      sequences=True, dtype=dtype)
+    results = []
+    with engines.using("cpu") as cpu:
+        for n in (1, 2, 3, 7):
+            threads(n)
+            results.append(problem.run(cpu))
+    for other in results[1:]:
+        for name, expected in results[0].items():
+            np.testing.assert_array_equal(other[name], expected, err_msg=name)
+
+
+@pytest.mark.parametrize("trial", range(3))
+def test_wide_products(isa, trial):
+    """More columns and depth than one panel or block holds."""
+    rng = np.random.default_rng(trial)
+    S, D, M = [(300, 500, 130), (1, 1000, 3), (777, 3, 77)][trial]
+    x, W, b = rng.normal(size=(S, D)), rng.normal(size=(D, M)), rng.normal(size=M)
+    dz = rng.normal(size=(S, M))
+    results = {}
+    for name in ENGINES:
+        with engines.using(name) as engine:
+            dW, db = np.ones((D, M)), np.ones(M)
+            z = engine.project(x, W, b)
+            dx = engine.project_backward(x, W, dz, dW, db)
+            results[name] = {"z": z, "dx": dx, "dW": dW, "db": db}
+    close(results["cpu"], results["reference"], np.float64)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("rule", ["sgd", "rmsprop", "adam"])
+@pytest.mark.parametrize("options", range(4))
+def test_updates_agree(isa, rule, options, dtype):
+    rng = np.random.default_rng(7)
+    n = 20011
+    flag, momentum = bool(options % 2), 0.9 if options > 1 else 0.0
+    hyper = {
+        "sgd": dict(learning_rate=0.1, momentum=momentum, nesterov=flag),
+        "rmsprop": dict(learning_rate=0.1, rho=0.9, momentum=momentum, epsilon=1e-7, centered=flag),
+        "adam": dict(learning_rate=0.1, beta_1=0.9, beta_2=0.99, epsilon=1e-7, amsgrad=flag),
+    }[rule]
+    names = {
+        "sgd": ["momentum"] * (momentum > 0),
+        "rmsprop": ["velocity"] + ["momentum"] * (momentum > 0) + ["average_gradient"] * flag,
+        "adam": ["momentum", "velocity"] + ["velocity_hat"] * flag,
+    }[rule]
+    start = rng.normal(size=n).astype(dtype)
+    gradients = rng.normal(size=(3, n)).astype(dtype)
+    results = {}
+    for name in ENGINES:
+        with engines.using(name) as engine:
+            value, slots = start.copy(), {slot: np.zeros(n, dtype) for slot in names}
+            for gradient in gradients:
+                engine.update(rule, value, gradient, slots, **hyper)
+            results[name] = {"value": value, **slots}
+    close(results["cpu"], results["reference"], dtype)
+
+
+def test_sum_of_squares(isa):
+    a = np.random.default_rng(0).normal(size=50001).astype(np.float32)
+    with engines.using("cpu") as cpu:
+        assert cpu.sum_squares(a) == pytest.approx(float((a.astype(float) ** 2).sum()), rel=1e-12)
+
+
+# -- the interface -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_engines_have_the_interface_and_its_signatures(name):
+    methods = {n: f for n, f in vars(Engine).items() if inspect.isfunction(f)}
+    assert len(methods) > 10
+    with engines.using(name) as engine:
+        for method, declared in methods.items():
+            ours = inspect.signature(getattr(type(engine), method))
+            assert ours == inspect.signature(declared), method
+
+
+@pytest.mark.parametrize("name", ENGINES)
+@pytest.mark.parametrize("bad", [-1, 5, 2**31 - 1, -(2**31)])
+def test_ids_outside_the_table_are_refused(name, bad):
+    ids = np.array([[0, 1, bad, 2]], np.int32)
+    table, W = np.ones((5, 3), np.float32), np.ones((3, 2), np.float32)
+    with engines.using(name) as engine:
+        for call in (lambda: engine.lookup(ids, table),
+                     lambda: engine.project(Lookup(ids, table), W)):
+            with pytest.raises(IndexError, match="ids from 0 to 4"):
+                call()
+
+
+def test_unknown_engine():
+    with pytest.raises(ValueError, match="cpu"), engines.using("gpu"):
+        pass
