@@ -98,12 +98,20 @@ cdef extern from "csrc/rnn.h" nogil:
         const void *dy
         const void *dlast
         void *dxz
+        void *dP
+        const int32_t *slot
+        int64_t n_rows
         void *dh0
         void *dU
         void *packed
         void *partial
         void *inject
         void *work
+        void *met
+        int32_t *met_slot
+        const int64_t *met_offset
+        int64_t *met_count
+        int32_t *place
         int32_t slots
     ctypedef struct update_t:
         void *value
@@ -152,7 +160,7 @@ cdef extern from "csrc/rnn.h" nogil:
     const isa_t *fastrnn_isas
     void fastrnn_pool_set_threads(int) noexcept
     int fastrnn_pool_threads() noexcept
-    int64_t fastrnn_mark_ids(const int32_t *, int64_t, int64_t, uint8_t *) noexcept
+    int64_t fastrnn_mark_ids(const int32_t *, int64_t, int64_t, uint8_t *, int32_t *) noexcept
     int64_t fastrnn_collect_ids(const uint8_t *, int64_t, int32_t *, int32_t *) noexcept
     int64_t fastrnn_cut_runs(const run_t *, int64_t, int64_t, run_t *) noexcept
     void fastrnn_shared_prefix(const int32_t *, int64_t, int64_t, int64_t *) noexcept
@@ -540,28 +548,50 @@ def project_dW(x, dz, dW, dbias, runs=None):
 
 # -- lookups -------------------------------------------------------------------------------------------------
 
-def count_ids(ids, V):
-    """Which ids occur in ``ids``, int32 (n,).
+cdef class Ids:
+    """A copy of ids, int32 of any shape, that is known to lie in [0, V), and which of them occur.
 
-    Returns ``(n, rows, slot)``: blocks of int32 holding the ids that occur, ascending, in the first n
-    places of ``rows``, and for each of them its place in ``slot`` (V,).  Where an id lies outside
-    [0, V): ``(-1, place, None)`` with the place of the first such.
+    Kernels trust these, not an array that its owner may write to.
+
+    Attributes
+    ----------
+    n : int
+        How many different ids occur.
+    rows, slot : Block of int32
+        The ids that occur, ascending, in the first n places of ``rows``; and for each of them its
+        place there in ``slot`` (V,).
+
+    Raises
+    ------
+    IndexError
+        If an id lies outside; its second argument is the id's place.
     """
-    cdef Arguments a = Arguments()
-    cdef Py_buffer *view = a.take(ids, "ids", 1, "int32")
-    cdef int64_t vocabulary = V, bad, n, length = view.shape[0]
-    if not 0 <= vocabulary <= 0x7FFFFFFF:
-        raise ValueError(f"V: expected from 0 to 2^31 - 1 rows; got {V}.")
-    cdef const int32_t *data = <const int32_t *>view.buf
-    cdef Block rows = Block(4 * (vocabulary + 1)), slot = Block(4 * vocabulary)
-    cdef int32_t *rows_data = <int32_t *>rows.data
-    cdef int32_t *slot_data = <int32_t *>slot.data
-    cdef uint8_t *seen = <uint8_t *>a.bytes(vocabulary)
-    with nogil:
-        memset(seen, 0, vocabulary)
-        bad = fastrnn_mark_ids(data, length, vocabulary, seen)
-        n = fastrnn_collect_ids(seen, vocabulary, rows_data, slot_data) if bad < 0 else -1
-    return (n, rows, slot) if bad < 0 else (-1, bad, None)
+
+    cdef Block copy
+    cdef int64_t count, V
+    cdef readonly int64_t n
+    cdef readonly Block rows, slot
+
+    def __cinit__(self, ids, V):
+        cdef Arguments a = Arguments()
+        cdef Py_buffer *view = a.take(ids, "ids", 1, "int32")
+        cdef int64_t vocabulary = V, bad
+        cdef uint8_t *seen
+        if not 0 <= vocabulary <= 0x7FFFFFFF:
+            raise ValueError(f"V: expected from 0 to 2^31 - 1 rows; got {V}.")
+        self.count, self.V = view.shape[0], vocabulary
+        self.copy = Block(4 * self.count)
+        self.rows, self.slot = Block(4 * (vocabulary + 1)), Block(4 * vocabulary)
+        seen = <uint8_t *>a.bytes(vocabulary)
+        cdef const int32_t *given = <const int32_t *>view.buf
+        with nogil:
+            memset(seen, 0, vocabulary)
+            bad = fastrnn_mark_ids(given, self.count, vocabulary, seen, <int32_t *>self.copy.data)
+            if bad < 0:
+                self.n = fastrnn_collect_ids(seen, vocabulary, <int32_t *>self.rows.data,
+                                             <int32_t *>self.slot.data)
+        if bad >= 0:
+            raise IndexError("ids", bad)
 
 
 def gather_rows(rows, table, out):
@@ -590,30 +620,21 @@ def add_rows(rows, values, table):
         kernels.add_rows(<const int32_t *>rv.buf, source, tv.buf, n, M)
 
 
-def scatter_rows(ids, slot, dz, out, runs=None):
-    """out[slot[ids[s]]] = the sum of dz[s] over the rows s of ``runs``.
-
-    ids (S,) int32 in [0, V), slot (V,) int32, dz (S, M), out (n, M).
-    """
+def scatter_rows(Ids ids, dz, out):
+    """out[slot[ids[s]]] = the sum of dz[s] over all s: dz (S, M), out (n, M)."""
     cdef Arguments a = Arguments()
-    cdef Py_buffer *iv = a.take(ids, "ids", 1, "int32")
-    cdef Py_buffer *sv = a.take(slot, "slot", 1, "int32")
     cdef Py_buffer *zv = a.take(dz, "dz", 2, "real")
     cdef Py_buffer *ov = a.take(out, "out", 2, "real", True)
-    cdef int64_t S = iv.shape[0], M = zv.shape[1], n = ov.shape[0], n_runs, k, r
-    cdef const int32_t *id = <const int32_t *>iv.buf
-    cdef const int32_t *place = <const int32_t *>sv.buf
-    a.expect(zv, "dz", (S, M))
-    a.expect(ov, "out", (n, M))
-    cdef const run_t *pieces = a.runs(runs, S, GEMM_ROWS, &n_runs)
+    cdef int64_t M = zv.shape[1]
+    cdef run_t all_rows
+    a.expect(zv, "dz", (ids.count, M))
+    a.expect(ov, "out", (ids.n, M))
+    all_rows.first, all_rows.count = 0, ids.count
     cdef const kernels_t *kernels = a.kernels()
-    for r in range(n_runs):
-        for k in range(pieces[r].first, pieces[r].first + pieces[r].count):
-            if id[k] < 0 or id[k] >= sv.shape[0] or place[id[k]] < 0 or place[id[k]] >= n:
-                raise IndexError(f"ids: {id[k]} has no place among the {n} rows of out.")
     cdef int slots = fastrnn_pool_threads()
     with nogil:
-        kernels.scatter_rows(id, place, zv.buf, pieces, n_runs, ov.buf, n, M, slots)
+        kernels.scatter_rows(<const int32_t *>ids.copy.data, <const int32_t *>ids.slot.data, zv.buf,
+                             &all_rows, 1, ov.buf, ids.n, M, slots)
 
 
 # -- element by element -----------------------------------------------------------------------------------
@@ -730,20 +751,18 @@ cdef class Sweep:
     cdef const kernels_t *kernels  # the tape is padded to their vectors
     cdef Block order  # row, start, length (B,) and tape_offset (shards,), int64
     cdef Block tape
+    cdef readonly Ids ids
 
     @property
     def runs(self):
-        """The runs (first, count) of steps, flat over (B, T), that `simple_rnn_backward` fills; a
-        block of int64 (n, 2)."""
-        cdef int64_t i, n = self.B + (self.s.prefix_length > 0)
-        cdef Block block = Block(n * sizeof(run_t))
+        """The steps that each row takes as runs (first, count), flat over (B, T): what
+        `simple_rnn_backward` fills of dxz.  A block of int64 (B, 2)."""
+        cdef int64_t i
+        cdef Block block = Block(self.B * sizeof(run_t))
         cdef run_t *runs = <run_t *>block.data
         for i in range(self.B):
             runs[i].first = self.s.row[i] * self.T + self.s.start[i]
             runs[i].count = self.s.length[i]
-        if self.s.prefix_length:
-            runs[self.B].first = self.s.prefix_row * self.T
-            runs[self.B].count = self.s.prefix_length
         return block
 
 
@@ -760,7 +779,7 @@ cdef int64_t _shard_rows(int64_t B, int64_t H):
     return rows
 
 
-def simple_rnn_forward(str activation, int64_t B, int64_t T, xz, ids, U, h0, start, stop, bint share,
+def simple_rnn_forward(str activation, int64_t B, int64_t T, xz, Ids ids, U, h0, start, stop, bint share,
                        y, last, bint repeat):
     """The sweep of a SimpleRNN over all steps; returns the `Sweep` that goes into the backward one.
 
@@ -769,7 +788,7 @@ def simple_rnn_forward(str activation, int64_t B, int64_t T, xz, ids, U, h0, sta
     activation : {"linear", "relu", "tanh", "sigmoid"}
     B, T : int
     xz : (B * T, H), or with ids (V, H)
-    ids : int32 (B * T,) or None
+    ids : Ids of B * T, or None
     U : (H, H)
     h0 : (B, H) or None for zeros
     start, stop : int64 (B,), or None both: row b takes the steps start[b] .. stop[b] - 1
@@ -810,10 +829,10 @@ def simple_rnn_forward(str activation, int64_t B, int64_t T, xz, ids, U, h0, sta
     a.expect(view, "xz", (s.V if ids is not None else B * T, H))
     s.xz, s.U = view.buf, Uv.buf
     if ids is not None:
-        view = a.take(ids, "ids", 1, "int32")
-        a.expect(view, "ids", (B * T,))
-        s.ids = <const int32_t *>view.buf
-        _check_rows(s.ids, B * T, s.V, "ids")
+        if ids.count != B * T or ids.V > s.V:
+            raise ValueError(f"ids: expected {B * T} ids below {s.V}; got {ids.count} below {ids.V}.")
+        sweep.ids = ids
+        s.ids, s.slot, s.n_rows = <int32_t *>ids.copy.data, <int32_t *>ids.slot.data, ids.n
     s.h0 = a.maybe(h0, "h0", (B, H))
     s.y = a.maybe(y, "y", (B, T, H), True)
     s.last = a.real_array(last, "last", (B, H), True)
@@ -857,12 +876,14 @@ def simple_rnn_forward(str activation, int64_t B, int64_t T, xz, ids, U, h0, sta
 def simple_rnn_backward(Sweep sweep, U, dy, dlast, dxz, dh0, dU):
     """Backward through a `Sweep`.
 
-    dy (B, T, H) and dlast (B, H) or None are the gradients of the outputs and of the last states;
-    written are dxz (B * T, H), in the steps of ``sweep.runs`` only, and dh0 (B, H); dU is added into.
+    dy (B, T, H) and dlast (B, H) or None are the gradients of the outputs and of the last states.
+    Written are dh0 (B, H) and ``dxz``: without ids (B * T, H), in the steps of ``sweep.runs`` only;
+    with ids (n, H), the gradients of the rows of xz that occur.  dU is added into.
     """
     cdef Arguments a = Arguments()
     cdef sweep_t s = sweep.s
-    cdef int64_t B = s.B, H = s.H, Hp, shards = (B + s.shard_rows - 1) // s.shard_rows
+    cdef int64_t B = s.B, H = s.H, Hp, shards = (B + s.shard_rows - 1) // s.shard_rows, i, room
+    cdef int64_t *offsets
     s.U = a.real_array(U, "U", (H, H))
     if a.real != sweep.real:
         raise TypeError("U: expected the float type of the forward sweep.")
@@ -870,10 +891,26 @@ def simple_rnn_backward(Sweep sweep, U, dy, dlast, dxz, dh0, dU):
     Hp = kernels.padded(H)
     s.dy = a.maybe(dy, "dy", (B, s.T, H))
     s.dlast = a.maybe(dlast, "dlast", (B, H))
-    s.dxz = a.real_array(dxz, "dxz", (B * s.T, H), True)
     s.dh0 = a.real_array(dh0, "dh0", (B, H), True)
     s.dU = a.real_array(dU, "dU", (H, H), True)
     s.slots = fastrnn_pool_threads()
+    if s.ids == NULL:
+        s.dxz = a.real_array(dxz, "dxz", (B * s.T, H), True)
+    else:
+        s.dP = a.real_array(dxz, "dxz", (s.n_rows, H), True)
+        offsets = <int64_t *>a.bytes((shards + 1) * sizeof(int64_t))
+        offsets[0] = 0
+        room = min(s.prefix_length, s.n_rows)
+        for i in range(shards):
+            offsets[i + 1] = room
+            # The first row of a shard is its longest.
+            room += min(min(<int64_t>s.shard_rows, B - i * s.shard_rows) * s.length[i * s.shard_rows],
+                        s.n_rows)
+        s.met_offset = offsets
+        s.met = a.scratch(room * Hp)
+        s.met_slot = <int32_t *>a.bytes(room * sizeof(int32_t))
+        s.met_count = <int64_t *>a.bytes((shards + 1) * sizeof(int64_t))
+        s.place = <int32_t *>a.bytes(s.slots * s.n_rows * sizeof(int32_t))
     s.packed = a.scratch(kernels.gemm_packed_size(H, H))
     s.partial = a.scratch((shards + 1) * H * Hp)
     if s.prefix_length:

@@ -18,12 +18,19 @@
 enum { NR = 2 * VL }; /* columns of a full panel */
 
 #define TILE_ARGUMENTS a, a_m, a_k, panel, panel_k, K, init, column, out, out_m
+#define TILE_CALL(by, n)                                                      \
+    do {                                                                      \
+        if (vectors == 2)                                                     \
+            JOIN(tile_by_, JOIN(by, JOIN(_, JOIN(n, x2))))(TILE_ARGUMENTS);   \
+        else                                                                  \
+            JOIN(tile_by_, JOIN(by, JOIN(_, JOIN(n, x1))))(TILE_ARGUMENTS);   \
+    } while (0)
 #define TILE_CASE(n)                                                          \
     while (rows >= n) {                                                       \
-        if (vectors == 2)                                                     \
-            JOIN(tile_, JOIN(n, x2))(TILE_ARGUMENTS);                   \
+        if (a_k == 1)                                                         \
+            TILE_CALL(rows, n);                                               \
         else                                                                  \
-            JOIN(tile_, JOIN(n, x1))(TILE_ARGUMENTS);                   \
+            TILE_CALL(columns, n);                                            \
         rows -= n, a += n * a_m, init += n, out += n * out_m;                 \
     }
 

@@ -3,10 +3,12 @@
 
 #include "rnn.h"
 
-int64_t fastrnn_mark_ids(const int32_t *ids, int64_t n, int64_t V, uint8_t *seen) {
+int64_t fastrnn_mark_ids(const int32_t *ids, int64_t n, int64_t V, uint8_t *seen, int32_t *copy) {
     for (int64_t i = 0; i < n; i++) {
-        if ((uint32_t)ids[i] >= (uint64_t)V) return i; /* a negative id is large when unsigned */
-        seen[ids[i]] = 1;
+        const int32_t id = ids[i];
+        if ((uint32_t)id >= (uint64_t)V) return i; /* a negative id is large when unsigned */
+        seen[id] = 1;
+        copy[i] = id;
     }
     return -1;
 }

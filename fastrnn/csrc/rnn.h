@@ -70,7 +70,7 @@ typedef struct {
     int32_t activation;
     /* The projected input of (row b, step t): xz + (b * T + t) * H, or with ids: xz + ids[b * T + t] * H. */
     const void *xz;
-    const int32_t *ids; /* (B, T) or NULL */
+    const int32_t *ids; /* (B, T), each in [0, V), or NULL */
     const void *U;      /* (H, H) */
     const void *h0;     /* (B, H) or NULL for zeros; NULL with a prefix */
     const int64_t *row, *start, *length; /* (B,) each */
@@ -88,7 +88,10 @@ typedef struct {
     const void *dy;    /* (B, T, H) or NULL */
     const void *dlast; /* (B, H) or NULL */
     /* and writes: */
-    void *dxz;   /* (B, T, H): steps taken by a row, the prefix in row prefix_row; no others */
+    void *dxz;   /* without ids, (B, T, H): the steps that a row takes, no others */
+    void *dP;    /* with ids, (n_rows, H): the gradient of row id of xz in row slot[id] */
+    const int32_t *slot; /* (V,), in [0, n_rows) for every id that occurs */
+    int64_t n_rows;
     void *dh0;   /* (B, H) */
     void *dU;    /* (H, H), added into */
 
@@ -97,6 +100,12 @@ typedef struct {
     void *partial; /* backward: (shards + 1, H, Hp) */
     void *inject;  /* backward with a prefix: (prefix_length + 1, Hp) */
     void *work;    /* slots * sweep_work_size */
+    /* backward with ids: each walk (the prefix is walk 0, shard i walk i + 1) sums the rows that it meets */
+    void *met;                 /* (.., Hp), a walk's from met_offset[walk] on */
+    int32_t *met_slot;         /* the slot of each */
+    const int64_t *met_offset; /* room for as many as the walk has steps, at most n_rows */
+    int64_t *met_count;        /* how many it met */
+    int32_t *place;            /* slots * n_rows */
     int32_t slots;
 } sweep_t;
 
@@ -167,8 +176,9 @@ extern const isa_t fastrnn_isas[]; /* best last; ends with a NULL name */
 
 /* What follows does not depend on the ISA; see plan.c. */
 
-/* Mark the ids that occur in `seen` (V,) bytes.  Returns -1, or the place of the first id outside [0, V). */
-int64_t fastrnn_mark_ids(const int32_t *ids, int64_t n, int64_t V, uint8_t *seen);
+/* Copy n ids and mark those that occur in `seen` (V,) bytes.  Each is read once, so that what was checked
+ * is what was copied.  Returns -1, or the place of the first id outside [0, V). */
+int64_t fastrnn_mark_ids(const int32_t *ids, int64_t n, int64_t V, uint8_t *seen, int32_t *copy);
 
 /* The rows marked, ascending; returns their number; slot[rows[i]] = i. */
 int64_t fastrnn_collect_ids(const uint8_t *seen, int64_t V, int32_t *rows, int32_t *slot);

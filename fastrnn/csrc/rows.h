@@ -10,8 +10,6 @@ typedef struct {
     REAL *dP;
 } scatter_t;
 
-enum { LINE = 64 / sizeof(REAL) }; /* elements of a cache line */
-
 /* Task: one cache line of columns, so that a sum is one thread's and in the order of the steps. */
 static void scatter_task(const void *context, int64_t task, int slot) {
     const scatter_t *s = context;

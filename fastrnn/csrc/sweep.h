@@ -11,6 +11,10 @@ typedef struct {
     REAL *tape;          /* (longest + 1, rows, Hp): tape[s] holds the states before step s */
     const REAL *inject;  /* prefix, backward: gradients that reach its states, (longest + 1, Hp) */
     REAL *dU;            /* backward: (H, Hp) */
+    /* Backward with ids: the rows of the table met so far. */
+    REAL *met;
+    int32_t *met_slot, *place;
+    int64_t *met_count;
 } walk_t;
 
 
@@ -18,15 +22,25 @@ static int64_t sweep_work_size(int64_t H, int64_t shard_rows) {
     return (STEP_BLOCK + 2) * shard_rows * padded(H);
 }
 
+/* What walk number `walk` sums: its recurrent kernel's gradient, and rows of the table. */
+INLINE void give_sums(const sweep_t *s, walk_t *w, int64_t walk, int slot) {
+    const int64_t Hp = padded(s->H);
+    w->dU = (REAL *)s->partial + walk * s->H * Hp;
+    if (!s->ids) return;
+    w->met = (REAL *)s->met + s->met_offset[walk] * Hp;
+    w->met_slot = s->met_slot + s->met_offset[walk];
+    w->met_count = s->met_count + walk;
+    w->place = s->place + slot * s->n_rows;
+}
+
 INLINE walk_t walk_of(const sweep_t *s, int64_t shard) {
-    const int64_t first = shard * s->shard_rows, left = s->B - first, Hp = padded(s->H);
+    const int64_t first = shard * s->shard_rows, left = s->B - first;
     return (walk_t){
         .rows = left < s->shard_rows ? left : s->shard_rows,
         .row = s->row + first,
         .start = s->start + first,
         .length = s->length + first,
-        .tape = (REAL *)s->tape + s->tape_offset[shard] * Hp,
-        .dU = (REAL *)s->partial + (shard + 1) * s->H * Hp,
+        .tape = (REAL *)s->tape + s->tape_offset[shard] * padded(s->H),
     };
 }
 
@@ -40,7 +54,6 @@ INLINE walk_t prefix_walk(const sweep_t *s) {
         .length = &s->prefix_length,
         .tape = s->tape,
         .inject = s->inject,
-        .dU = s->partial,
     };
 }
 
@@ -174,6 +187,32 @@ static void add_weight_gradient(const sweep_t *s, const walk_t *w, int64_t from,
     }
 }
 
+/* Add a step's gradient to that of its row of the table.  A walk meets the same rows again and again; its
+ * own sums of them stay in cache, and need no agreement with other threads. */
+INLINE void meet(const walk_t *w, int32_t slot, const REAL *dz, int64_t Hp) {
+    int32_t place = w->place[slot];
+    if (place < 0) {
+        place = w->place[slot] = (int32_t)(*w->met_count)++;
+        w->met_slot[place] = slot;
+        copy_row(w->met + place * Hp, dz, Hp);
+    } else {
+        add_row(w->met + place * Hp, dz, Hp);
+    }
+}
+
+/* Hand on the gradients of one step's projected inputs. */
+INLINE void give_input_gradients(const sweep_t *s, const walk_t *w, int64_t n, int64_t step,
+                                 const REAL *dz) {
+    const int64_t H = s->H, Hp = padded(H);
+    for (int64_t i = 0; i < n; i++) {
+        const int64_t place = w->row[i] * s->T + w->start[i] + step;
+        if (s->ids)
+            meet(w, s->slot[s->ids[place]], dz + i * Hp, Hp);
+        else
+            copy_row((REAL *)s->dxz + place * H, dz + i * Hp, H);
+    }
+}
+
 /* Leaves the gradients of the first states in `dh` (rows, Hp), which is work's front. */
 static void walk_backward(const sweep_t *s, const walk_t *w, REAL *work) {
     const int64_t H = s->H, Hp = padded(H), block = w->rows * Hp;
@@ -182,6 +221,10 @@ static void walk_backward(const sweep_t *s, const walk_t *w, REAL *work) {
     int64_t n = 0;
     memset(zeros, 0, (size_t)Hp * sizeof *zeros);
     memset(w->dU, 0, (size_t)(H * Hp) * sizeof *w->dU);
+    if (s->ids) {
+        memset(w->place, -1, (size_t)s->n_rows * sizeof *w->place);
+        *w->met_count = 0;
+    }
     for (int64_t i = 0; i < w->rows; i++) init[i] = zeros;
     int64_t kept_to = w->length[0];
     for (int64_t step = w->length[0] - 1; step >= 0; step--) {
@@ -196,8 +239,7 @@ static void walk_backward(const sweep_t *s, const walk_t *w, REAL *work) {
                 add_row(dh + i * Hp,
                         (const REAL *)s->dy + (w->row[i] * s->T + w->start[i] + step) * H, H);
         slope_block(s->activation, h, dh, dz, n * Hp);
-        for (int64_t i = 0; i < n; i++)
-            copy_row((REAL *)s->dxz + (w->row[i] * s->T + w->start[i] + step) * H, dz + i * Hp, H);
+        give_input_gradients(s, w, n, step, dz);
         times_U(s, n, dz, init, dh);
         if (step % STEP_BLOCK == 0) {
             add_weight_gradient(s, w, step, kept_to, kept);
@@ -210,8 +252,9 @@ static void walk_backward(const sweep_t *s, const walk_t *w, REAL *work) {
 static void backward_task(const void *context, int64_t shard, int slot) {
     const sweep_t *s = context;
     const int64_t H = s->H, Hp = padded(H);
-    const walk_t w = walk_of(s, shard);
+    walk_t w = walk_of(s, shard);
     REAL *work = (REAL *)s->work + slot * sweep_work_size(H, s->shard_rows);
+    give_sums(s, &w, shard + 1, slot);
     walk_backward(s, &w, work);
     for (int64_t i = 0; i < w.rows; i++) copy_row((REAL *)s->dh0 + w.row[i] * H, work + i * Hp, H);
 }
@@ -228,8 +271,26 @@ static void prefix_backward(const sweep_t *s) {
             for (int64_t t = 0; t < s->start[i]; t++)
                 add_row(inject + (t + 1) * Hp, (const REAL *)s->dy + (s->row[i] * s->T + t) * H, H);
     }
-    const walk_t prefix = prefix_walk(s);
+    walk_t prefix = prefix_walk(s);
+    give_sums(s, &prefix, 0, 0);
     walk_backward(s, &prefix, s->work);
+}
+
+/* Task: a cache line of columns of dP, summed over the walks in their order. */
+static void sum_met_task(const void *context, int64_t task, int slot) {
+    const sweep_t *s = context;
+    const int64_t H = s->H, Hp = padded(H), column = task * LINE;
+    const int64_t width = H - column < LINE ? H - column : LINE;
+    const int64_t walks = (s->B + s->shard_rows - 1) / s->shard_rows + 1;
+    REAL *dP = (REAL *)s->dP + column;
+    (void)slot;
+    for (int64_t i = 0; i < s->n_rows; i++) clear_row(dP + i * H, width);
+    for (int64_t walk = s->prefix_length ? 0 : 1; walk < walks; walk++) {
+        const REAL *met = (const REAL *)s->met + s->met_offset[walk] * Hp + column;
+        const int32_t *slots = s->met_slot + s->met_offset[walk];
+        for (int64_t i = 0; i < s->met_count[walk]; i++)
+            add_row(dP + slots[i] * H, met + i * Hp, width);
+    }
 }
 
 static void simple_rnn_backward(const sweep_t *s) {
@@ -242,4 +303,5 @@ static void simple_rnn_backward(const sweep_t *s) {
     sum_parts((const REAL *)s->partial + first * H * Hp, s->dU, shards + 1 - first, H * Hp, H, H, Hp,
               s->slots);
     fastrnn_restore_denormals(setting);
+    if (s->ids) fastrnn_parallel((H + LINE - 1) / LINE, s->slots, sum_met_task, s);
 }

@@ -6,7 +6,8 @@
  * into TILE_SPLIT sums that run side by side. */
 #define TILE_SPLIT (TILE_ROWS * TILE_VECTORS <= 2 ? 4 : TILE_ROWS * TILE_VECTORS <= 4 ? 2 : 1)
 #define tile_body JOIN(tile_body_, JOIN(TILE_ROWS, JOIN(x, TILE_VECTORS)))
-#define tile JOIN(tile_, JOIN(TILE_ROWS, JOIN(x, TILE_VECTORS)))
+#define tile_by_rows JOIN(tile_by_rows_, JOIN(TILE_ROWS, JOIN(x, TILE_VECTORS)))
+#define tile_by_columns JOIN(tile_by_columns_, JOIN(TILE_ROWS, JOIN(x, TILE_VECTORS)))
 
 INLINE void tile_body(const REAL *a, ptrdiff_t a_m, ptrdiff_t a_k, const REAL *panel,
                       ptrdiff_t panel_k, int64_t K, const REAL *const *init, ptrdiff_t column,
@@ -49,16 +50,24 @@ INLINE void tile_body(const REAL *a, ptrdiff_t a_m, ptrdiff_t a_k, const REAL *p
     }
 }
 
-static void tile(const REAL *a, ptrdiff_t a_m, ptrdiff_t a_k, const REAL *panel, ptrdiff_t panel_k,
-                 int64_t K, const REAL *const *init, ptrdiff_t column, REAL *out, ptrdiff_t out_m) {
-    /* One of the strides is 1; the compiler then folds it into the addresses. */
-    if (a_k == 1)
-        tile_body(a, a_m, 1, panel, panel_k, K, init, column, out, out_m);
-    else
-        tile_body(a, 1, a_k, panel, panel_k, K, init, column, out, out_m);
+/* A with rows side by side (a_k = 1) or with columns side by side (a_m = 1); constants fold into the
+ * addresses.  Two functions, or the registers of both would have to agree where they meet. */
+static void tile_by_rows(const REAL *a, ptrdiff_t a_m, ptrdiff_t a_k, const REAL *panel,
+                         ptrdiff_t panel_k, int64_t K, const REAL *const *init, ptrdiff_t column,
+                         REAL *out, ptrdiff_t out_m) {
+    (void)a_k;
+    tile_body(a, a_m, 1, panel, panel_k, K, init, column, out, out_m);
 }
 
-#undef tile
+static void tile_by_columns(const REAL *a, ptrdiff_t a_m, ptrdiff_t a_k, const REAL *panel,
+                            ptrdiff_t panel_k, int64_t K, const REAL *const *init,
+                            ptrdiff_t column, REAL *out, ptrdiff_t out_m) {
+    (void)a_m;
+    tile_body(a, 1, a_k, panel, panel_k, K, init, column, out, out_m);
+}
+
+#undef tile_by_rows
+#undef tile_by_columns
 #undef tile_body
 #undef TILE_SPLIT
 #undef TILE_ROWS

@@ -5,6 +5,8 @@
 #define JOIN2(a, b) a##b
 #define JOIN(a, b) JOIN2(a, b)
 
+enum { LINE = 64 / sizeof(REAL) }; /* elements of a cache line */
+
 #if VBYTES == 0
 enum { VL = 1 };
 typedef REAL vec;
@@ -53,7 +55,7 @@ INLINE vec vset(REAL x) {
 #if VBYTES == 0
     return x;
 #else
-    return (vec){0} + x;
+    return x - (vec){0}; /* unlike 0 + x this is x for every x, and so a mere broadcast */
 #endif
 }
 
@@ -68,9 +70,14 @@ INLINE vec vselect(ivec mask, vec a, vec b) {
     return vreal((mask & vbits(a)) | (~mask & vbits(b)));
 }
 
-/* NaN in the first argument passes through both. */
+/* NaN in the first argument passes through both; the x86 instructions return their second operand then. */
+#ifdef VECTOR_MIN
+INLINE vec vmin(vec a, vec b) { return VECTOR_MIN(b, a); }
+INLINE vec vmax(vec a, vec b) { return VECTOR_MAX(b, a); }
+#else
 INLINE vec vmin(vec a, vec b) { return vselect(MASK(a > b), b, a); }
 INLINE vec vmax(vec a, vec b) { return vselect(MASK(a < b), b, a); }
+#endif
 INLINE vec vabs(vec a) { return vreal(vbits(a) & ~SIGN_BIT); }
 
 INLINE vec vsqrt(vec a) {

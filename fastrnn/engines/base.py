@@ -63,7 +63,7 @@ class Engine(abc.ABC):
 
     @abc.abstractmethod
     def project_backward(self, x, W, dz, dW, db=None, need_dx=True):
-        """Gradient of `project` for dz (..., M).
+        """Gradient of `project` for dz (..., M), or for a `Lookup` its `RowGradient`.
 
         Adds into dW (D, M) and db (M,); returns dx (..., D), for a `Lookup` the `RowGradient` of
         its table, or None unless ``need_dx``.
@@ -114,11 +114,9 @@ class Engine(abc.ABC):
         """Backpropagation through time.
 
         ``dsequence`` is (B, T, H) or None, ``dstates`` a list of (B, H) or None in each place.
-        Adds into dU; returns ``(dxz, dstates0)``: dxz (B, T, G * H), zero at masked steps, and
-        the gradients of the initial states, list of (B, H).
-
-        Steps that all rows share (the padding in front of a `Lookup`) may be summed in one row's
-        place in dxz: its sum over rows with equal ids is what counts.
+        Adds into dU; returns ``(dxz, dstates0)``: dxz as `project_backward` takes it, zero at
+        masked steps, and the gradients of the initial states, list of (B, H).  Where xz was a
+        `Lookup`, dxz is the `RowGradient` of its table: (n, G * H) for the n rows that occur.
         """
 
     # -- losses ----------------------------------------------------------------------------------

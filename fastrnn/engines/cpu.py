@@ -24,7 +24,7 @@ KERNEL_LOSSES = frozenset({"binary_crossentropy", "mean_squared_error", "mean_ab
 
 
 class StepGradient(NamedTuple):
-    """dxz as a sweep leaves it: only the steps of ``runs`` are written, all others count as zero.
+    """dxz of a masked batch: only the steps of ``runs`` are written, all others count as zero.
 
     Attributes
     ----------
@@ -35,13 +35,6 @@ class StepGradient(NamedTuple):
 
     values: Any
     runs: Any
-
-
-class IdCount(NamedTuple):
-    """Which ids occur: ``rows`` (n,), ascending, and ``slot`` (V,), the place of each in rows."""
-
-    rows: Any
-    slot: Any
 
 
 class CPUEngine(ReferenceEngine):
@@ -68,45 +61,41 @@ class CPUEngine(ReferenceEngine):
 
     def lookup(self, ids, table):
         count_ids(ids, len(table))  # for its check
-        out = self.empty((ids.size, table.shape[1]), table.dtype)
-        _core.gather_rows(flat(ids), table, out)
-        return out.reshape(*ids.shape, table.shape[1])
+        return self._gather(table, flat(ids)).reshape(*ids.shape, table.shape[1])
 
     def lookup_backward(self, ids, dy, dtable):
-        count = count_ids(ids, len(dtable))
-        self.add_rows(self._scatter(count, ids, dy, None), dtable)
+        counted = count_ids(ids, len(dtable))
+        values = self.empty((counted.n, dtable.shape[1]), dy.dtype)
+        _core.scatter_rows(counted, matrix(dy), values)
+        self.add_rows(RowGradient(rows_of(counted), values), dtable)
 
     def add_rows(self, gradient, dtable):
         _core.add_rows(gradient.rows, gradient.values, dtable)
 
-    def _scatter(self, count, ids, dz, runs):
-        values = self.empty((len(count.rows), dz.shape[-1]), dz.dtype)
-        _core.scatter_rows(flat(ids), count.slot, matrix(dz), values, runs)
-        return RowGradient(count.rows, values)
+    def _gather(self, table, rows):
+        """``table[rows]``."""
+        values = self.empty((len(rows), table.shape[1]), table.dtype)
+        _core.gather_rows(rows, table, values)
+        return values
 
     def project(self, x, W, b=None, mask=None):
         if isinstance(x, Lookup):
-            count = x.count or count_ids(x.ids, len(x.table))
-            rows = self.empty((len(count.rows), W.shape[0]), W.dtype)
-            _core.gather_rows(count.rows, x.table, rows)
+            x = x._replace(count=x.count or count_ids(x.ids, len(x.table)))
+            rows = rows_of(x.count)
             table = self.empty((len(x.table), W.shape[1]), W.dtype)
-            _core.project(rows, W, b, table, None, count.rows)
-            return Lookup(x.ids, table, count)
+            _core.project(self._gather(x.table, rows), W, b, table, None, rows)
+            return x._replace(table=table)
         z = self.empty((*x.shape[:-1], W.shape[1]), W.dtype)
         _core.project(matrix(x), W, b, matrix(z), mask_runs(mask))
         return z
 
     def project_backward(self, x, W, dz, dW, db=None, need_dx=True):
-        runs = None
-        if isinstance(dz, StepGradient):
-            dz, runs = dz
         if isinstance(x, Lookup):
-            count = x.count or count_ids(x.ids, len(x.table))
-            gradient = self._scatter(count, x.ids, dz, runs)
-            rows = self.empty((len(count.rows), W.shape[0]), W.dtype)
-            _core.gather_rows(count.rows, x.table, rows)
-            values = self.project_backward(rows, W, gradient.values, dW, db, need_dx)
-            return None if values is None else RowGradient(count.rows, values)
+            # dz is that of the projected table's rows.
+            used = self._gather(x.table, dz.rows)
+            values = self.project_backward(used, W, dz.values, dW, db, need_dx)
+            return None if values is None else RowGradient(dz.rows, values)
+        dz, runs = dz if isinstance(dz, StepGradient) else (dz, None)
         _core.project_dW(matrix(x), matrix(dz), dW, db, runs)
         if not need_dx:
             return None
@@ -146,7 +135,7 @@ class CPUEngine(ReferenceEngine):
         rows, steps, units = xz.shape
         ids, values = None, xz
         if isinstance(xz, Lookup):
-            ids, values = flat(xz.ids), xz.table
+            ids, values = xz.count or count_ids(xz.ids, len(xz.table)), xz.table
         h0 = None if states is None else states[0]
         y = self.empty((rows, steps, units), U.dtype) if return_sequences else None
         last = self.empty((rows, units), U.dtype)
@@ -160,14 +149,17 @@ class CPUEngine(ReferenceEngine):
     def recurrent_backward(self, tape, U, dsequence, dstates, dU, need_dxz=True):
         if not isinstance(tape, _core.Sweep):
             return super().recurrent_backward(tape, U, dsequence, dstates, dU, need_dxz)
-        dxz = self.empty((tape.B, tape.T, tape.H), U.dtype)
+        ids = tape.ids
+        shape = (tape.B, tape.T, tape.H) if ids is None else (ids.n, tape.H)
+        dxz = self.empty(shape, U.dtype)
         dh0 = self.empty((tape.B, tape.H), U.dtype)
         dlast = None if dstates is None or dstates[0] is None else self.asarray(dstates[0])
         if dsequence is not None:
             dsequence = self.asarray(dsequence)
         _core.simple_rnn_backward(tape, U, dsequence, dlast, matrix(dxz), dh0, dU)
-        runs = np.frombuffer(tape.runs, np.int64).reshape(-1, 2)
-        return StepGradient(dxz, runs), [dh0]
+        if ids is not None:
+            return RowGradient(rows_of(ids), dxz), [dh0]
+        return StepGradient(dxz, np.frombuffer(tape.runs, np.int64).reshape(-1, 2)), [dh0]
 
     # -- losses ----------------------------------------------------------------------------------
 
@@ -225,18 +217,23 @@ def mask_runs(mask):
 
 
 def count_ids(ids, V):
-    """The `IdCount` of ids of any shape.
+    """The checked `_core.Ids` of ids of any shape.
 
     Raises
     ------
     IndexError
         If one is negative or not below V.
     """
-    n, rows, slot = _core.count_ids(flat(ids), V)
-    if n < 0:
-        place = np.unravel_index(rows, ids.shape)
+    try:
+        return _core.Ids(flat(ids), V)
+    except IndexError as error:
+        place = np.unravel_index(error.args[1], ids.shape)
         raise IndexError(
             f"token id {ids[place]} at {tuple(map(int, place))} is outside the table: expected ids "
             f"from 0 to {V - 1} (input_dim={V})."
-        )
-    return IdCount(np.frombuffer(rows, np.int32)[:n], np.frombuffer(slot, np.int32))
+        ) from None
+
+
+def rows_of(ids):
+    """The ids that occur, ascending, int32 (n,)."""
+    return np.frombuffer(ids.rows, np.int32)[: ids.n]

@@ -53,12 +53,9 @@ class ReferenceEngine(Engine):
 
     def project_backward(self, x, W, dz, dW, db=None, need_dx=True):
         if isinstance(x, Lookup):
-            # dP[id] is the sum of dz over all places of the id; P = E W + b.
-            rows, place = np.unique(x.ids, return_inverse=True)
-            dP = np.zeros((len(rows), W.shape[1]), dz.dtype)
-            np.add.at(dP, place.reshape(x.ids.shape), dz)
-            values = self.project_backward(x.table[rows], W, dP, dW, db, need_dx)
-            return None if values is None else RowGradient(rows.astype(np.int32), values)
+            # P = E W + b, row by row, and dz holds the gradients of the rows of P.
+            values = self.project_backward(x.table[dz.rows], W, dz.values, dW, db, need_dx)
+            return None if values is None else RowGradient(dz.rows, values)
         flat = dz.reshape(-1, W.shape[1])
         dW += x.reshape(-1, W.shape[0]).T @ flat
         if db is not None:
@@ -78,8 +75,9 @@ class ReferenceEngine(Engine):
     def recurrent(self, cell, xz, U, states=None, mask=None, return_sequences=False,
                   zero_output_for_mask=False):
         step_forward, _ = STEPS[cell.kind]
+        ids = None
         if isinstance(xz, Lookup):
-            xz = self.lookup(xz.ids, xz.table)
+            ids, xz = xz.ids, self.lookup(xz.ids, xz.table)
         rows, steps, _ = xz.shape
         units = U.shape[0]
         if states is None:
@@ -97,11 +95,11 @@ class ReferenceEngine(Engine):
             sequence[:, t] = np.where(k, new[0], before)
             history.append(states)
             traces.append(trace)
-        tape = cell, history, traces, keep, zero_output_for_mask
+        tape = cell, history, traces, keep, zero_output_for_mask, ids
         return (sequence if return_sequences else None), states, tape
 
     def recurrent_backward(self, tape, U, dsequence, dstates, dU, need_dxz=True):
-        cell, history, traces, keep, zero_output_for_mask = tape
+        cell, history, traces, keep, zero_output_for_mask, ids = tape
         _, step_backward = STEPS[cell.kind]
         rows, steps = keep.shape
         dstates = [
@@ -119,6 +117,8 @@ class ReferenceEngine(Engine):
             dxz[:, t], dbefore = step_backward(cell, traces[t], U, history[t], dnew, dU)
             dstates = [a + np.where(k, 0, d) for a, d in zip(dbefore, dstates, strict=True)]
             doutput = np.where(k | zero_output_for_mask, 0, doutput)
+        if ids is not None:
+            dxz = sum_by_id(ids, dxz)
         return (dxz if need_dxz else None), dstates
 
     # -- losses ----------------------------------------------------------------------------------
@@ -144,6 +144,14 @@ def check_ids(ids, rows):
             f"token id {bad} is outside the table: expected ids from 0 to {rows - 1} "
             f"(input_dim={rows})."
         )
+
+
+def sum_by_id(ids, dz):
+    """The `RowGradient` of a table whose rows ``ids`` (...) got the gradients dz (..., M)."""
+    rows, place = np.unique(ids, return_inverse=True)
+    values = np.zeros((len(rows), dz.shape[-1]), dz.dtype)
+    np.add.at(values, place.reshape(ids.shape), dz)
+    return RowGradient(rows.astype(np.int32), values)
 
 
 # -- cells -------------------------------------------------------------------------------------

@@ -1,5 +1,7 @@
 /* x86-64 with AVX2 and FMA: 16 registers of 32 bytes. */
 #if defined(__GNUC__) && defined(__x86_64__)
+#include <immintrin.h>
+
 #include "../system.h" /* before the target changes */
 
 #if defined(__clang__)
@@ -12,6 +14,15 @@
 #define ISA avx2
 #define VBYTES 32
 #define MAX_TILE 6
+
+/* The compiler's vectors have no such operation of their own. */
+#if REAL_BITS == 32
+#define VECTOR_MIN(a, b) ((vec)_mm256_min_ps(a, b))
+#define VECTOR_MAX(a, b) ((vec)_mm256_max_ps(a, b))
+#else
+#define VECTOR_MIN(a, b) ((vec)_mm256_min_pd(a, b))
+#define VECTOR_MAX(a, b) ((vec)_mm256_max_pd(a, b))
+#endif
 
 #include "../kernels.h"
 

@@ -1,5 +1,7 @@
 /* x86-64 with AVX-512 (F, DQ, VL): 32 registers of 64 bytes. */
 #if defined(__GNUC__) && defined(__x86_64__)
+#include <immintrin.h>
+
 #include "../system.h" /* before the target changes */
 
 #if defined(__clang__)
@@ -12,6 +14,15 @@
 #define ISA avx512
 #define VBYTES 64
 #define MAX_TILE 12
+
+/* The compiler's vectors have no such operation of their own. */
+#if REAL_BITS == 32
+#define VECTOR_MIN(a, b) ((vec)_mm512_min_ps(a, b))
+#define VECTOR_MAX(a, b) ((vec)_mm512_max_ps(a, b))
+#else
+#define VECTOR_MIN(a, b) ((vec)_mm512_min_pd(a, b))
+#define VECTOR_MAX(a, b) ((vec)_mm512_max_pd(a, b))
+#endif
 
 #include "../kernels.h"
 
