@@ -1,0 +1,214 @@
+"""The C kernels by themselves: vector functions, memory, threads, processes, and what the door refuses."""
+
+import multiprocessing
+import threading
+
+import numpy as np
+import pytest
+
+from fastrnn import _core
+
+# The largest error allowed. Just below 1 the unit is half as large as the roundings of a quotient of two
+# polynomials in single precision; all else stays within three.
+ULP = {("tanh", np.float32): 6.0}
+EXACT = {"tanh": np.tanh, "sigmoid": lambda x: 1 / (1 + np.exp(-x))}
+
+
+@pytest.fixture(params=_core.available_isas())
+def isa(request):
+    """Each instruction set that this processor has."""
+    before = _core.isa()
+    _core.use_isa(request.param)
+    yield request.param
+    _core.use_isa(before)
+
+
+def applied(name, x):
+    y = np.empty_like(x)
+    _core.activate(name, x, y)
+    return y
+
+
+def every_magnitude(dtype, n=400_000):
+    """Numbers of both signs from the smallest to the largest, evenly by exponent; and around 0."""
+    info = np.finfo(dtype)
+    exponents = np.linspace(np.log2(float(info.tiny)), np.log2(float(info.max)) - 0.01, n // 4)
+    spread = np.exp2(exponents)
+    near = np.linspace(0, 100 if dtype == np.float32 else 720, n // 4)
+    x = np.concatenate([spread, near]).astype(dtype)
+    return np.concatenate([-x, x])
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("name", ["tanh", "sigmoid"])
+def test_vector_functions_are_within_a_few_ulp(isa, name, dtype):
+    x = every_magnitude(dtype)
+    with np.errstate(over="ignore", under="ignore"):
+        exact = EXACT[name](x.astype(np.longdouble))
+    # Denormal results are flushed to zero: errors are measured in no smaller unit than a normal's.
+    ulp = np.spacing(np.maximum(np.abs(exact), np.finfo(dtype).tiny).astype(dtype))
+    below = np.abs(exact) < np.finfo(dtype).tiny
+    error = np.abs(applied(name, x) - exact) / ulp
+    assert float(error[~below].max()) <= ULP.get((name, dtype), 3.0)
+    assert (np.abs(applied(name, x)[below]) <= np.finfo(dtype).tiny).all()
+    assert (np.abs(applied(name, x)) <= 1).all()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_infinities_and_nan(isa, dtype):
+    x = np.array([np.nan, np.inf, -np.inf, 0.0, -0.0] * 7, dtype)
+    tanh, sigmoid, relu = (applied(name, x)[:5] for name in ("tanh", "sigmoid", "relu"))
+    np.testing.assert_array_equal(tanh, [np.nan, 1, -1, 0, 0])
+    np.testing.assert_array_equal(sigmoid, [np.nan, 1, 0, 0.5, 0.5])
+    np.testing.assert_array_equal(relu, [np.nan, np.inf, 0, 0, 0])
+
+
+def test_nan_passes_through_a_sweep(isa):
+    xz = np.zeros((2 * 3, 5), np.float32)
+    xz[1, 2] = np.nan
+    last = np.empty((2, 5), np.float32)
+    U = np.full((5, 5), 0.1, np.float32)
+    _core.simple_rnn_forward("tanh", 2, 3, xz, None, U, None, None, None, False, None, last, True)
+    assert np.isnan(last[0]).all()
+    assert not np.isnan(last[1]).any()
+
+
+def sweep(x, U, **kwargs):
+    B, T, H = x.shape
+    last = np.empty((B, H), x.dtype)
+    tape = _core.simple_rnn_forward(
+        "linear", B, T, x.reshape(-1, H), None, U, None, None, None, False, None, last, True
+    )
+    return last, tape
+
+
+def test_denormals_are_flushed_inside_kernels_and_not_outside(isa):
+    tiny = np.float32(2.0**-130)
+    # h_t halves at each step, from the smallest normal number: a denormal, were it kept.
+    x = np.zeros((1, 3, 16), np.float32)
+    x[0, 0] = 2.0**-126
+    last, _ = sweep(x, np.eye(16, dtype=np.float32) / 4)
+    assert (last == 0).all()
+    assert tiny * np.float32(0.5) > 0  # the caller's own arithmetic keeps them
+
+
+def test_memory_is_used_again():
+    _core.free_spare_memory()
+    block = np.frombuffer(_core.Block(100_000), np.uint8)
+    address = block.ctypes.data
+    assert address % 64 == 0
+    del block
+    assert np.frombuffer(_core.Block(100_000), np.uint8).ctypes.data == address
+    kept = np.frombuffer(_core.Block(64), np.uint8)
+    kept[...] = 7
+    for _ in range(10):  # a block in use is nobody else's
+        np.frombuffer(_core.Block(64), np.uint8)[...] = 0
+    assert (kept == 7).all()
+    _core.free_spare_memory()
+
+
+def some_sweep(seed=0):
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(64, 50, 32)).astype(np.float32)
+    U = np.linalg.qr(rng.normal(size=(32, 32)))[0].astype(np.float32)
+    return sweep(x, U)[0]
+
+
+def _in_child(connection):
+    connection.send(some_sweep().tobytes())
+
+
+def test_safe_after_fork():
+    """A child made while workers wait has none of them, and makes its own."""
+    before = _core.get_num_threads()
+    _core.set_num_threads(2)
+    try:
+        expected = some_sweep().tobytes()
+        context = multiprocessing.get_context("fork")
+        for _ in range(3):
+            ours, theirs = context.Pipe()
+            child = context.Process(target=_in_child, args=(theirs,))
+            child.start()
+            assert ours.poll(20), "the child hangs"
+            assert ours.recv() == expected
+            child.join(20)
+            assert child.exitcode == 0
+    finally:
+        _core.set_num_threads(before)
+
+
+def test_several_threads_may_call_at_once():
+    expected = [some_sweep(seed).tobytes() for seed in range(4)]
+    wrong = []
+
+    def work(seed):
+        for _ in range(30):
+            if some_sweep(seed).tobytes() != expected[seed]:
+                wrong.append(seed)
+
+    threads = [threading.Thread(target=work, args=(seed,)) for seed in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
+# -- the door ----------------------------------------------------------------------------------------------
+
+
+def floats(*shape):
+    return np.zeros(shape, np.float32)
+
+
+def good_backward():
+    last, tape = sweep(floats(2, 3, 4), floats(4, 4))
+    return [tape, floats(4, 4), None, last, floats(6, 4), floats(2, 4), floats(4, 4)]
+
+
+@pytest.mark.parametrize("change", [
+    (1, floats(4, 5)), (1, np.zeros((4, 4))), (3, floats(3, 4)), (4, floats(5, 4)),
+    (4, floats(6, 4).T), (5, floats(2, 4)[::-1]), (6, floats(3, 4)), (2, floats(2, 3, 5)),
+    (6, floats(4, 4).astype(">f4")), (4, np.zeros((6, 4), np.int32)),
+])  # fmt: skip
+def test_wrong_arrays_do_not_pass_the_door(change):
+    arguments = good_backward()
+    _core.simple_rnn_backward(*arguments)
+    arguments[change[0]] = change[1]
+    with pytest.raises((TypeError, ValueError, BufferError)):
+        _core.simple_rnn_backward(*arguments)
+
+
+def test_steps_outside_the_batch_do_not_pass_the_door():
+    def run(start, stop):
+        _core.simple_rnn_forward("tanh", 1, 3, floats(3, 4), None, floats(4, 4), None,
+                                 np.array([start]), np.array([stop]), False, None, floats(1, 4), True)
+
+    run(0, 3)
+    for start, stop in ((-1, 3), (0, 4), (2, 1), (2**62, 2**62)):
+        with pytest.raises(IndexError):
+            run(start, stop)
+
+
+def test_runs_outside_the_rows_do_not_pass_the_door():
+    for run in ((0, 7), (-1, 2), (6, 1), (2**62, 2**62)):
+        with pytest.raises(IndexError, match="runs"):
+            _core.project(floats(6, 4), floats(4, 3), None, floats(6, 3), np.array([run]))
+
+
+def test_read_only_results_are_refused():
+    out = floats(6, 3)
+    out.flags.writeable = False
+    with pytest.raises((BufferError, ValueError)):
+        _core.project(floats(6, 4), floats(4, 3), None, out)
+
+
+@pytest.mark.parametrize("n", [0, -1, 1000, 1.5, "2", True, None])
+def test_number_of_threads_is_checked(n):
+    with pytest.raises(ValueError, match="number of threads"):
+        _core.set_num_threads(n)
+
+
+def test_unknown_isa():
+    with pytest.raises(ValueError, match="baseline"):
+        _core.use_isa("avx9")

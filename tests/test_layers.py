@@ -1,0 +1,261 @@
+"""Layers by themselves: gradients by finite differences, masks, shapes, weights, configs, bad input."""
+
+import json
+
+import numpy as np
+import pytest
+from engine_cases import assert_gradient, dense_gradient
+
+from fastrnn import engines, layers
+from fastrnn.layers import Activation, Dense, Dropout, Embedding, Masking, SimpleRNN
+from fastrnn.masks import StepMask
+
+ENGINES = ("reference", "cpu")
+
+
+def built(layer, shape, seed=0):
+    """The layer with random weights, biases too."""
+    layer.build(shape)
+    rng = np.random.default_rng(seed)
+    layer.set_weights([0.5 * rng.normal(size=w.shape) for w in layer.get_weights()])
+    return layer
+
+
+def outputs_of(y):
+    return y if isinstance(y, list) else [y]
+
+
+def check_gradients(layer, x, mask=None, initial_state=None, training=False):
+    """Every gradient of sum(y * dy) of a float64 layer against finite differences."""
+    rng = np.random.default_rng(1)
+    kwargs = {} if initial_state is None else {"initial_state": initial_state}
+
+    def forward():
+        if getattr(layer, "stream", None) is not None:
+            layer.stream.calls = 0  # the same dropout every time
+        y, tape = layer.forward(layer.convert_input(x), StepMask.of(mask), training, **kwargs)
+        return outputs_of(y), tape
+
+    y, tape = forward()
+    dy = [rng.normal(size=part.shape) for part in y]
+
+    def loss():
+        parts = [layer._to_host(part) for part in forward()[0]]
+        return sum(float((part * d).sum()) for part, d in zip(parts, dy, strict=True))
+
+    for parameter in layer.parameters:
+        parameter.grad[...] = 0
+    dx = layer.backward(tape, dy if len(dy) > 1 else dy[0])
+    for parameter in layer.parameters:
+        assert_gradient(parameter.grad, loss, parameter.value)
+    dx, *dstate = outputs_of(dx)
+    if x.dtype.kind == "f":
+        assert_gradient(dx, loss, x)
+    for d, state in zip(dstate, initial_state or [], strict=True):
+        assert_gradient(d, loss, state)
+
+
+def holes(rng, rows, steps):
+    mask = rng.random((rows, steps)) < 0.5
+    mask[0] = False  # a row without any step
+    return mask
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("mask", ["none", "pre", "post", "holes"])
+@pytest.mark.parametrize("options", [
+    {}, {"return_sequences": True}, {"return_state": True}, {"go_backwards": True},
+    {"return_sequences": True, "return_state": True, "go_backwards": True},
+    {"return_sequences": True, "zero_output_for_mask": True}, {"use_bias": False}, {"dropout": 0.4},
+], ids=lambda options: ",".join(options) or "plain")  # fmt: skip
+def test_simple_rnn_gradients(engine, mask, options):
+    rng = np.random.default_rng(2)
+    rows, steps, width, units = 3, 5, 2, 3
+    masks = {
+        "none": None,
+        "pre": np.arange(steps) >= np.array([[2], [5], [0]]),
+        "post": np.arange(steps) < np.array([[2], [5], [0]]),
+        "holes": holes(rng, rows, steps),
+    }
+    with engines.using(engine):
+        layer = built(SimpleRNN(units, dtype="float64", **options), (None, steps, width))
+        x = rng.normal(size=(rows, steps, width))
+        state = [rng.normal(size=(rows, units))]
+        check_gradients(layer, x, masks[mask], training="dropout" in options)
+        check_gradients(layer, x, masks[mask], state)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("activation", ["linear", "relu", "tanh", "sigmoid", "softmax"])
+@pytest.mark.parametrize("shape", [(4, 3), (2, 3, 4)])
+def test_dense_and_activation_gradients(engine, activation, shape):
+    rng = np.random.default_rng(3)
+    with engines.using(engine):
+        x = rng.normal(size=shape)
+        check_gradients(built(Dense(3, activation, dtype="float64"), (None, *shape[1:])), x)
+        check_gradients(built(Dense(2, activation, use_bias=False, dtype="float64"), shape), x)
+        check_gradients(Activation(activation, dtype="float64"), x)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_masking_and_dropout_gradients(engine):
+    rng = np.random.default_rng(4)
+    x = rng.normal(size=(2, 4, 3))
+    with engines.using(engine):
+        masking = Masking(9.0)
+        x[0, 1] = 9.0
+        _, tape = masking.forward(x)
+        np.testing.assert_array_equal(masking.backward(tape, np.ones_like(x))[0, :, 0], [1, 0, 1, 1])
+        x[0, 1] = 0.5
+        check_gradients(Masking(9.0, dtype="float64"), x)
+        check_gradients(Dropout(0.5, seed=1, dtype="float64"), x, training=True)
+        check_gradients(Dropout(0.5, (None, 1, None), seed=1, dtype="float64"), x, training=True)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("mask_zero", [False, True])
+def test_embedding_under_recurrence_gradients(engine, mask_zero):
+    """The lookup that nobody carries out: the table's gradient through the projection."""
+    ids = np.array([[0, 0, 3, 1], [0, 2, 2, 4], [3, 0, 1, 0]], np.int32)
+    with engines.using(engine):
+        table = built(Embedding(5, 3, mask_zero=mask_zero, dtype="float64"), (None, 4))
+        rnn = built(SimpleRNN(2, dtype="float64"), (None, 4, 3), seed=1)
+        dy = np.random.default_rng(6).normal(size=(3, 2))
+
+        def forward():
+            x, table_tape = table.forward(ids)
+            y, tape = rnn.forward(x, table.compute_mask(ids, None))
+            return y, table_tape, tape
+
+        def loss():
+            return float((forward()[0] * dy).sum())
+
+        _, table_tape, tape = forward()
+        for parameter in (*table.parameters, *rnn.parameters):
+            parameter.grad[...] = 0
+        dx = rnn.backward(tape, dy)
+        assert dense_gradient(dx, (5, 3)).shape == (5, 3)
+        table.backward(table_tape, dx)
+        for parameter in (*table.parameters, *rnn.parameters):
+            assert_gradient(parameter.grad, loss, parameter.value)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_embedding_alone_gradient(engine):
+    ids = np.array([[0, 1, 1], [4, 0, 2]])
+    with engines.using(engine):
+        check_gradients(built(Embedding(5, 3, dtype="float64"), (None, 3)), ids)
+
+
+# -- what Keras users expect ----------------------------------------------------------------------------
+
+
+def test_a_masked_row_is_the_same_as_a_short_one():
+    rng = np.random.default_rng(0)
+    layer = built(SimpleRNN(4), (None, 6, 3))
+    x = rng.normal(size=(1, 6, 3)).astype(np.float32)
+    mask = np.array([[False, True, False, True, True, False]])
+    np.testing.assert_allclose(layer(x, mask=mask), layer(x[:, mask[0]]), atol=1e-6)
+
+
+def test_integer_inputs_of_any_kind_are_accepted():
+    layer = built(Embedding(7, 2), (None, 3))
+    ids = np.array([[1, 2, 3], [4, 5, 6]])
+    expected = layer(ids)
+    for dtype in ("int8", "uint8", "int64", ">i4", "float32", "float64"):
+        np.testing.assert_array_equal(layer(ids.astype(dtype)), expected)
+    frozen = ids.astype(np.int32)
+    frozen.flags.writeable = False
+    np.testing.assert_array_equal(layer(frozen), expected)
+    np.testing.assert_array_equal(layer(np.asfortranarray(ids)), expected)
+    np.testing.assert_array_equal(layer(ids.tolist()), expected)
+
+
+def test_float_inputs_of_any_kind_are_accepted():
+    layer = built(SimpleRNN(3), (None, 4, 2))
+    x = np.random.default_rng(0).normal(size=(5, 4, 2)).astype(np.float32)
+    expected = layer(x)
+    for given in (x.astype(float), x.astype(">f4"), np.asfortranarray(x), x.tolist()):
+        np.testing.assert_allclose(layer(given), expected, atol=1e-6)
+    np.testing.assert_array_equal(layer(x[::2]), layer(x[::2].copy()))
+
+
+@pytest.mark.parametrize(("ids", "error", "message"), [
+    ([[7]], IndexError, r"token id 7 .*0 to 6 \(input_dim=7\)"),
+    ([[-1]], IndexError, "token id -1"),
+    ([[2**40]], IndexError, "token id"),
+    ([[0.5]], ValueError, "whole numbers"),
+    ([["a"]], ValueError, "array of ids"),
+    ([[float("nan")]], ValueError, "whole numbers"),
+])  # fmt: skip
+def test_bad_ids(ids, error, message):
+    with pytest.raises(error, match=message):
+        Embedding(7, 2)(np.array(ids))
+
+
+@pytest.mark.parametrize(("make", "message"), [
+    (lambda: SimpleRNN(0), "units must be a positive whole number; got 0"),
+    (lambda: SimpleRNN(2.5), "units"),
+    (lambda: Dense(-1), "units"),
+    (lambda: Embedding(0, 3), "input_dim"),
+    (lambda: Dropout(1.5), r"rate must lie in \[0, 1\]; got 1.5"),
+    (lambda: Dense(1, "sigmoidd"), "Did you mean 'sigmoid'"),
+    (lambda: Dense(1, dtype="float16"), "dtype"),
+])  # fmt: skip
+def test_bad_arguments(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+def test_bad_shapes_name_the_layer_and_the_shape():
+    rnn = SimpleRNN(3, name="reader")
+    with pytest.raises(ValueError, match=r"'reader'.*\(batch, steps, features\)"):
+        rnn(np.ones((2, 5)))
+    rnn = built(SimpleRNN(3, name="reader"), (None, 5, 2))
+    with pytest.raises(ValueError, match=r"'reader'.*2 entries.*\(4, 5, 3\)"):
+        rnn(np.ones((4, 5, 3)))
+    with pytest.raises(ValueError, match=r"mask of shape \(4, 5\).*\(4, 6\)"):
+        rnn(np.ones((4, 5, 2)), mask=np.ones((4, 6), bool))
+    with pytest.raises(ValueError, match=r"initial_state.*\(4, 3\).*\(4, 2\)"):
+        rnn(np.ones((4, 5, 2)), initial_state=np.ones((4, 2)))
+    with pytest.raises(ValueError, match="width"):
+        Dense(3).build((None, None))
+
+
+def test_set_weights_refuses_other_shapes_and_changes_nothing():
+    layer = built(Dense(2), (None, 3))
+    before = layer.get_weights()
+    with pytest.raises(ValueError, match=r"\(3, 2\)"):
+        layer.set_weights([np.zeros((2, 3)), np.zeros(2)])
+    for now, then in zip(layer.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(now, then)
+    now = layer.get_weights()
+    now[0][...] = 9  # a copy
+    assert not (layer.get_weights()[0] == 9).any()
+
+
+@pytest.mark.parametrize("layer", [
+    Embedding(5, 3, mask_zero=True), Dense(2, "relu", kernel_regularizer="l2"), Dropout(0.25, seed=3),
+    SimpleRNN(4, "relu", go_backwards=True, dropout=0.1, recurrent_initializer="glorot_normal"),
+    Masking(2.0), Activation("softmax"),
+], ids=lambda layer: type(layer).__name__)  # fmt: skip
+def test_config_round_trip(layer):
+    config = json.loads(json.dumps(layer.get_config()))
+    assert type(layer).from_config(config).get_config() == layer.get_config()
+
+
+def test_dropout_drops_in_training_only_and_keeps_the_mean():
+    layer = Dropout(0.3, seed=1)
+    x = np.ones((100, 100), np.float32)
+    np.testing.assert_array_equal(layer(x), x)
+    y = layer(x, training=True)
+    assert 0.68 < (y > 0).mean() < 0.72
+    assert y.mean() == pytest.approx(1, abs=0.03)
+    assert not (layer(x, training=True) == y).all()
+
+
+def test_names_count_up():
+    first, second = SimpleRNN(1), SimpleRNN(1)
+    assert first.name.startswith("simple_rnn")
+    assert first.name != second.name
+    assert layers.Dense(1, name="mine").name == "mine"
