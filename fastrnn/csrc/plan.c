@@ -4,11 +4,19 @@
 #include "rnn.h"
 
 int64_t fastrnn_mark_ids(const int32_t *ids, int64_t n, int64_t V, uint8_t *seen, int32_t *copy) {
-    for (int64_t i = 0; i < n; i++) {
-        const int32_t id = ids[i];
-        if ((uint32_t)id >= (uint64_t)V) return i; /* a negative id is large when unsigned */
-        seen[id] = 1;
-        copy[i] = id;
+    enum { BLOCK = 1024 }; /* stays in the first cache; copying and checking it are vector loops */
+    for (int64_t first = 0; first < n; first += BLOCK) {
+        const int64_t count = n - first < BLOCK ? n - first : BLOCK;
+        int32_t *own = copy + first;
+        memcpy(own, ids + first, (size_t)count * sizeof *own);
+        uint32_t outside = 0;
+        for (int64_t i = 0; i < count; i++) outside |= (uint32_t)own[i] >= (uint32_t)V; /* or negative */
+        if (outside) {
+            int64_t i = 0;
+            while ((uint32_t)own[i] < (uint32_t)V) i++;
+            return first + i;
+        }
+        for (int64_t i = 0; i < count; i++) seen[own[i]] = 1;
     }
     return -1;
 }

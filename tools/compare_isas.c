@@ -1,0 +1,98 @@
+/* Runs every instruction set against plain C on random sweeps, without Python: for processors at hand
+ * only through an emulator.  Prints the largest relative differences; exits with 1 beyond the bound.
+ *
+ *   aarch64-linux-gnu-gcc -static -std=gnu11 -O2 -DFASTRNN_DEBUG -Ifastrnn/csrc tools/compare_isas.c \
+ *       $(find fastrnn/csrc -name '*.c') -lm -lpthread -o compare_isas && qemu-aarch64 compare_isas
+ */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "rnn.h"
+
+enum { B = 29, T = 23, V = 11, SHARD = 12, SHARDS = (B + SHARD - 1) / SHARD, MAX_H = 40 };
+enum { OUTPUTS = B * MAX_H + V * MAX_H + B * MAX_H + MAX_H * MAX_H };
+
+static double uniform(void) { return rand() / (double)RAND_MAX * 2 - 1; }
+
+static void *room(size_t bytes) {
+    void *p = aligned_alloc(64, (bytes + 63) / 64 * 64);
+    memset(p, 0, bytes);
+    return p;
+}
+
+/* All outputs of one forward and backward sweep over a lookup with a shared prefix, as doubles. */
+static void run(const kernels_t *k, size_t real, int64_t H, double *out) {
+    const int64_t Hp = k->padded(H);
+    int64_t row[B], start[B], length[B], offset[SHARDS], shared[B], bucket[T + 2], met_offset[SHARDS + 1];
+    int64_t met_count[SHARDS + 1];
+    int32_t ids[B * T], copy[B * T], rows[V + 1], slot[V];
+    uint8_t seen[V] = {0};
+    srand(1);
+    for (int b = 0; b < B; b++) {
+        const int zeros = rand() % (T + 1);
+        for (int t = 0; t < T; t++) ids[b * T + t] = t < zeros ? 0 : rand() % V;
+    }
+    sweep_t s = {.B = B, .T = T, .H = H, .V = V, .activation = ACT_TANH, .ids = copy, .row = row,
+                 .start = start, .length = length, .shard_rows = SHARD, .tape_offset = offset,
+                 .slot = slot, .met_offset = met_offset, .met_count = met_count, .slots = 2};
+#define FILL(name, n, scale)                                                                          \
+    void *name = room((size_t)(n) * real);                                                     \
+    for (int64_t i = 0; i < (n); i++) {                                                        \
+        const double x = uniform() * (scale);                                                          \
+        if (real == 4) ((float *)name)[i] = (float)x; else ((double *)name)[i] = x;            \
+    }
+    FILL(xz, V * H, 1)
+    FILL(U, H * H, 1 / sqrt(H)) /* larger ones make chaos, which magnifies every rounding */
+    FILL(dlast, B * H, 1)
+    fastrnn_mark_ids(ids, B * T, V, seen, copy);
+    s.n_rows = fastrnn_collect_ids(seen, V, rows, slot);
+    fastrnn_shared_prefix(copy, B, T, shared);
+    const int64_t states = fastrnn_plan(B, T, NULL, NULL, shared, SHARD, row, start, length, offset,
+                                        &s.prefix_row, &s.prefix_length, bucket);
+    s.xz = xz, s.U = U, s.dlast = dlast;
+    s.tape = room((size_t)(states * Hp) * real);
+    void *parts[4] = {room(B * H * real), room(V * H * real), room(B * H * real), room(H * H * real)};
+    const int64_t sizes[4] = {B * H, s.n_rows * H, B * H, H * H};
+    s.last = parts[0], s.dP = parts[1], s.dh0 = parts[2], s.dU = parts[3];
+    s.packed = room((size_t)k->gemm_packed_size(H, H) * real);
+    s.work = room((size_t)(2 * k->sweep_work_size(H, SHARD)) * real);
+    s.partial = room((size_t)((SHARDS + 1) * H * Hp) * real);
+    s.inject = room((size_t)((T + 1) * Hp) * real);
+    s.met = room((size_t)((SHARDS + 1) * V * Hp) * real);
+    s.met_slot = room((SHARDS + 1) * V * sizeof(int32_t));
+    s.place = room(2 * V * sizeof(int32_t));
+    for (int i = 0; i <= SHARDS; i++) met_offset[i] = i * V;
+    k->simple_rnn_forward(&s);
+    k->simple_rnn_backward(&s);
+    for (int p = 0; p < 4; p++)
+        for (int64_t i = 0; i < sizes[p]; i++)
+            *out++ = real == 4 ? ((float *)parts[p])[i] : ((double *)parts[p])[i];
+}
+
+int main(void) {
+    static double expected[OUTPUTS], found[OUTPUTS];
+    int failed = 0;
+    fastrnn_pool_set_threads(2);
+    for (const isa_t *isa = fastrnn_isas; isa->name; isa++) {
+        if (!isa->supported()) continue;
+        for (int real = 4; real <= 8; real += 4) {
+            double worst = 0;
+            for (int64_t H = 1; H <= MAX_H; H += 13) {
+                memset(expected, 0, sizeof expected);
+                memset(found, 0, sizeof found);
+                run(real == 4 ? fastrnn_isas[0].f32 : fastrnn_isas[0].f64, (size_t)real, H, expected);
+                run(real == 4 ? isa->f32 : isa->f64, (size_t)real, H, found);
+                for (int i = 0; i < OUTPUTS; i++) {
+                    const double e = fabs(found[i] - expected[i]) / fmax(1, fabs(expected[i]));
+                    if (!(e <= worst)) worst = e; /* NaN too */
+                }
+            }
+            const double bound = real == 4 ? 1e-4 : 1e-12;
+            failed |= !(worst <= bound);
+            printf("%-8s %s: %.2g (at most %.0e)\n", isa->name, real == 4 ? "float " : "double", worst, bound);
+        }
+    }
+    return failed;
+}
