@@ -1,11 +1,12 @@
 # cython: language_level=3
 """The door between Python and the C kernels.
 
-Every function here takes arrays through the buffer protocol, checks their types, shapes and indices,
-finds scratch memory, lets go of the GIL and makes one call.  Below this file nothing checks anything.
+Every function here takes arrays through the buffer protocol, checks their types, shapes and
+indices, finds scratch memory, lets go of the GIL and makes one call.  Below this file nothing
+checks anything.
 
-Letters: B rows in a batch, T steps, D input width, H units, M columns of a projection, V vocabulary,
-S rows of a matrix.
+Letters: B rows in a batch, T steps, D input width, H units, M columns of a projection,
+V vocabulary, S rows of a matrix.
 """
 
 import os
@@ -142,7 +143,8 @@ cdef extern from "csrc/rnn.h" nogil:
         void (*simple_rnn_forward)(const sweep_t *) noexcept nogil
         void (*simple_rnn_backward)(const sweep_t *) noexcept nogil
         void (*activate)(int32_t, const void *, void *, int64_t, int) noexcept nogil
-        void (*activate_backward)(int32_t, const void *, const void *, void *, int64_t, int) noexcept nogil
+        void (*activate_backward)(int32_t, const void *, const void *, void *, int64_t,
+                                  int) noexcept nogil
         void (*scatter_rows)(const int32_t *, const int32_t *, const void *, const run_t *, int64_t,
                              void *, int64_t, int64_t, int) noexcept nogil
         void (*gather_rows)(const int32_t *, const void *, void *, int64_t, int64_t) noexcept nogil
@@ -164,12 +166,12 @@ cdef extern from "csrc/rnn.h" nogil:
     int64_t fastrnn_collect_ids(const uint8_t *, int64_t, int32_t *, int32_t *) noexcept
     int64_t fastrnn_cut_runs(const run_t *, int64_t, int64_t, run_t *) noexcept
     void fastrnn_shared_prefix(const int32_t *, int64_t, int64_t, int64_t *) noexcept
-    int64_t fastrnn_plan(int64_t, int64_t, const int64_t *, const int64_t *, const int64_t *, int32_t,
-                         int64_t *, int64_t *, int64_t *, int64_t *, int64_t *, int64_t *,
+    int64_t fastrnn_plan(int64_t, int64_t, const int64_t *, const int64_t *, const int64_t *,
+                         int32_t, int64_t *, int64_t *, int64_t *, int64_t *, int64_t *, int64_t *,
                          int64_t *) noexcept
 
 
-# -- instruction sets and threads ------------------------------------------------------------------
+# -- instruction sets and threads -----------------------------------------------
 
 cdef const isa_t *_isa = NULL
 
@@ -218,8 +220,8 @@ def get_num_threads():
 def set_num_threads(n):
     """Share the work of a batch between ``n`` threads.
 
-    Results do not depend on it.  The default is the number of processors that the process may use, or
-    the environment variable ``FASTRNN_NUM_THREADS``.
+    Results do not depend on it.  The default is the number of processors that the process may use,
+    or the environment variable ``FASTRNN_NUM_THREADS``.
 
     Raises
     ------
@@ -266,10 +268,11 @@ def _configure():
 _configure()
 
 
-# -- memory --------------------------------------------------------------------------------------------
+# -- memory ---------------------------------------------------------------------
 
-# Blocks that nobody uses any more, by size.  A training step asks for the same sizes again and again;
-# memory fresh from the system would cost a page fault every 4 KiB, more than the arithmetic on it.
+# Blocks that nobody uses any more, by size.  A training step asks for the same sizes again and
+# again; memory fresh from the system would cost a page fault every 4 KiB, more than the arithmetic
+# on it.
 cdef dict _spare = {}
 cdef size_t _spare_bytes = 0
 cdef size_t SPARE_LIMIT = 128 << 20
@@ -335,7 +338,7 @@ def free_spare_memory():
     _spare_bytes = 0
 
 
-# -- checks at the door ------------------------------------------------------------------------------
+# -- checks at the door ---------------------------------------------------------
 
 cdef enum:
     MAX_ARRAYS = 16
@@ -465,13 +468,14 @@ cdef int _check_rows(const int32_t *rows, int64_t n, int64_t V, str name) except
     return 0
 
 
-# -- products --------------------------------------------------------------------------------------------
+# -- products -------------------------------------------------------------------
 
 def project(x, W, bias, z, runs=None, rows=None):
     """z = x W + bias: x (S, D), W (D, M), bias (M,) or None, z (S, M).
 
-    ``runs``, int64 (n, 2): only these rows (first, count).  ``rows``, int32 (S,): row s of the result
-    goes to row ``rows[s]`` of z, which may then have any number of rows; each must occur once.
+    ``runs``, int64 (n, 2): only these rows (first, count).  ``rows``, int32 (S,): row s of the
+    result goes to row ``rows[s]`` of z, which may then have any number of rows; each must occur
+    once.
     """
     cdef Arguments a = Arguments()
     cdef gemm_t g
@@ -546,7 +550,7 @@ def project_dW(x, dz, dW, dbias, runs=None):
         kernels.outer(&o)
 
 
-# -- lookups -------------------------------------------------------------------------------------------------
+# -- lookups --------------------------------------------------------------------
 
 cdef class Ids:
     """A copy of ids, int32 of any shape, that is known to lie in [0, V), and which of them occur.
@@ -557,9 +561,8 @@ cdef class Ids:
     ----------
     n : int
         How many different ids occur.
-    rows, slot : Block of int32
-        The ids that occur, ascending, in the first n places of ``rows``; and for each of them its
-        place there in ``slot`` (V,).
+    rows : Block of int32
+        The ids that occur, ascending, in its first n places.
 
     Raises
     ------
@@ -570,7 +573,8 @@ cdef class Ids:
     cdef Block copy
     cdef int64_t count, V
     cdef readonly int64_t n
-    cdef readonly Block rows, slot
+    cdef readonly Block rows
+    cdef Block slot  # (V,), the place in rows of each id that occurs
 
     def __cinit__(self, ids, V):
         cdef Arguments a = Arguments()
@@ -620,7 +624,7 @@ def add_rows(rows, values, table):
         kernels.add_rows(<const int32_t *>rv.buf, source, tv.buf, n, M)
 
 
-def scatter_rows(Ids ids, dz, out):
+def scatter_rows(Ids ids not None, dz, out):
     """out[slot[ids[s]]] = the sum of dz[s] over all s: dz (S, M), out (n, M)."""
     cdef Arguments a = Arguments()
     cdef Py_buffer *zv = a.take(dz, "dz", 2, "real")
@@ -637,7 +641,7 @@ def scatter_rows(Ids ids, dz, out):
                              &all_rows, 1, ov.buf, ids.n, M, slots)
 
 
-# -- element by element -----------------------------------------------------------------------------------
+# -- element by element ---------------------------------------------------------
 
 def activate(str activation, z, y):
     """y = f(z) for arrays of shape (n,); they may be one array."""
@@ -735,7 +739,7 @@ def loss(str kind, target, output, weight, losses, doutput, bint from_logits, do
         kernels.loss(&l)
 
 
-# -- recurrence ---------------------------------------------------------------------------------------------
+# -- recurrence -----------------------------------------------------------------
 
 cdef class Sweep:
     """A finished forward sweep: the order of the rows and all their states, for the way back.
@@ -779,8 +783,8 @@ cdef int64_t _shard_rows(int64_t B, int64_t H):
     return rows
 
 
-def simple_rnn_forward(str activation, int64_t B, int64_t T, xz, Ids ids, U, h0, start, stop, bint share,
-                       y, last, bint repeat):
+def simple_rnn_forward(str activation, int64_t B, int64_t T, xz, Ids ids, U, h0, start, stop,
+                       bint share, y, last, bint repeat):
     """The sweep of a SimpleRNN over all steps; returns the `Sweep` that goes into the backward one.
 
     Parameters
@@ -814,8 +818,8 @@ def simple_rnn_forward(str activation, int64_t B, int64_t T, xz, Ids ids, U, h0,
     cdef int64_t *order
     cdef int64_t *bucket
     cdef int64_t shard_rows, shards
-    if B < 0 or T < 0:
-        raise ValueError(f"B and T must not be negative; got {B} and {T}.")
+    if B < 0 or T < 0 or (T > 0 and B > 0x7FFFFFFFFFFF // T):
+        raise ValueError(f"B and T: expected a number of rows and of steps; got {B} and {T}.")
     a.expect(Uv, "U", (H, H))
     memset(s, 0, sizeof(sweep_t))
     s.activation = _activation(activation)
@@ -830,7 +834,9 @@ def simple_rnn_forward(str activation, int64_t B, int64_t T, xz, Ids ids, U, h0,
     s.xz, s.U = view.buf, Uv.buf
     if ids is not None:
         if ids.count != B * T or ids.V > s.V:
-            raise ValueError(f"ids: expected {B * T} ids below {s.V}; got {ids.count} below {ids.V}.")
+            raise ValueError(
+                f"ids: expected {B * T} ids below {s.V}; got {ids.count} below {ids.V}."
+            )
         sweep.ids = ids
         s.ids, s.slot, s.n_rows = <int32_t *>ids.copy.data, <int32_t *>ids.slot.data, ids.n
     s.h0 = a.maybe(h0, "h0", (B, H))
@@ -861,8 +867,9 @@ def simple_rnn_forward(str activation, int64_t B, int64_t T, xz, Ids ids, U, h0,
     with nogil:
         if shared != NULL:
             fastrnn_shared_prefix(s.ids, B, T, shared)
-        states = fastrnn_plan(B, T, first, end, shared, s.shard_rows, order, order + B, order + 2 * B,
-                              order + 3 * B, &s.prefix_row, &s.prefix_length, bucket)
+        states = fastrnn_plan(B, T, first, end, shared, s.shard_rows,
+                              order, order + B, order + 2 * B, order + 3 * B,
+                              &s.prefix_row, &s.prefix_length, bucket)
     s.slots = fastrnn_pool_threads()
     sweep.tape = Block(states * kernels.padded(H) * (4 if a.real == b"f" else 8))
     s.tape = sweep.tape.data
@@ -873,7 +880,7 @@ def simple_rnn_forward(str activation, int64_t B, int64_t T, xz, Ids ids, U, h0,
     return sweep
 
 
-def simple_rnn_backward(Sweep sweep, U, dy, dlast, dxz, dh0, dU):
+def simple_rnn_backward(Sweep sweep not None, U, dy, dlast, dxz, dh0, dU):
     """Backward through a `Sweep`.
 
     dy (B, T, H) and dlast (B, H) or None are the gradients of the outputs and of the last states.
@@ -882,8 +889,11 @@ def simple_rnn_backward(Sweep sweep, U, dy, dlast, dxz, dh0, dU):
     """
     cdef Arguments a = Arguments()
     cdef sweep_t s = sweep.s
-    cdef int64_t B = s.B, H = s.H, Hp, shards = (B + s.shard_rows - 1) // s.shard_rows, i, room
+    cdef int64_t B = s.B, H = s.H, Hp, shards, i, rows, room
     cdef int64_t *offsets
+    if sweep.kernels == NULL:
+        raise ValueError("sweep: expected what simple_rnn_forward returned.")
+    shards = (B + s.shard_rows - 1) // s.shard_rows
     s.U = a.real_array(U, "U", (H, H))
     if a.real != sweep.real:
         raise TypeError("U: expected the float type of the forward sweep.")
@@ -904,8 +914,8 @@ def simple_rnn_backward(Sweep sweep, U, dy, dlast, dxz, dh0, dU):
         for i in range(shards):
             offsets[i + 1] = room
             # The first row of a shard is its longest.
-            room += min(min(<int64_t>s.shard_rows, B - i * s.shard_rows) * s.length[i * s.shard_rows],
-                        s.n_rows)
+            rows = min(<int64_t>s.shard_rows, B - i * s.shard_rows)
+            room += min(rows * s.length[i * s.shard_rows], s.n_rows)
         s.met_offset = offsets
         s.met = a.scratch(room * Hp)
         s.met_slot = <int32_t *>a.bytes(room * sizeof(int32_t))

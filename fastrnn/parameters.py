@@ -1,8 +1,8 @@
 """Parameters, and the one buffer that holds all of a model's.
 
 All trainable parameters of a model of one float type live in one contiguous buffer, their gradients
-in another of the same layout, and so do an optimizer's slots.  A layer holds named views.  Clipping,
-updating, averaging and saving are then one pass over one buffer each.
+in another of the same layout, and so do an optimizer's slots.  A layer holds named views.
+Clipping, updating, averaging and saving are then one pass over one buffer each.
 """
 
 from __future__ import annotations
@@ -100,7 +100,8 @@ class ParameterStore:
         dtypes = {np.dtype(p.dtype) for p in self.parameters}
         if len(dtypes) > 1:
             raise ValueError(
-                f"A model's trainable weights must have one float type; got {sorted(map(str, dtypes))}."
+                "A model's trainable weights must have one float type; got "
+                f"{sorted(map(str, dtypes))}."
             )
         dtype = dtypes.pop() if dtypes else np.dtype(np.float32)
         engine = engines.current()

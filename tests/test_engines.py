@@ -45,7 +45,7 @@ def close(found, expected, dtype):
         )
 
 
-# -- gate one: finite differences ----------------------------------------------------------------------
+# -- gate one: finite differences -----------------------------------------------
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -86,7 +86,7 @@ def test_loss_gradients_by_differences(engine, kind, from_logits):
         )
 
 
-# -- side by side ----------------------------------------------------------------------------------------
+# -- side by side ---------------------------------------------------------------
 
 problems = st.builds(
     dict,
@@ -117,7 +117,8 @@ SIZES = [(1, 1), (1, 33), (13, 16), (12, 32), (29, 31), (50, 64), (7, 100), (130
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize(("rows", "units"), SIZES)
 def test_every_isa_agrees_with_reference(isa, rows, units, dtype):
-    for mask, sequences, lookup in (("none", False, True), ("none", True, False), ("runs", True, True)):
+    cases = ("none", False, True), ("none", True, False), ("runs", True, True)
+    for mask, sequences, lookup in cases:
         problem = Problem(rows, rows, 35, 17, units, lookup=lookup, padded=True, mask=mask,
                           sequences=sequences, dtype=dtype)
         with engines.using("reference") as reference:
@@ -193,7 +194,7 @@ def test_sum_of_squares(isa):
         assert cpu.sum_squares(a) == pytest.approx(float((a.astype(float) ** 2).sum()), rel=1e-12)
 
 
-# -- the interface -------------------------------------------------------------------------------------------
+# -- the interface --------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ENGINES)

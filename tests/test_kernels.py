@@ -1,4 +1,4 @@
-"""The C kernels by themselves: vector functions, memory, threads, processes, and what the door refuses."""
+"""The C kernels by themselves: vector functions, memory, threads, forks, and what they refuse."""
 
 import multiprocessing
 import threading
@@ -8,8 +8,8 @@ import pytest
 
 from fastrnn import _core
 
-# The largest error allowed. Just below 1 the unit is half as large as the roundings of a quotient of two
-# polynomials in single precision; all else stays within three.
+# The largest error allowed. Just below 1 the unit is half as large as the roundings of a quotient
+# of two polynomials in single precision; all else stays within three.
 ULP = {("tanh", np.float32): 6.0}
 EXACT = {"tanh": np.tanh, "sigmoid": lambda x: 1 / (1 + np.exp(-x))}
 
@@ -154,7 +154,7 @@ def test_several_threads_may_call_at_once():
     assert not wrong
 
 
-# -- the door ----------------------------------------------------------------------------------------------
+# -- the door -------------------------------------------------------------------
 
 
 def floats(*shape):
@@ -182,7 +182,8 @@ def test_wrong_arrays_do_not_pass_the_door(change):
 def test_steps_outside_the_batch_do_not_pass_the_door():
     def run(start, stop):
         _core.simple_rnn_forward("tanh", 1, 3, floats(3, 4), None, floats(4, 4), None,
-                                 np.array([start]), np.array([stop]), False, None, floats(1, 4), True)
+                                 np.array([start]), np.array([stop]), False, None, floats(1, 4),
+                                 True)
 
     run(0, 3)
     for start, stop in ((-1, 3), (0, 4), (2, 1), (2**62, 2**62)):

@@ -1,4 +1,4 @@
-"""Layers by themselves: gradients by finite differences, masks, shapes, weights, configs, bad input."""
+"""Layers by themselves: gradients by finite differences, masks, weights, configs, bad input."""
 
 import json
 
@@ -105,7 +105,8 @@ def test_masking_and_dropout_gradients(engine):
         masking = Masking(9.0)
         x[0, 1] = 9.0
         _, tape = masking.forward(x)
-        np.testing.assert_array_equal(masking.backward(tape, np.ones_like(x))[0, :, 0], [1, 0, 1, 1])
+        dx = masking.backward(tape, np.ones_like(x))
+        np.testing.assert_array_equal(dx[0, :, 0], [1, 0, 1, 1])
         x[0, 1] = 0.5
         check_gradients(Masking(9.0, dtype="float64"), x)
         check_gradients(Dropout(0.5, seed=1, dtype="float64"), x, training=True)
@@ -147,7 +148,7 @@ def test_embedding_alone_gradient(engine):
         check_gradients(built(Embedding(5, 3, dtype="float64"), (None, 3)), ids)
 
 
-# -- what Keras users expect ----------------------------------------------------------------------------
+# -- what Keras users expect ----------------------------------------------------
 
 
 def test_a_masked_row_is_the_same_as_a_short_one():
@@ -235,7 +236,8 @@ def test_set_weights_refuses_other_shapes_and_changes_nothing():
 
 
 @pytest.mark.parametrize("layer", [
-    Embedding(5, 3, mask_zero=True), Dense(2, "relu", kernel_regularizer="l2"), Dropout(0.25, seed=3),
+    Embedding(5, 3, mask_zero=True), Dense(2, "relu", kernel_regularizer="l2"),
+    Dropout(0.25, seed=3),
     SimpleRNN(4, "relu", go_backwards=True, dropout=0.1, recurrent_initializer="glorot_normal"),
     Masking(2.0), Activation("softmax"),
 ], ids=lambda layer: type(layer).__name__)  # fmt: skip

@@ -1,7 +1,8 @@
 """Fit the rational functions behind the kernels' tanh; prints C initialisers.
 
 tanh(x) = x P(x^2) / Q(x^2) in single precision, over the whole range where tanh(x) != 1, and
-tanh(x) = x + x s P(s) / Q(s), s = x^2, for |x| < 0.625 in double precision (larger |x| go through exp).
+tanh(x) = x + x s P(s) / Q(s), s = x^2, for |x| < 0.625 in double precision (larger |x| go
+through exp).
 The fit minimises the largest relative error: a linearised least-squares problem (Sanathanan and
 Koerner, 1963), its weights raised where the error is large (Lawson, 1961).
 
@@ -15,7 +16,8 @@ mp.mp.dps = 60
 
 def fit(f, low, high, p_degree, q_degree, nodes=120, rounds=40):
     """Coefficients (p, q), q[0] = 1, of p(s)/q(s) closest to f on [low, high], relatively."""
-    s = [(low + high) / 2 + (high - low) / 2 * mp.cos(mp.pi * (i + 0.5) / nodes) for i in range(nodes)]
+    middle, half = (low + high) / 2, (high - low) / 2
+    s = [middle + half * mp.cos(mp.pi * (i + 0.5) / nodes) for i in range(nodes)]
     y = [f(v) for v in s]
     lawson, q_before = [mp.mpf(1)] * nodes, [mp.mpf(1)] * nodes
     best = None
@@ -31,11 +33,13 @@ def fit(f, low, high, p_degree, q_degree, nodes=120, rounds=40):
         c = mp.qr_solve(A, b)[0]
         p, q = list(c)[: p_degree + 1], [mp.mpf(1), *list(c)[p_degree + 1 :]]
         q_before = [mp.polyval(q[::-1], v) for v in s]
-        error = [abs(mp.polyval(p[::-1], v) / d / t - 1) for v, d, t in zip(s, q_before, y, strict=True)]
+        numerator = [mp.polyval(p[::-1], v) for v in s]
+        error = [abs(n / d / t - 1) for n, d, t in zip(numerator, q_before, y, strict=True)]
         if best is None or max(error) < best[0]:
             best = max(error), p, q
         total = sum(e * w for e, w in zip(error, lawson, strict=True))
-        lawson = [max(w * e / total * nodes, mp.mpf(10) ** -12) for e, w in zip(error, lawson, strict=True)]
+        lawson = [max(w * e / total * nodes, mp.mpf("1e-12"))
+                  for e, w in zip(error, lawson, strict=True)]
     return best
 
 

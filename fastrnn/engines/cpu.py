@@ -1,9 +1,11 @@
 """The CPU engine: allocates, and calls the C kernels, which cut up the batch and use the threads.
 
-A batch is cut into shards of rows by its shape alone, so no result depends on the number of threads.
+A batch is cut into shards of rows by its shape alone, so no result depends on the number of
+threads.
 What the kernels do not have (rare activations, losses over classes) goes to the reference engine.
 
-Letters: B rows in a batch, T steps, D input width, H units, M columns of a projection, V vocabulary.
+Letters: B rows in a batch, T steps, D input width, H units, M columns of a projection,
+V vocabulary.
 """
 
 from __future__ import annotations

@@ -154,7 +154,7 @@ def sum_by_id(ids, dz):
     return RowGradient(rows.astype(np.int32), values)
 
 
-# -- cells -------------------------------------------------------------------------------------
+# -- cells ----------------------------------------------------------------------
 
 
 def simple_rnn_step(cell, xz, U, states):

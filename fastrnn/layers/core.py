@@ -334,7 +334,7 @@ class Masking(Layer):
         return super().get_config() | {"mask_value": self.mask_value}
 
 
-# -- what layers share ---------------------------------------------------------------------------
+# -- what layers share ----------------------------------------------------------
 
 
 def positive(layer, argument, value):

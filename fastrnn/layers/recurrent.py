@@ -263,7 +263,7 @@ class SimpleRNN(Layer):
         return super().__call__(x, mask, training, initial_state=initial_state)
 
 
-# -- masks with holes ------------------------------------------------------------------------------
+# -- masks with holes -----------------------------------------------------------
 #
 # The steps that count are brought to the front of their rows, the sweep runs over them as over any
 # ragged batch, and every step then shows the output of the last step that counts up to it.

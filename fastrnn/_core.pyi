@@ -1,0 +1,97 @@
+"""The door to the C kernels: types; shapes stand in the functions' docstrings."""
+
+from typing import Literal
+
+from numpy import float32, float64, int32, int64
+from numpy.typing import NDArray
+
+_Real = NDArray[float32] | NDArray[float64]
+_Activation = Literal["linear", "relu", "tanh", "sigmoid"]
+
+def available_isas() -> list[str]: ...
+def isa() -> str: ...
+def use_isa(name: str) -> None: ...
+def get_num_threads() -> int: ...
+def set_num_threads(n: int) -> None: ...
+def build_info() -> dict[str, str]: ...
+def free_spare_memory() -> None: ...
+
+class Block:
+    def __init__(self, size: int) -> None: ...
+    def __buffer__(self, flags: int, /) -> memoryview: ...
+
+class Ids:
+    n: int
+    rows: Block
+    def __init__(self, ids: NDArray[int32], V: int) -> None: ...
+
+class Sweep:
+    B: int
+    T: int
+    H: int
+    ids: Ids | None
+    @property
+    def runs(self) -> Block: ...
+
+def project(
+    x: _Real,
+    W: _Real,
+    bias: _Real | None,
+    z: _Real,
+    runs: NDArray[int64] | None = None,
+    rows: NDArray[int32] | None = None,
+) -> None: ...
+def project_dx(dz: _Real, W: _Real, dx: _Real, runs: NDArray[int64] | None = None) -> None: ...
+def project_dW(
+    x: _Real, dz: _Real, dW: _Real, dbias: _Real | None, runs: NDArray[int64] | None = None
+) -> None: ...
+def gather_rows(rows: NDArray[int32], table: _Real, out: _Real) -> None: ...
+def add_rows(rows: NDArray[int32], values: _Real, table: _Real) -> None: ...
+def scatter_rows(ids: Ids, dz: _Real, out: _Real) -> None: ...
+def activate(activation: _Activation, z: _Real, y: _Real) -> None: ...
+def activate_backward(activation: _Activation, y: _Real, dy: _Real, dz: _Real) -> None: ...
+def sum_squares(array: _Real) -> float: ...
+def update(
+    rule: Literal["sgd", "rmsprop", "adam"],
+    value: _Real,
+    grad: _Real,
+    slot_a: _Real | None,
+    slot_b: _Real | None,
+    slot_c: _Real | None,
+    numbers: tuple[float, ...],
+    flag: bool,
+) -> None: ...
+def loss(
+    kind: Literal["binary_crossentropy", "mean_squared_error", "mean_absolute_error"],
+    target: _Real,
+    output: _Real,
+    weight: _Real,
+    losses: _Real,
+    doutput: _Real,
+    from_logits: bool,
+    epsilon: float,
+) -> None: ...
+def simple_rnn_forward(
+    activation: _Activation,
+    B: int,
+    T: int,
+    xz: _Real,
+    ids: Ids | None,
+    U: _Real,
+    h0: _Real | None,
+    start: NDArray[int64] | None,
+    stop: NDArray[int64] | None,
+    share: bool,
+    y: _Real | None,
+    last: _Real,
+    repeat: bool,
+) -> Sweep: ...
+def simple_rnn_backward(
+    sweep: Sweep,
+    U: _Real,
+    dy: _Real | None,
+    dlast: _Real | None,
+    dxz: _Real,
+    dh0: _Real,
+    dU: _Real,
+) -> None: ...
