@@ -5,8 +5,8 @@ and each takes a whole batch; how the batch is cut up, and on how many threads, 
 affair, and the result must not depend on it.
 
 Letters: B rows in a batch, T steps, D input width, H units, G gates (1 for SimpleRNN), V
-vocabulary, M columns of a projection.  ``d`` before a name is the gradient of the loss with respect
-to it.  Gradients of parameters are **added into** the array given; gradients of inputs are returned.
+vocabulary, M columns of a projection; ``d`` before a name: the gradient of the loss by it.
+Gradients of parameters are **added into** the array given; gradients of inputs are returned.
 """
 
 from __future__ import annotations
