@@ -81,6 +81,11 @@ class StepMask:
     def has_holes(self):
         return self.pattern is not None
 
+    @property
+    def last(self):
+        """Whether the last of the T steps counts, bool (B,)."""
+        return (self.stop == self.steps) & (self.start < self.stop)
+
     def __array__(self, dtype=None, copy=None):
         if self.pattern is not None:
             return self.pattern.astype(dtype or bool)

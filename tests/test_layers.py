@@ -67,6 +67,7 @@ def holes(rng, rows, steps):
     {}, {"return_sequences": True}, {"return_state": True}, {"go_backwards": True},
     {"return_sequences": True, "return_state": True, "go_backwards": True},
     {"return_sequences": True, "zero_output_for_mask": True}, {"use_bias": False}, {"dropout": 0.4},
+    {"return_state": True, "zero_output_for_mask": True},
 ], ids=lambda options: ",".join(options) or "plain")  # fmt: skip
 def test_simple_rnn_gradients(engine, mask, options):
     rng = np.random.default_rng(2)

@@ -2,6 +2,7 @@
 
 from fastrnn.layers.base import Layer
 from fastrnn.layers.core import Activation, Dense, Dropout, Embedding, Masking
+from fastrnn.layers.input import Input, InputLayer
 from fastrnn.layers.recurrent import SimpleRNN
 
 __all__ = [
@@ -9,6 +10,8 @@ __all__ = [
     "Dense",
     "Dropout",
     "Embedding",
+    "Input",
+    "InputLayer",
     "Layer",
     "Masking",
     "SimpleRNN",

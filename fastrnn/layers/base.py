@@ -43,7 +43,7 @@ class Layer:
     ----------
     built : bool
     parameters : list of Parameter
-        In the order of `get_weights`.
+        Its own, then those of its sublayers: in the order of `get_weights`.
     input_shape, output_shape : tuple
         With None for the batch; known once built.
     """
@@ -58,7 +58,7 @@ class Layer:
             )
         self.name = name or _unique_name(snake_case(type(self).__name__))
         self._trainable = trainable
-        self.parameters = []
+        self._parameters = []
         self.built = False
         self.input_shape = None
         # Keras 2's way to say the shape of a row in the first layer of a Sequential.
@@ -96,6 +96,18 @@ class Layer:
         """`backward` for a gradient of what `logits` returned."""
         raise NotImplementedError
 
+    # -- as a part of a model ------------------------------------------------------------------
+
+    def run(self, x, mask=None, training=False):
+        """`forward` and `compute_mask` in one: ``(y, mask, tape)``."""
+        y, tape = self.forward(x, mask=mask, training=training)
+        return y, self.compute_mask(x, mask), tape
+
+    @property
+    def sublayers(self):
+        """The layers inside this one."""
+        return ()
+
     # -- building ----------------------------------------------------------------------------
 
     def build(self, input_shape):
@@ -119,10 +131,14 @@ class Layer:
             name, value, trainable, regularizers.get(regularizer), constraints.get(constraint)
         )
         parameter.path = f"{self.name}/{name}"
-        self.parameters.append(parameter)
+        self._parameters.append(parameter)
         return parameter
 
     # -- weights -----------------------------------------------------------------------------
+
+    @property
+    def parameters(self):
+        return [*self._parameters, *(p for layer in self.sublayers for p in layer.parameters)]
 
     @property
     def trainable(self):
@@ -131,10 +147,15 @@ class Layer:
     @trainable.setter
     def trainable(self, value):
         self._trainable = bool(value)
+        for layer in self.sublayers:
+            layer.trainable = value
 
     @property
     def trainable_parameters(self):
-        return [p for p in self.parameters if self.trainable and p.trainable]
+        if not self.trainable:
+            return []
+        own = [p for p in self._parameters if p.trainable]
+        return [*own, *(p for layer in self.sublayers for p in layer.trainable_parameters)]
 
     @property
     def weights(self):

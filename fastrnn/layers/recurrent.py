@@ -163,14 +163,18 @@ class SimpleRNN(Layer):
         )
         if holes is not None and self.return_sequences:
             sequence = open_holes(sequence, holes, self.zero_output_for_mask)
-        output = sequence if self.return_sequences else last[0]
-        tape = x, noise, holes, initial_state is not None, tape
+        output, shown = (sequence if self.return_sequences else last[0]), None
+        if self.zero_output_for_mask and mask is not None and not self.return_sequences:
+            # The output is that of the last step, and a masked step's is zero.
+            shown = (holes or mask).last[:, None]
+            output = output * shown
+        tape = x, noise, holes, shown, initial_state is not None, tape
         return ([output, *last] if self.return_state else output), tape
 
     def backward(self, tape, dy):
         engine = engines.current()
-        x, noise, holes, had_state, tape = tape
-        dsequence, dstates = self._split(dy)
+        x, noise, holes, shown, had_state, tape = tape
+        dsequence, dstates = self._split(dy, shown)
         if holes is not None and dsequence is not None:
             dsequence = open_holes_backward(dsequence, holes, self.zero_output_for_mask)
         dxz, dstates = engine.recurrent_backward(
@@ -223,9 +227,11 @@ class SimpleRNN(Layer):
         noise = dropout_mask(self.stream, (rows, 1, width), self.dropout, self.dtype)
         return x * noise, noise
 
-    def _split(self, dy):
+    def _split(self, dy, shown):
         """dy as (of the sequence or None, of the last states)."""
         doutput, *dlast = dy if self.return_state else [dy]
+        if shown is not None:
+            doutput = doutput * shown
         dlast = dlast or [None] * self.states_count
         if self.return_sequences:
             return doutput, dlast
