@@ -344,7 +344,7 @@ cdef enum:
     MAX_ARRAYS = 16
 
 
-cdef class Arguments:
+cdef class _Arguments:
     """The arrays of one call: buffers held until the call is over, all floats of one type."""
 
     cdef Py_buffer views[MAX_ARRAYS]
@@ -477,7 +477,7 @@ def project(x, W, bias, z, runs=None, rows=None):
     result goes to row ``rows[s]`` of z, which may then have any number of rows; each must occur
     once.
     """
-    cdef Arguments a = Arguments()
+    cdef _Arguments a = _Arguments()
     cdef gemm_t g
     cdef Py_buffer *xv = a.take(x, "x", 2, "real")
     cdef Py_buffer *Wv = a.take(W, "W", 2, "real")
@@ -502,7 +502,7 @@ def project(x, W, bias, z, runs=None, rows=None):
 
 def project_dx(dz, W, dx, runs=None):
     """dx = dz W^T: dz (S, M), W (D, M), dx (S, D); with ``runs`` only these rows."""
-    cdef Arguments a = Arguments()
+    cdef _Arguments a = _Arguments()
     cdef gemm_t g
     cdef Py_buffer *zv = a.take(dz, "dz", 2, "real")
     cdef Py_buffer *Wv = a.take(W, "W", 2, "real")
@@ -515,7 +515,7 @@ def project_dx(dz, W, dx, runs=None):
     _gemm(a, &g, D, M, S, runs)
 
 
-cdef int _gemm(Arguments a, gemm_t *g, int64_t N, int64_t K, int64_t S, runs) except -1:
+cdef int _gemm(_Arguments a, gemm_t *g, int64_t N, int64_t K, int64_t S, runs) except -1:
     cdef const kernels_t *kernels = a.kernels()
     g.N, g.K = N, K
     g.runs = a.runs(runs, S, GEMM_ROWS, &g.n_runs)
@@ -528,7 +528,7 @@ cdef int _gemm(Arguments a, gemm_t *g, int64_t N, int64_t K, int64_t S, runs) ex
 
 def project_dW(x, dz, dW, dbias, runs=None):
     """dW += x^T dz and dbias += the sum of dz: x (S, D), dz (S, M), dbias (M,) or None."""
-    cdef Arguments a = Arguments()
+    cdef _Arguments a = _Arguments()
     cdef outer_t o
     cdef Py_buffer *xv = a.take(x, "x", 2, "real")
     cdef Py_buffer *zv = a.take(dz, "dz", 2, "real")
@@ -577,7 +577,7 @@ cdef class Ids:
     cdef Block slot  # (V,), the place in rows of each id that occurs
 
     def __cinit__(self, ids, V):
-        cdef Arguments a = Arguments()
+        cdef _Arguments a = _Arguments()
         cdef Py_buffer *view = a.take(ids, "ids", 1, "int32")
         cdef int64_t vocabulary = V, bad
         cdef uint8_t *seen
@@ -600,7 +600,7 @@ cdef class Ids:
 
 def gather_rows(rows, table, out):
     """out[i] = table[rows[i]]: rows (n,) int32, table (V, M), out (n, M)."""
-    cdef Arguments a = Arguments()
+    cdef _Arguments a = _Arguments()
     cdef Py_buffer *rv = a.take(rows, "rows", 1, "int32")
     cdef Py_buffer *tv = a.take(table, "table", 2, "real")
     cdef int64_t n = rv.shape[0], M = tv.shape[1]
@@ -613,7 +613,7 @@ def gather_rows(rows, table, out):
 
 def add_rows(rows, values, table):
     """table[rows[i]] += values[i]: rows (n,) int32, values (n, M), table (V, M)."""
-    cdef Arguments a = Arguments()
+    cdef _Arguments a = _Arguments()
     cdef Py_buffer *rv = a.take(rows, "rows", 1, "int32")
     cdef Py_buffer *tv = a.take(table, "table", 2, "real", True)
     cdef int64_t n = rv.shape[0], M = tv.shape[1]
@@ -626,7 +626,7 @@ def add_rows(rows, values, table):
 
 def scatter_rows(Ids ids not None, dz, out):
     """out[slot[ids[s]]] = the sum of dz[s] over all s: dz (S, M), out (n, M)."""
-    cdef Arguments a = Arguments()
+    cdef _Arguments a = _Arguments()
     cdef Py_buffer *zv = a.take(dz, "dz", 2, "real")
     cdef Py_buffer *ov = a.take(out, "out", 2, "real", True)
     cdef int64_t M = zv.shape[1]
@@ -645,7 +645,7 @@ def scatter_rows(Ids ids not None, dz, out):
 
 def activate(str activation, z, y):
     """y = f(z) for arrays of shape (n,); they may be one array."""
-    cdef Arguments a = Arguments()
+    cdef _Arguments a = _Arguments()
     cdef int which = _activation(activation)
     cdef Py_buffer *view = a.take(z, "z", 1, "real")
     cdef void *out = a.real_array(y, "y", (view.shape[0],), True)
@@ -657,7 +657,7 @@ def activate(str activation, z, y):
 
 def activate_backward(str activation, y, dy, dz):
     """dz = dy f'(z), where y = f(z), for arrays of shape (n,)."""
-    cdef Arguments a = Arguments()
+    cdef _Arguments a = _Arguments()
     cdef int which = _activation(activation)
     cdef Py_buffer *view = a.take(y, "y", 1, "real")
     cdef void *source = a.real_array(dy, "dy", (view.shape[0],))
@@ -670,7 +670,7 @@ def activate_backward(str activation, y, dy, dz):
 
 def sum_squares(array):
     """The sum of squares of an array of shape (n,), in float64."""
-    cdef Arguments a = Arguments()
+    cdef _Arguments a = _Arguments()
     cdef Py_buffer *view = a.take(array, "array", 1, "real")
     cdef const kernels_t *kernels = a.kernels()
     cdef double *partial = <double *>a.bytes((view.shape[0] // CHUNK + 1) * sizeof(double))
@@ -683,7 +683,7 @@ def sum_squares(array):
 
 def update(str rule, value, grad, slot_a, slot_b, slot_c, tuple numbers, bint flag):
     """One optimizer step in place; see ``update_t`` in csrc/rnn.h for what each rule takes."""
-    cdef Arguments a = Arguments()
+    cdef _Arguments a = _Arguments()
     cdef update_t u
     cdef Py_buffer *view = a.take(value, "value", 1, "real", True)
     cdef tuple shape = (view.shape[0],)
@@ -716,7 +716,7 @@ def update(str rule, value, grad, slot_a, slot_b, slot_c, tuple numbers, bint fl
 
 def loss(str kind, target, output, weight, losses, doutput, bint from_logits, double epsilon):
     """Losses of rows and their gradients; shapes as in ``Engine.loss``."""
-    cdef Arguments a = Arguments()
+    cdef _Arguments a = _Arguments()
     cdef loss_t l
     cdef Py_buffer *view = a.take(output, "output", 2, "real")
     cdef int64_t n = view.shape[0], C = view.shape[1]
@@ -805,7 +805,7 @@ def simple_rnn_forward(str activation, int64_t B, int64_t T, xz, Ids ids, U, h0,
     repeat : bool
         Steps outside the run show the output before them, else zeros.
     """
-    cdef Arguments a = Arguments()
+    cdef _Arguments a = _Arguments()
     cdef Py_buffer *Uv = a.take(U, "U", 2, "real")
     cdef int64_t H = Uv.shape[0], i, states
     cdef Sweep sweep = Sweep.__new__(Sweep)
@@ -887,7 +887,7 @@ def simple_rnn_backward(Sweep sweep not None, U, dy, dlast, dxz, dh0, dU):
     Written are dh0 (B, H) and ``dxz``: without ids (B * T, H), in the steps of ``sweep.runs`` only;
     with ids (n, H), the gradients of the rows of xz that occur.  dU is added into.
     """
-    cdef Arguments a = Arguments()
+    cdef _Arguments a = _Arguments()
     cdef sweep_t s = sweep.s
     cdef int64_t B = s.B, H = s.H, Hp, shards, i, rows, room
     cdef int64_t *offsets

@@ -82,9 +82,14 @@ class StepMask:
         return self.pattern is not None
 
     @property
+    def any(self):
+        """Whether any step of a row counts, bool (B,)."""
+        return self.start < self.stop
+
+    @property
     def last(self):
         """Whether the last of the T steps counts, bool (B,)."""
-        return (self.stop == self.steps) & (self.start < self.stop)
+        return self.any & (self.stop == self.steps)
 
     def __array__(self, dtype=None, copy=None):
         if self.pattern is not None:

@@ -150,18 +150,16 @@ class Registry:
     def serialize(self, thing):
         """``thing`` as the dict that Keras writes; None stays None.
 
-        Raises
-        ------
-        TypeError
-            For a bare function, which has no config.
+        Of a function it has the name only.
         """
         if thing is None:
             return None
         if not hasattr(thing, "get_config"):
-            raise TypeError(
-                f"{self.kind} {thing!r} cannot be written to a config: it is a function. "
-                f"Make it a class with get_config()."
-            )
+            name = getattr(thing, "__name__", type(thing).__name__)
+            return {
+                "module": thing.__module__, "class_name": "function", "config": name,
+                "registered_name": name,
+            }
         cls = type(thing)
         known = self._classes.get(_plain(cls.__name__)) is cls
         return {
@@ -172,12 +170,19 @@ class Registry:
         }
 
     def deserialize(self, config):
-        """The object of a dict made by `serialize` (``class_name`` and ``config`` will do)."""
+        """The object of a dict made by `serialize` (``class_name`` and ``config`` will do).
+
+        Raises
+        ------
+        ValueError
+            If it is no such dict, or the class (or function) is not known here.
+        """
         if config is None:
             return None
-        if "class_name" not in config:
+        if not isinstance(config, dict) or "class_name" not in config:
             raise ValueError(
-                f"{self.kind}: expected a dict with the keys 'class_name' and 'config'; "
-                f"got the keys {sorted(config)}."
+                f"{self.kind}: expected a dict with 'class_name' and 'config'; got {config!r}."
             )
+        if config["class_name"] == "function":
+            return self.find(config["config"])()
         return self.find(config["class_name"]).from_config(config.get("config") or {})

@@ -140,6 +140,8 @@ class Dense(Layer):
     use_bias : bool, default True
     kernel_initializer, bias_initializer : default "glorot_uniform", "zeros"
     kernel_regularizer, bias_regularizer, kernel_constraint, bias_constraint : default None
+    activity_regularizer : None
+        Not there yet.
 
     Examples
     --------
@@ -151,11 +153,12 @@ class Dense(Layer):
 
     def __init__(self, units, activation=None, use_bias=True,
                  kernel_initializer="glorot_uniform", bias_initializer="zeros",
-                 kernel_regularizer=None, bias_regularizer=None,
+                 kernel_regularizer=None, bias_regularizer=None, activity_regularizer=None,
                  kernel_constraint=None, bias_constraint=None, **kwargs):
         super().__init__(**kwargs)
+        not_there_yet(self, activity_regularizer=activity_regularizer)
         self.units = positive(self, "units", units)
-        self.activation = activations.get(activation)
+        self.activation = activations.name_of(activation)
         self.use_bias = use_bias
         self.kernel_initializer = initializers.get(kernel_initializer)
         self.bias_initializer = initializers.get(bias_initializer)
@@ -213,6 +216,7 @@ class Dense(Layer):
             "bias_initializer": initializers.serialize(self.bias_initializer),
             "kernel_regularizer": regularizers.serialize(self.kernel_regularizer),
             "bias_regularizer": regularizers.serialize(self.bias_regularizer),
+            "activity_regularizer": None,
             "kernel_constraint": constraints.serialize(self.kernel_constraint),
             "bias_constraint": constraints.serialize(self.bias_constraint),
         }
@@ -231,7 +235,7 @@ class Activation(Layer):
 
     def __init__(self, activation, **kwargs):
         super().__init__(**kwargs)
-        self.activation = activations.get(activation)
+        self.activation = activations.name_of(activation)
 
     def forward(self, x, mask=None, training=False):
         x = self.dense(x)
@@ -345,6 +349,16 @@ def positive(layer, argument, value):
             f"number; got {value!r}."
         )
     return int(value)
+
+
+def not_there_yet(layer, **arguments):
+    """Raise NotImplementedError for an argument that is known but set in vain."""
+    for argument, value in arguments.items():
+        if value:
+            raise NotImplementedError(
+                f"Layer '{layer.name}' ({type(layer).__name__}): {argument} is not there yet; "
+                f"got {value!r}."
+            )
 
 
 def fraction(layer, argument, value):

@@ -14,7 +14,7 @@ import numpy as np
 from fastrnn import activations, constraints, engines, initializers, random, regularizers
 from fastrnn.cells import CellSpec
 from fastrnn.layers.base import Layer
-from fastrnn.layers.core import dropout_mask, fraction, positive
+from fastrnn.layers.core import dropout_mask, fraction, not_there_yet, positive
 from fastrnn.values import Lookup
 
 __all__ = ["SimpleRNN"]
@@ -71,7 +71,7 @@ class SimpleRNN(Layer):
                  zero_output_for_mask=False, **kwargs):
         super().__init__(**kwargs)
         self.units = positive(self, "units", units)
-        self.activation = activations.get(activation)
+        self.activation = activations.name_of(activation)
         self.use_bias = use_bias
         self.kernel_initializer = initializers.get(kernel_initializer)
         self.recurrent_initializer = initializers.get(recurrent_initializer)
@@ -92,14 +92,8 @@ class SimpleRNN(Layer):
         self.seed = seed
         self.zero_output_for_mask = zero_output_for_mask
         self.stream = random.Stream(seed)
-        for argument, value in (
-            ("recurrent_dropout", self.recurrent_dropout), ("stateful", stateful),
-            ("activity_regularizer", activity_regularizer),
-        ):
-            if value:
-                raise NotImplementedError(
-                    f"Layer '{self.name}' ({type(self).__name__}): {argument} is not there yet."
-                )
+        not_there_yet(self, recurrent_dropout=self.recurrent_dropout, stateful=stateful,
+                      activity_regularizer=activity_regularizer)
 
     @property
     def supports_masking(self):
@@ -164,9 +158,10 @@ class SimpleRNN(Layer):
         if holes is not None and self.return_sequences:
             sequence = open_holes(sequence, holes, self.zero_output_for_mask)
         output, shown = (sequence if self.return_sequences else last[0]), None
-        if self.zero_output_for_mask and mask is not None and not self.return_sequences:
-            # The output is that of the last step, and a masked step's is zero.
-            shown = (holes or mask).last[:, None]
+        if mask is not None and not self.return_sequences:
+            # Without a step there is no output; a masked last step's is zero where asked for.
+            counted = holes or mask
+            shown = (counted.last if self.zero_output_for_mask else counted.any)[:, None]
             output = output * shown
         tape = x, noise, holes, shown, initial_state is not None, tape
         return ([output, *last] if self.return_state else output), tape

@@ -1,0 +1,321 @@
+"""What users pass as ``x`` (and ``y``, and weights), cut into batches.
+
+Two kinds of rows: an array, of which a batch is some rows; and sequences of different lengths, kept
+one behind the other in one flat array, of which a batch is some runs, brought to the length of the
+longest and marked by a `StepMask`.  Either is made once for each ``fit``; the data are copied only
+where they are not yet what the first layer takes.
+
+Letters: N rows in all, B rows in a batch, T steps, D features.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fastrnn.checks import numbers, row_count
+from fastrnn.masks import StepMask
+
+__all__ = [
+    "ArrayRows",
+    "Data",
+    "Outputs",
+    "RaggedRows",
+    "batches_of",
+    "rows_of",
+    "split",
+    "weights_of_classes",
+]
+
+# Rows are sorted by length within windows of so many batches: enough that the rows of a batch have
+# nearly one length, few enough that batches stay random.
+WINDOW = 32
+
+
+def rows_of(x, convert, name="x"):
+    """``x`` as `ArrayRows` or `RaggedRows`.
+
+    Parameters
+    ----------
+    x : array (N, ...), or a list or object array of N sequences
+        Sequences are (L,) or (L, D), each with its own L, which may be 0.
+    convert : callable
+        Turns an array into what the first layer takes: `Layer.convert_input`.
+    name : str
+        What to call it in messages.
+
+    Raises
+    ------
+    ValueError
+        If there are no rows or no steps, or rows that do not go together.
+    TypeError
+        If it is neither an array nor a list.
+    """
+    if row_count(name, x) == 0:
+        raise ValueError(f"{name}: there are no rows; got shape {np.shape(x)}.")
+    if _is_ragged(x):
+        return RaggedRows(*_flattened(x, convert, name))
+    array = numbers(name, x)
+    if array.size == 0:
+        raise ValueError(f"{name}: expected at least one step in a row; got shape {array.shape}.")
+    return ArrayRows(convert(array))
+
+
+def _is_ragged(x):
+    """Whether the rows of a list or object array are sequences of different lengths, or empty."""
+    if hasattr(x, "__array__") and np.asarray(x).dtype.kind != "O":
+        return False
+    lengths = {len(row) if hasattr(row, "__len__") else None for row in x}
+    return lengths != {None} and (len(lengths) > 1 or 0 in lengths)
+
+
+def _flattened(x, convert, name):
+    """The sequences one behind the other, as the first layer takes them, and their lengths."""
+    rows = [_row(i, row, name) for i, row in enumerate(x)]
+    lengths = np.fromiter(map(len, rows), np.int64, len(rows))
+    filled = [row for row in rows if len(row)] or rows[:1]
+    shapes = {row.shape[1:] for row in filled}
+    if len(shapes) > 1:
+        raise ValueError(
+            f"{name}: expected sequences of the same kind, (steps,) or (steps, features); got rows "
+            f"whose shapes after the steps are {sorted(shapes)}."
+        )
+    return convert(np.concatenate(filled)), lengths
+
+
+def _row(i, row, name):
+    kind = "nothing that has a length"
+    if hasattr(row, "__len__") and not isinstance(row, (str, bytes, dict)):
+        try:
+            array = np.asarray(row)
+            if array.dtype.kind in "biuf":
+                return array
+            kind = f"a sequence of {array.dtype}"
+        except ValueError:
+            kind = "lists of different lengths"
+    raise ValueError(f"{name}: row {i} should be a sequence of numbers; it is {kind}: {row!r:.60}.")
+
+
+class ArrayRows:
+    """The rows of an array (N, ...)."""
+
+    def __init__(self, x):
+        self.x = x
+        self._buffer = None
+
+    def __len__(self):
+        return len(self.x)
+
+    @property
+    def shape(self):
+        """(N, ...)."""
+        return self.x.shape
+
+    @property
+    def build_shape(self):
+        """The shape to build a model for."""
+        return None, *self.x.shape[1:]
+
+    def part(self, start, stop):
+        """The rows from ``start`` up to ``stop``, without copying."""
+        return ArrayRows(self.x[start:stop])
+
+    def batch(self, index):
+        """``(x, mask)`` for a slice, or an array of row numbers.
+
+        The array is valid until the next call.
+        """
+        if isinstance(index, slice):
+            return self.x[index], None
+        if self._buffer is None or len(self._buffer) < len(index):
+            self._buffer = np.empty((len(index), *self.x.shape[1:]), self.x.dtype)
+        # Row numbers are ours, so nothing is clipped; mode="raise" would need a buffer of its own.
+        return self.x.take(index, axis=0, out=self._buffer[: len(index)], mode="clip"), None
+
+    def shuffled(self, batch_size, generator):
+        """The row numbers in a random order."""
+        return generator.permutation(len(self))
+
+    def sorted(self):
+        """The order in which all rows cost least: None, as they are."""
+        return None
+
+
+class RaggedRows:
+    """N sequences of different lengths.
+
+    Parameters
+    ----------
+    flat : array of shape (sum of lengths, ...)
+        One sequence behind the other.
+    lengths : int64 array of shape (N,)
+    starts : int64 array of shape (N,), optional
+        Where each sequence begins in ``flat``; default: right behind the one before.
+    """
+
+    def __init__(self, flat, lengths, starts=None):
+        self.flat = flat
+        self.lengths = lengths
+        self.starts = np.cumsum(lengths) - lengths if starts is None else starts
+
+    def __len__(self):
+        return len(self.lengths)
+
+    @property
+    def shape(self):
+        """(N, T, ...) with T the longest length."""
+        return len(self), max(1, int(self.lengths.max())), *self.flat.shape[1:]
+
+    @property
+    def build_shape(self):
+        """The shape to build a model for: any number of steps."""
+        return None, None, *self.flat.shape[1:]
+
+    def part(self, start, stop):
+        """The rows from ``start`` up to ``stop``, without copying the sequences."""
+        return RaggedRows(self.flat, self.lengths[start:stop], self.starts[start:stop])
+
+    def batch(self, index):
+        """``(x, mask)`` for a slice, or an array of row numbers: x (B, T, ...), zeros behind."""
+        lengths = self.lengths[index]
+        steps = max(1, int(lengths.max()))
+        x = np.zeros((len(lengths), steps, *self.flat.shape[1:]), self.flat.dtype)
+        # A loop of copies: faster than any one indexing operation over all steps.
+        for row, start, length in zip(
+            x, self.starts[index].tolist(), lengths.tolist(), strict=True
+        ):
+            row[:length] = self.flat[start : start + length]
+        return x, StepMask.from_lengths(lengths, steps)
+
+    def shuffled(self, batch_size, generator):
+        """The row numbers in a random order in which the rows of a batch have similar lengths."""
+        order = generator.permutation(len(self))
+        window = WINDOW * batch_size
+        for start in range(0, len(order), window):
+            part = order[start : start + window]
+            part[:] = part[np.argsort(self.lengths[part], kind="stable")]
+            whole = part[: len(part) // batch_size * batch_size].reshape(-1, batch_size)
+            whole[:] = whole[generator.permutation(len(whole))]
+        return order
+
+    def sorted(self):
+        """The row numbers by length: the order in which all rows cost least."""
+        return np.argsort(self.lengths, kind="stable")
+
+
+class Data(NamedTuple):
+    """Rows with their labels and weights, checked and ready to be cut into batches.
+
+    Attributes
+    ----------
+    rows : `ArrayRows` or `RaggedRows`
+    target : array (N, ...), or None
+    weight : array (N,) or (N, T), or None
+    by_step : bool
+        Labels (and perhaps weights) have an axis of steps, longer than a ragged batch's.
+    """
+
+    rows: Any
+    target: Any = None
+    weight: Any = None
+    by_step: bool = False
+
+    def part(self, start, stop):
+        """The rows from ``start`` up to ``stop``."""
+        own = slice(start, stop)
+        target, weight = (a if a is None else a[own] for a in (self.target, self.weight))
+        return Data(self.rows.part(start, stop), target, weight, self.by_step)
+
+    def batch(self, index):
+        """``(x, mask, target, weight)`` of the rows ``index``, a slice or row numbers."""
+        x, mask = self.rows.batch(index)
+        target = self.target[index]
+        weight = None if self.weight is None else self.weight[index]
+        if self.by_step:
+            target = np.ascontiguousarray(target[:, : x.shape[1]])
+            weight = weight if weight is None or weight.ndim == 1 else weight[:, : x.shape[1]]
+        return x, mask, target, weight
+
+
+def batches_of(rows, batch_size, order=None):
+    """The rows of each batch: slices, or pieces of ``order``."""
+    for start in range(0, len(rows), batch_size):
+        piece = slice(start, min(start + batch_size, len(rows)))
+        yield piece if order is None else order[piece]
+
+
+def split(data, fraction):
+    """The first rows of `Data`, and the last ``fraction`` of them, without copying.
+
+    Raises
+    ------
+    ValueError
+        If the fraction is not between 0 and 1, or leaves one of the two without rows.
+    """
+    if not 0 < fraction < 1:
+        raise ValueError(f"validation_split: expected a number in [0, 1); got {fraction!r}.")
+    rows = len(data.rows)
+    kept = math.floor(rows * (1 - fraction))
+    if kept in (0, rows):
+        raise ValueError(
+            f"validation_split={fraction} of {rows} rows leaves {kept} for training and "
+            f"{rows - kept} for validation; give more rows, or validation_data."
+        )
+    return data.part(0, kept), data.part(kept, rows)
+
+
+def weights_of_classes(target, class_weight):
+    """A weight for each row, by its class.
+
+    Raises
+    ------
+    TypeError
+        If ``class_weight`` is not a dict.
+    ValueError
+        If there are labels for each step.
+    """
+    if not isinstance(class_weight, dict):
+        raise TypeError(f"class_weight: expected a dict of class to weight; got {class_weight!r}.")
+    if target.ndim > 2:
+        raise ValueError(
+            "class_weight: labels have an axis of steps; give sample_weight, for rows and steps."
+        )
+    if target.ndim == 2:
+        target = target[:, 0].round() if target.shape[1] == 1 else target.argmax(axis=1)
+    weights = np.ones(len(target))
+    for label, weight in class_weight.items():
+        weights[target == label] = weight
+    return weights
+
+
+class Outputs:
+    """Collects the outputs of batches whose rows come in any order.
+
+    Parameters
+    ----------
+    rows : int
+    shape : tuple, or list of tuple where there are several outputs
+    """
+
+    def __init__(self, rows, shape):
+        self.rows = rows
+        self.shape = shape
+        self.value = None
+
+    def put(self, index, batch):
+        """The outputs of the rows ``index``."""
+        if isinstance(batch, list):
+            if self.value is None:
+                self._parts = [Outputs(self.rows, shape) for shape in self.shape]
+            for part, own in zip(self._parts, batch, strict=True):
+                part.put(index, own)
+            self.value = [part.value for part in self._parts]
+            return
+        if self.value is None:
+            self.value = np.zeros((self.rows, *self.shape[1:]), batch.dtype)
+        if batch.shape[1:] == self.value.shape[1:]:
+            self.value[index] = batch
+        else:  # a batch of shorter sequences
+            self.value[index, : batch.shape[1]] = batch

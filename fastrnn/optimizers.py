@@ -1,0 +1,581 @@
+"""Optimizers: from gradients to the next weights.
+
+A model's trainable weights lie in one buffer (`fastrnn.parameters.ParameterStore`), their gradients
+and an optimizer's slots in others of the same layout, so a step is one pass of the engine over all.
+Its order is Keras's: clip, decoupled weight decay, update, moving average, constraints.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+import re
+import warnings
+
+import numpy as np
+
+from fastrnn import engines
+from fastrnn.names import snake_case
+from fastrnn.parameters import Parameter, ParameterStore
+from fastrnn.registry import Configurable, Registry
+
+__all__ = ["SGD", "Adam", "AdamW", "Optimizer", "RMSprop", "deserialize", "get", "serialize"]
+
+_registry = Registry("optimizer", "keras.optimizers")
+get, serialize, deserialize = _registry.get, _registry.serialize, _registry.deserialize
+
+EVERYTHING = [slice(None)]
+
+
+class Optimizer(Configurable):
+    """What every optimizer has.
+
+    Parameters
+    ----------
+    learning_rate : float or callable
+        A callable is given the number of steps taken so far.
+    weight_decay : float, optional
+        Every step first takes ``learning_rate * weight_decay`` of each weight away.
+    clipnorm, clipvalue, global_clipnorm : float, optional
+        The most that the norm of one weight's gradient may be, or one entry, or the norm of all
+        gradients together.  One of them at most.
+    use_ema : bool, default False
+        Keep a moving average of the weights, and take it over at the end of ``fit``.
+    ema_momentum : float in [0, 1], default 0.99
+    ema_overwrite_frequency : int, optional
+        Take the average over every so many steps, too.
+    loss_scale_factor : float, optional
+        `apply` divides gradients by it.  ``fit`` takes it for granted: it would multiply first.
+    gradient_accumulation_steps : int, optional
+        Update only every so many steps, with the mean of their gradients.
+    name : str, optional
+
+    Raises
+    ------
+    ValueError
+        For a value that cannot be, or two kinds of clipping.
+    """
+
+    rule = None  # the engine's name for the update
+
+    def __init_subclass__(cls):
+        # What stands behind ``**options`` is shown by help() as if it were written out.
+        own = [p for p in inspect.signature(cls.__init__).parameters.values() if p.name != "self"]
+        if own and own[-1].kind is inspect.Parameter.VAR_KEYWORD:
+            shown = {p.name: p for p in own[:-1]}
+            cls.__signature__ = inspect.Signature(
+                [*shown.values(), *(p for p in OPTIONS if p.name not in shown)]
+            )
+
+    def __init__(self, learning_rate, weight_decay=None, clipnorm=None, clipvalue=None,
+                 global_clipnorm=None, use_ema=False, ema_momentum=0.99,
+                 ema_overwrite_frequency=None, loss_scale_factor=None,
+                 gradient_accumulation_steps=None, name=None):
+        kind = type(self).__name__
+        clips = {"clipnorm": clipnorm, "clipvalue": clipvalue, "global_clipnorm": global_clipnorm}
+        given = [f"{k}={v}" for k, v in clips.items() if v is not None]
+        if len(given) > 1:
+            raise ValueError(f"{kind}: expected one kind of clipping; got {', '.join(given)}.")
+        if not 0 <= ema_momentum <= 1:
+            raise ValueError(f"{kind}: ema_momentum must lie in [0, 1]; got {ema_momentum!r}.")
+        _count(kind, "ema_overwrite_frequency", ema_overwrite_frequency, 1)
+        _count(kind, "gradient_accumulation_steps", gradient_accumulation_steps, 2)
+        self.name = name or snake_case(kind)
+        self.learning_rate = learning_rate
+        self.weight_decay = weight_decay
+        self.clipnorm = clipnorm
+        self.clipvalue = clipvalue
+        self.global_clipnorm = global_clipnorm
+        self.use_ema = use_ema
+        self.ema_momentum = ema_momentum
+        self.ema_overwrite_frequency = ema_overwrite_frequency
+        self.loss_scale_factor = loss_scale_factor
+        self.gradient_accumulation_steps = gradient_accumulation_steps
+        self.steps = 0
+        self.store = None
+        self.slots = {}
+        self._variables = []  # what the store's parameters stand for: themselves, or arrays
+        self._saved_state = None
+        self._not_decayed = [], None
+
+    # -- to be written by each optimizer ---------------------------------------------------------
+
+    def slot_names(self):
+        """The names of the arrays that the rule keeps beside the weights."""
+        return []
+
+    def hyper(self):
+        """The numbers of the rule for this step, as `Engine.update` takes them."""
+        raise NotImplementedError
+
+    # -- settings --------------------------------------------------------------------------------
+
+    @property
+    def learning_rate(self):
+        """The learning rate now, a float; may be set at any time."""
+        rate = self._learning_rate
+        return float(rate(self.steps)) if callable(rate) else rate
+
+    @learning_rate.setter
+    def learning_rate(self, value):
+        if not callable(value):
+            try:
+                value = float(value)
+            except (TypeError, ValueError):
+                value = math.nan
+            if not 0 <= value < math.inf:
+                raise ValueError(
+                    f"{type(self).__name__}: learning_rate must be a number from 0 on, or a "
+                    f"function of the number of steps."
+                )
+        self._learning_rate = value
+
+    @property
+    def iterations(self):
+        """How many updates there have been."""
+        return self.steps // (self.gradient_accumulation_steps or 1)
+
+    def get_config(self):
+        rate = self._learning_rate
+        rate = _registry.serialize(rate) if callable(rate) else rate
+        return super().get_config() | {"learning_rate": rate}
+
+    def exclude_from_weight_decay(self, var_list=None, var_names=None):
+        """Leave some weights out of the weight decay.
+
+        Parameters
+        ----------
+        var_list : list of weights, optional
+        var_names : list of str, optional
+            Weights whose name holds one of these, such as ``["bias"]``.
+        """
+        if self.store is not None:
+            raise ValueError("exclude_from_weight_decay: call it before the first step.")
+        pattern = re.compile("|".join(var_names)) if var_names else None
+        self._not_decayed = list(var_list or ()), pattern
+
+    def _decays(self, i):
+        """Whether weight decay acts on the parameter of that number."""
+        variables, pattern = self._not_decayed
+        if any(v is self._variables[i] for v in variables):
+            return False
+        return not (pattern and pattern.search(self.store.parameters[i].path))
+
+    # -- what is trained -------------------------------------------------------------------------
+
+    def bind(self, store):
+        """Train the parameters of this store from now on.
+
+        Slots are kept for parameters that were in the store before.
+
+        Raises
+        ------
+        ValueError
+            If the optimizer has trained others.
+        """
+        self._take(store, store.parameters)
+
+    def build(self, variables):
+        """Train these arrays or weights from now on: those given to `apply`."""
+        self._take(ParameterStore([_copy(i, v) for i, v in enumerate(variables)]), list(variables))
+
+    def _take(self, store, variables):
+        before = {id(v): i for i, v in enumerate(self._variables)}
+        kept = [before.get(id(v)) for v in variables]
+        if before and None in kept:
+            raise ValueError(
+                f"Optimizer '{self.name}' has trained other weights than these: give new weights "
+                "(or weights that were frozen) a new optimizer, with compile()."
+            )
+        engine, old, old_slots = engines.current(), self.store, self.slots
+        names = list(self.slot_names())
+        names += ["average"] * self.use_ema
+        names += ["gradient_accumulator"] * bool(self.gradient_accumulation_steps)
+        self.slots = {n: engine.zeros(store.value.shape, store.value.dtype) for n in names}
+        self.store, self._variables = store, variables
+        self._rule_slots = {n: self.slots[n] for n in self.slot_names()}
+        if before:
+            for name, slot in self.slots.items():
+                for where, i in zip(store.slices, kept, strict=True):
+                    slot[where] = old_slots[name][old.slices[i]]
+        if self._saved_state is not None:
+            state, self._saved_state = self._saved_state, None
+            self.load_state(state)
+
+    # -- steps -----------------------------------------------------------------------------------
+
+    def apply(self, grads, trainable_variables=None):
+        """One step for a list of arrays, which are changed in place.
+
+        Parameters
+        ----------
+        grads : list of arrays, or None where there is no gradient
+        trainable_variables : list of float arrays or weights, optional
+            Default: those of `build` or of the call before.
+
+        Raises
+        ------
+        ValueError
+            If the two do not match, or the variables are not those of the step before.
+
+        Examples
+        --------
+        >>> w = np.array([1.0, 2.0])
+        >>> SGD(learning_rate=0.5).apply([np.array([1.0, 1.0])], [w])
+        >>> w
+        array([0.5, 1.5])
+        """
+        if trainable_variables is None:
+            if self.store is None:
+                raise ValueError(f"Optimizer '{self.name}': apply needs the variables at first.")
+            trainable_variables = self._variables
+        variables, grads = list(trainable_variables), list(grads)
+        if len(grads) != len(variables):
+            raise ValueError(
+                f"Optimizer '{self.name}': expected a gradient for each of {len(variables)} "
+                f"variables; got {len(grads)}."
+            )
+        if all(g is None for g in grads):
+            raise ValueError(f"Optimizer '{self.name}': no gradient for any variable.")
+        if self.store is None:
+            self.build(variables)
+        places = {id(v): i for i, v in enumerate(self._variables)}
+        if any(id(v) not in places for v in variables):
+            raise ValueError(
+                f"Optimizer '{self.name}' has trained other variables than these; make a new one "
+                "for new variables."
+            )
+        pairs = [(places[id(v)], v, g) for v, g in zip(variables, grads, strict=True)]
+        for i, variable, gradient in pairs:
+            self._load(self.store.parameters[i], variable, gradient)
+        present = [i for i, _, g in pairs if g is not None]
+        if len(present) < len(self._variables):
+            warnings.warn(
+                f"Optimizer '{self.name}': no gradient for {len(self._variables) - len(present)} "
+                "of its variables; they stay as they are.", stacklevel=2,
+            )
+        self.step(sorted(present))
+        for i, variable, _ in pairs:
+            self._store_back(self.store.parameters[i], variable)
+
+    def _load(self, parameter, variable, gradient):
+        if parameter is not variable:
+            parameter.assign(variable)
+        if gradient is None:
+            return
+        gradient = np.asarray(gradient)
+        if gradient.shape != parameter.shape:
+            raise ValueError(
+                f"Optimizer '{self.name}': expected a gradient of shape {parameter.shape}; "
+                f"got shape {gradient.shape}."
+            )
+        parameter.grad[...] = gradient / (self.loss_scale_factor or 1)
+
+    def _store_back(self, parameter, variable):
+        if isinstance(variable, np.ndarray):
+            variable[...] = parameter.value
+        elif variable is not parameter:
+            variable.assign(parameter.value)
+
+    def apply_gradients(self, grads_and_vars):
+        """`apply` for pairs of gradient and variable."""
+        grads, variables = zip(*grads_and_vars, strict=True)
+        self.apply(grads, variables)
+        return self.steps
+
+    def step(self, present=None):
+        """One step from the gradients in the store.
+
+        Parameters
+        ----------
+        present : list of int, optional
+            The numbers of the parameters that have a gradient; default: all.  The others, and
+            their slots, stay as they are.
+        """
+        everything = present is None or len(present) == len(self.store.slices)
+        present = range(len(self.store.slices)) if everything else present
+        where = EVERYTHING if everything else [self.store.slices[i] for i in present]
+        if self._gathered(where):
+            if self.clipnorm or self.clipvalue or self.global_clipnorm:
+                self._clip(present)
+            if self.weight_decay:
+                self._decay(present)
+            self._update(where)
+        if self.use_ema:
+            self._average()
+        for i in present:
+            parameter = self.store.parameters[i]
+            if parameter.constraint is not None:
+                parameter.value[...] = parameter.constraint(parameter.value)
+        self.steps += 1
+
+    def _update(self, where):
+        engine, store, hyper = engines.current(), self.store, self.hyper()
+        for part in where:
+            slots = {name: slot[part] for name, slot in self._rule_slots.items()}
+            engine.update(self.rule, store.value[part], store.grad[part], slots, **hyper)
+
+    def _gathered(self, where):
+        """Whether this step updates, the gradients then being the mean since the last update."""
+        every = self.gradient_accumulation_steps
+        if not every:
+            return True
+        grad, gathered = self.store.grad, self.slots["gradient_accumulator"]
+        for part in where:
+            gathered[part] += grad[part]
+        if (self.steps + 1) % every:
+            return False
+        np.multiply(gathered, 1 / every, out=grad)
+        gathered[...] = 0
+        return True
+
+    def _clip(self, present):
+        engine, grad = engines.current(), self.store.grad
+        if self.clipvalue:
+            np.clip(grad, -self.clipvalue, self.clipvalue, out=grad)
+        elif self.clipnorm:
+            for i in present:
+                part = grad[self.store.slices[i]]
+                _shrink(part, math.sqrt(engine.sum_squares(part)), self.clipnorm)
+        else:
+            norms = [engine.sum_squares(grad[self.store.slices[i]]) for i in present]
+            norm = math.sqrt(sum(norms))
+            # An infinite norm has no direction: the gradients become NaN, and show it.
+            _shrink(grad, norm if norm < math.inf else math.nan, self.global_clipnorm)
+
+    def _decay(self, present):
+        keep = 1 - self.learning_rate * self.weight_decay
+        for i in present:
+            if self._decays(i):
+                self.store.value[self.store.slices[i]] *= keep
+
+    def _average(self):
+        # The first step starts from the weights, not from zero.
+        momentum = self.ema_momentum if self.iterations else 0.0
+        average, value = self.slots["average"], self.store.value
+        average *= momentum
+        average += (1 - momentum) * value
+        every = self.ema_overwrite_frequency
+        if every and (self.iterations + 1) % every == 0:
+            value[...] = average
+
+    def finalize_variable_values(self, trainable_variables=None):
+        """Take over the moving average of the weights, if there is one: the end of training."""
+        if not self.use_ema or self.store is None or not self.steps:
+            return
+        self.store.value[...] = self.slots["average"]
+        for parameter, variable in zip(self.store.parameters, self._variables, strict=True):
+            self._store_back(parameter, variable)
+
+    # -- state -----------------------------------------------------------------------------------
+
+    def state(self):
+        """All that the next step depends on beside the weights, as a dict of new arrays.
+
+        ``"iteration"`` and ``"learning_rate"`` (where it is a number), then ``"<slot>/<number>"``
+        for each slot and weight.
+        """
+        state = {"iteration": np.array(self.steps, np.int64)}
+        if not callable(self._learning_rate):
+            state["learning_rate"] = np.array(self._learning_rate, np.float64)
+        for name, slot in self.slots.items():
+            for i, (where, p) in enumerate(
+                zip(self.store.slices, self.store.parameters, strict=True)
+            ):
+                state[f"{name}/{i}"] = np.array(slot[where]).reshape(p.shape)
+        return state
+
+    def load_state(self, state):
+        """Go on from a dict that `state` made.
+
+        Before the weights are known it is kept until they are.
+
+        Raises
+        ------
+        ValueError
+            If it is that of other weights, or of an optimizer with other slots; nothing is
+            changed then.
+        """
+        if self.store is None:
+            self._saved_state = dict(state)
+            return
+        expected = {
+            f"{name}/{i}": p.shape
+            for name in self.slots for i, p in enumerate(self.store.parameters)
+        }
+        given = {
+            name: np.shape(a) for name, a in state.items()
+            if name not in ("iteration", "learning_rate")
+        }
+        if given and given != expected:
+            raise ValueError(
+                f"Optimizer '{self.name}': the state is that of other weights: expected "
+                f"{expected}; got {given}."
+            )
+        for name in given:
+            slot, i = name.rsplit("/", 1)
+            where = self.store.slices[int(i)]
+            self.slots[slot][where] = np.asarray(state[name]).reshape(-1)
+        self.steps = int(state.get("iteration", self.steps))
+        if "learning_rate" in state:
+            self.learning_rate = float(state["learning_rate"])
+
+
+def _count(kind, argument, value, least):
+    if value is not None and (not isinstance(value, int) or value < least):
+        raise ValueError(
+            f"{kind}: {argument} must be a whole number from {least} on, or None; got {value!r}."
+        )
+
+
+def _copy(i, variable):
+    """A parameter with a copy of an array's (or a weight's) values."""
+    constraint, path = getattr(variable, "constraint", None), getattr(variable, "path", str(i))
+    value = np.asarray(variable)
+    if value.dtype.kind != "f":
+        raise TypeError(
+            f"optimizer: expected variables to be arrays of floats; got dtype {value.dtype}."
+        )
+    return Parameter(path, np.array(value), constraint=constraint)
+
+
+def _shrink(gradient, norm, most):
+    """Scale ``gradient``, whose norm is known, down to a norm of ``most``."""
+    if not norm <= most:
+        gradient *= most / norm
+
+
+OPTIONS = list(inspect.signature(Optimizer).parameters.values())
+
+
+# -- the optimizers -------------------------------------------------------------------------------
+
+
+@_registry.add("sgd")
+class SGD(Optimizer):
+    """Gradient descent: m = mu m - lr g; w += m, or with Nesterov's look ahead w += mu m - lr g.
+
+    Parameters
+    ----------
+    learning_rate : float, default 0.01
+    momentum : float in [0, 1], default 0
+    nesterov : bool, default False
+    options
+        See `Optimizer`.
+    """
+
+    rule = "sgd"
+
+    def __init__(self, learning_rate=0.01, momentum=0.0, nesterov=False, **options):
+        super().__init__(learning_rate, **options)
+        if not 0 <= momentum <= 1:
+            raise ValueError(f"SGD: momentum must lie in [0, 1]; got {momentum!r}.")
+        self.momentum = momentum
+        self.nesterov = nesterov
+
+    def slot_names(self):
+        return ["momentum"] if self.momentum else []
+
+    def hyper(self):
+        return {
+            "learning_rate": self.learning_rate, "momentum": self.momentum,
+            "nesterov": self.nesterov,
+        }
+
+
+@_registry.add("rmsprop")
+class RMSprop(Optimizer):
+    """v = rho v + (1 - rho) g^2; w -= lr g / sqrt(v + epsilon).
+
+    Parameters
+    ----------
+    learning_rate : float, default 0.001
+    rho : float, default 0.9
+    momentum : float, default 0
+        Of the increments, learning rate included.
+    epsilon : float, default 1e-7
+    centered : bool, default False
+        Take the square of the mean gradient off v.
+    options
+        See `Optimizer`.
+    """
+
+    rule = "rmsprop"
+
+    def __init__(self, learning_rate=0.001, rho=0.9, momentum=0.0, epsilon=1e-7, centered=False,
+                 **options):
+        super().__init__(learning_rate, **options)
+        self.rho = rho
+        self.momentum = momentum
+        self.epsilon = epsilon
+        self.centered = centered
+
+    def slot_names(self):
+        names = ["velocity"]
+        names += ["momentum"] if self.momentum else []
+        return names + (["average_gradient"] if self.centered else [])
+
+    def hyper(self):
+        return {
+            "learning_rate": self.learning_rate, "rho": self.rho, "momentum": self.momentum,
+            "epsilon": self.epsilon, "centered": self.centered,
+        }
+
+
+@_registry.add("adam")
+class Adam(Optimizer):
+    """m and v are moving means of g and g^2; w -= lr m' / (sqrt(v') + epsilon).
+
+    The primes stand for the correction of the means' start at zero, which is part of the rate:
+    ``lr sqrt(1 - beta_2^t) / (1 - beta_1^t)``.
+
+    Parameters
+    ----------
+    learning_rate : float, default 0.001
+    beta_1, beta_2 : float, default 0.9, 0.999
+    epsilon : float, default 1e-7
+    amsgrad : bool, default False
+        Divide by the largest v so far.
+    options
+        See `Optimizer`.
+    """
+
+    rule = "adam"
+
+    def __init__(self, learning_rate=0.001, beta_1=0.9, beta_2=0.999, epsilon=1e-7, amsgrad=False,
+                 **options):
+        super().__init__(learning_rate, **options)
+        self.beta_1 = beta_1
+        self.beta_2 = beta_2
+        self.epsilon = epsilon
+        self.amsgrad = amsgrad
+
+    def slot_names(self):
+        return ["momentum", "velocity"] + (["velocity_hat"] if self.amsgrad else [])
+
+    def hyper(self):
+        t = self.iterations + 1
+        correction = math.sqrt(1 - self.beta_2**t) / (1 - self.beta_1**t)
+        return {
+            "learning_rate": self.learning_rate * correction, "beta_1": self.beta_1,
+            "beta_2": self.beta_2, "epsilon": self.epsilon, "amsgrad": self.amsgrad,
+        }
+
+
+@_registry.add("adamw")
+class AdamW(Adam):
+    """`Adam` with weight decay.
+
+    Parameters
+    ----------
+    learning_rate : float, default 0.001
+    weight_decay : float, default 0.004
+    beta_1, beta_2, epsilon, amsgrad, options
+        See `Adam`.
+    """
+
+    def __init__(self, learning_rate=0.001, weight_decay=0.004, beta_1=0.9, beta_2=0.999,
+                 epsilon=1e-7, amsgrad=False, **options):
+        super().__init__(
+            learning_rate, beta_1, beta_2, epsilon, amsgrad, weight_decay=weight_decay, **options
+        )

@@ -1,0 +1,123 @@
+"""The progress bar of ``fit``, ``evaluate`` and ``predict``.
+
+On a terminal or in a notebook one line, redrawn ten times a second at most; elsewhere, as in a log
+file, a line at the end, and one every half minute of a long epoch.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+
+__all__ = ["Progress"]
+
+WIDTH = 20
+
+
+class Progress:
+    """The line of one pass over the data.
+
+    Parameters
+    ----------
+    steps : int
+        How many steps there will be.
+    verbose : {0, 1, 2, "auto"}
+        0: nothing; 1 and "auto": a bar; 2: a line at the end.
+
+    Examples
+    --------
+    >>> progress = Progress(steps=3, verbose=2)
+    >>> progress.update(1, lambda: {"loss": 0.5})
+    >>> progress.finish(3, {"loss": 0.25})  # doctest: +ELLIPSIS
+    3/3 - 0s - .../step - loss: 0.2500
+    """
+
+    def __init__(self, steps, verbose="auto"):
+        self.steps = steps
+        self.verbose = level(verbose)
+        self.began = time.perf_counter()
+        self.bar = None
+        self.interval = 0.1 if self.verbose == 1 and _can_redraw() else 30.0
+        # What is never due costs one comparison a step.
+        self.due = self.began + self.interval if self.verbose == 1 else float("inf")
+
+    def update(self, done, logs):
+        """After a step: ``logs()`` gives the figures, and is called only if they are shown."""
+        now = time.perf_counter()
+        if now >= self.due:
+            self.due = now + self.interval
+            left = (now - self.began) / done * (self.steps - done)
+            self._draw(done, f"ETA {_clock(left)}", logs())
+
+    def finish(self, done, logs):
+        """After the last step: the figures stay."""
+        if self.verbose:
+            self._draw(done, _clock(time.perf_counter() - self.began), logs)
+            self.close()
+
+    def close(self):
+        """End the line, where one is open."""
+        if self.bar is not None:
+            self.bar.close()
+            self.bar = None
+
+    def _draw(self, done, clock, logs):
+        each = (time.perf_counter() - self.began) / max(1, done)
+        text = "".join(f" - {name}: {_figure(value)}" for name, value in logs.items())
+        if self.verbose == 2:
+            print(f"{done}/{self.steps} - {clock} - {_duration(each)}/step{text}")
+            return
+        text = f" {clock} {_duration(each)}/step{text}"
+        if self.interval > 1:
+            full = WIDTH * done // max(1, self.steps)
+            print(f"{done}/{self.steps} [{'=' * full}{'.' * (WIDTH - full)}]{text}", flush=True)
+            return
+        if self.bar is None:
+            self.bar = _new_bar(self.steps)
+        self.bar.n = done
+        self.bar.set_description_str(text)  # draws
+
+
+def level(verbose):
+    """0, 1 or 2 for what was given as ``verbose``; ValueError for anything else."""
+    if verbose not in (0, 1, 2, "auto"):
+        raise ValueError(f"verbose: expected 0, 1, 2 or 'auto'; got {verbose!r}.")
+    return 1 if verbose == "auto" else int(verbose)
+
+
+def _can_redraw():
+    isatty = getattr(sys.stdout, "isatty", None)
+    return bool(isatty and isatty()) or "ipykernel" in sys.modules
+
+
+def _new_bar(steps):
+    import tqdm
+
+    class Bar(tqdm.tqdm):
+        monitor_interval = 0  # it is drawn by the steps: no thread to watch over it
+
+    return Bar(
+        total=steps, file=sys.stdout, dynamic_ncols=True, ascii=".=",
+        bar_format=f"{{n}}/{{total}} [{{bar:{WIDTH}}}]{{desc}}",
+    )
+
+
+def _clock(seconds):
+    """``7s``, ``1:05`` or ``2:03:04``."""
+    seconds = int(seconds)
+    if seconds < 60:
+        return f"{seconds}s"
+    minutes, seconds = divmod(seconds, 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
+
+
+def _duration(seconds):
+    """``3s``, ``12ms`` or ``850us``."""
+    if seconds >= 1:
+        return f"{seconds:.0f}s"
+    return f"{seconds * 1e3:.0f}ms" if seconds >= 1e-3 else f"{seconds * 1e6:.0f}us"
+
+
+def _figure(value):
+    return f"{value:.4f}" if abs(value) > 1e-3 or value == 0 else f"{value:.4e}"

@@ -1,0 +1,232 @@
+"""Losses: gradients by differences, weights and masks against plain sums, labels that cannot be."""
+
+import numpy as np
+import pytest
+from engine_cases import assert_gradient
+
+from fastrnn import engines, losses
+from fastrnn.losses import (
+    BinaryCrossentropy,
+    CategoricalCrossentropy,
+    MeanAbsoluteError,
+    MeanSquaredError,
+    SparseCategoricalCrossentropy,
+)
+
+LOSSES = {
+    "binary": BinaryCrossentropy(),
+    "binary, smoothed": BinaryCrossentropy(label_smoothing=0.2),
+    "categorical": CategoricalCrossentropy(),
+    "categorical, smoothed": CategoricalCrossentropy(label_smoothing=0.2),
+    "sparse": SparseCategoricalCrossentropy(),
+    "squared": MeanSquaredError(),
+    "absolute": MeanAbsoluteError(),
+}
+
+
+@pytest.fixture(params=["reference", "cpu"])
+def engine(request):
+    """Run the test on each engine."""
+    with engines.using(request.param) as engine:
+        yield engine
+
+
+def problem(name, shape, logits, dtype=np.float64):
+    """Labels and an output for a loss: probabilities, logits or any numbers."""
+    rng = np.random.default_rng(4)
+    output = rng.normal(size=shape)
+    if "binary" in name:
+        y = rng.integers(0, 2, shape)
+        output = output if logits else 1 / (1 + np.exp(-output))
+    elif name == "sparse" or "categorical" in name:
+        y = rng.integers(0, shape[-1], shape[:-1])
+        y = np.eye(shape[-1])[y] if name != "sparse" else y
+        # Rows of probabilities need not sum to one: the loss divides by the sum.
+        output = output if logits else np.exp(output)
+    else:
+        y = rng.normal(size=shape)
+    return y, output.astype(dtype)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("logits", [False, True])
+@pytest.mark.parametrize("shape", [(5, 1), (5, 3), (4, 2, 3)])
+def test_gradient_by_differences(name, logits, shape, engine):
+    if "categorical" in name and shape[-1] == 1:
+        shape = (5, 2)
+    loss = LOSSES[name]
+    y, output = problem(name, shape, logits)
+    target = loss.target(y, output.shape, output.dtype)
+    weight = np.random.default_rng(5).uniform(0.1, 1, output.shape[:-1]).reshape(-1)
+
+    def total():
+        return float((loss.flat(target, output, weight, logits)[0] * weight).sum())
+
+    _, gradient = loss.flat(target, output, weight, logits)
+    assert gradient.shape == output.shape
+    assert_gradient(gradient, total, output)
+
+
+@pytest.mark.parametrize("kind", ["binary", "categorical", "sparse"])
+def test_logits_never_overflow(kind, engine):
+    shape = (4, 1) if kind == "binary" else (4, 2)
+    y = np.array([[0], [1], [0], [1]])
+    y = {"binary": y, "categorical": np.hstack([1 - y, y]), "sparse": y}[kind]
+    z = np.array([[300.0], [-300.0], [-300.0], [300.0]], np.float32)
+    z = z if kind == "binary" else np.hstack([np.zeros_like(z), z])
+    loss = LOSSES[kind]
+    values, gradient = loss.flat(
+        loss.target(y, shape, np.float32), z, np.ones(4, np.float32), True
+    )
+    np.testing.assert_allclose(values, [300, 300, 0, 0], atol=1e-6)
+    np.testing.assert_allclose(gradient[:, -1], [1, -1, 0, 0], atol=1e-6)
+
+
+def test_probabilities_are_clipped_in_single_precision(engine):
+    # 1 - 1e-7 is 1 - 2**-23 in float32, so the two ends differ.
+    assert BinaryCrossentropy()([[1.0]], [[0.0]]) == pytest.approx(16.118, abs=1e-3)
+    assert BinaryCrossentropy()([[0.0]], [[1.0]]) == pytest.approx(15.942, abs=1e-3)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("steps", [(), (3,)])
+@pytest.mark.parametrize("reduction", ["sum_over_batch_size", "mean", "sum", "none", None,
+                                       "mean_with_sample_weight"])
+def test_reductions_and_weights(name, steps, reduction, engine):
+    shape = (4, *steps, 2)
+    y, output = problem(name, shape, False)
+    loss = LOSSES[name]
+    config = loss.get_config() | {"reduction": reduction}
+    config["dtype"] = "float64"
+    each = type(loss)(**config | {"reduction": "none"})(y, output)
+    assert each.shape == shape[:-1]
+    rng = np.random.default_rng(6)
+    weights = [None, rng.uniform(size=4), rng.uniform(size=(4, 1)), rng.uniform(size=shape[:-1])]
+    for weight in weights:
+        found = type(loss)(**config)(y, output, sample_weight=weight)
+        w = np.ones(4) if weight is None else weight
+        w = w if w.shape == shape[:-1] else w.reshape(4, *[1] * len(steps))
+        weighted = each * w
+        if reduction in ("none", None):
+            np.testing.assert_allclose(found, weighted, rtol=1e-6)
+            continue
+        over = {"sum": 1, "mean_with_sample_weight": np.broadcast_to(w, each.shape).sum()}
+        expected = weighted.sum() / over.get(reduction, each.size)
+        assert found == pytest.approx(expected)
+        assert isinstance(found, float)
+
+
+def test_a_mask_divides_by_the_steps_that_count():
+    mask = np.array([[True, True, False], [True, False, False]])
+    weight = np.array([2.0, 1.0])
+    loss = MeanSquaredError()
+    np.testing.assert_allclose(
+        loss.row_weights((2, 3), np.float64, None, mask), np.array([1, 1, 0, 1, 0, 0]) / 3
+    )
+    np.testing.assert_allclose(
+        loss.row_weights((2, 3), np.float64, weight, mask), np.array([2, 2, 0, 1, 0, 0]) / 3
+    )
+    assert (loss.row_weights((2, 3), np.float64, None, np.zeros((2, 3), bool)) == 0).all()
+    total = MeanSquaredError(reduction="mean_with_sample_weight")
+    np.testing.assert_allclose(
+        total.row_weights((2, 3), np.float64, weight, mask), np.array([2, 2, 0, 1, 0, 0]) / 5
+    )
+
+
+@pytest.mark.parametrize(
+    ("function", "cls"),
+    [
+        (losses.binary_crossentropy, BinaryCrossentropy),
+        (losses.categorical_crossentropy, CategoricalCrossentropy),
+        (losses.sparse_categorical_crossentropy, SparseCategoricalCrossentropy),
+        (losses.mean_squared_error, MeanSquaredError),
+        (losses.mean_absolute_error, MeanAbsoluteError),
+    ],
+)
+def test_functions_and_names(function, cls):
+    name = function.__name__
+    for identifier in (name, cls.__name__, cls, function, losses.serialize(cls())):
+        assert type(losses.get(identifier)) is cls
+    loss = losses.get(name)
+    assert loss.name == name
+    assert losses.serialize(loss)["module"] == "keras.losses"
+    assert losses.get(losses.serialize(loss)).get_config() == loss.get_config()
+    short = {"MeanSquaredError": "squared", "MeanAbsoluteError": "absolute",
+             "BinaryCrossentropy": "binary", "CategoricalCrossentropy": "categorical"}
+    y, output = problem(short.get(cls.__name__, "sparse"), (4, 3), False)
+    values = function(y, output)
+    assert values.shape == (4,)
+    assert cls()(y, output) == pytest.approx(values.mean())
+
+
+@pytest.mark.parametrize("alias", ["mse", "MSE", "mae", "MAE", "bce", "BCE"])
+def test_short_names(alias):
+    long = {"mse": MeanSquaredError, "mae": MeanAbsoluteError, "bce": BinaryCrossentropy}
+    assert type(losses.get(alias)) is long[alias.lower()]
+
+
+def test_labels_of_any_plain_type_and_shape():
+    output = np.array([[0.2], [0.7], [0.6]], np.float32)
+    expected = BinaryCrossentropy()(np.array([[0.0], [1.0], [1.0]], np.float32), output)
+    for y in ([0, 1, 1], [[0], [1], [1]], np.array([False, True, True]),
+              np.array([0, 1, 1], ">i8"), np.array([0, 9, 1, 9, 1])[::2],
+              np.array([0, 1, 1], object), np.array([0, 1, 1], np.uint8)):
+        assert BinaryCrossentropy()(y, output) == pytest.approx(expected, rel=1e-6)
+    frozen = np.array([0.0, 1, 1])
+    frozen.flags.writeable = False
+    assert BinaryCrossentropy()(frozen, output) == pytest.approx(expected, rel=1e-6)
+    assert BinaryCrossentropy()([0.5, 1, 0.25], output) > 0  # soft labels
+
+
+BAD_LABELS = [
+    ("binary", [0, 2, 1], (3, 1), ValueError, "expected labels 0 or 1 .*; got 2"),
+    ("binary", [0, -1, 1], (3, 1), ValueError, "got -1"),
+    ("binary", [0, np.nan, 1], (3, 1), ValueError, "y: expected finite numbers; got nan in row 1"),
+    ("binary", [0, 1, 1], (3, 2), ValueError, r"shape .*\(3, 2\); got shape \(3,\).*sparse_cat"),
+    ("binary", [0, 1], (3, 1), ValueError, r"\(3, 1\); got shape \(2, 1\)"),
+    ("binary", ["no", "yes", "no"], (3, 1), TypeError, "y: expected numbers; got .* dtype <U3"),
+    ("binary", [[0], [1, 1], [0]], (3, 1), ValueError, "y: .*different lengths"),
+    ("sparse", [0, 3, 1], (3, 3), ValueError, "class numbers from 0 to 2.*; got 3"),
+    ("sparse", [0, -1, 1], (3, 3), ValueError, "got -1"),
+    ("sparse", [0, 0.5, 1], (3, 3), ValueError, "got 0.5"),
+    ("sparse", [0, np.inf, 1], (3, 3), ValueError, "got inf in row 1"),
+    ("sparse", np.eye(3), (3, 3), ValueError, "For one-hot labels, use categorical_crossentropy"),
+    ("categorical", [0, 1, 2], (3, 3), ValueError, "For class numbers, use sparse_categorical"),
+    ("categorical", [0, 1, 2], (3, 1), ValueError, "For one column use binary_crossentropy"),
+    ("categorical", np.full((3, 3), np.nan), (3, 3), ValueError, "got nan in row 0"),
+    ("squared", [[1, 2], [3, 4], [5, 6]], (3, 1), ValueError, r"\(3, 1\); got shape \(3, 2\)"),
+    ("squared", [1, np.inf, 2], (3, 1), ValueError, "got inf in row 1"),
+]
+
+
+@pytest.mark.parametrize(("name", "y", "shape", "error", "message"), BAD_LABELS)
+def test_bad_labels(name, y, shape, error, message):
+    with pytest.raises(error, match=message):
+        LOSSES[name].target(y, shape, np.dtype(np.float32))
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "message"),
+    [
+        (lambda: losses.get("binary_crosentropy"), ValueError, "mean 'binary_crossentropy'"),
+        (lambda: losses.get(lambda y, p: 0), TypeError, "knows its gradient"),
+        (lambda: MeanSquaredError(reduction="average"), ValueError, "reduction must be one of"),
+        (lambda: BinaryCrossentropy(label_smoothing=2), ValueError, "label_smoothing must lie"),
+        (lambda: BinaryCrossentropy(axis=0), ValueError, "only axis=-1"),
+        (lambda: SparseCategoricalCrossentropy(ignore_class=0), ValueError, "sample weight 0"),
+        (lambda: MeanSquaredError()([[1.0]], [[1.0]], [1, 2]), ValueError,
+         r"one weight for each row, shape \(1,\); got shape \(2,\)"),
+    ],
+)
+def test_errors(make, error, message):
+    with pytest.raises(error, match=message):
+        make()
+
+
+def test_a_loss_of_ones_own():
+    class Cubed(losses.Loss):
+        def rows(self, target, output, weight, from_logits):
+            error = output - target
+            return np.abs(error**3).mean(axis=1), 3 * error * np.abs(error) * weight[:, None]
+
+    assert Cubed()([[0.0], [1.0]], [[2.0], [1.0]]) == pytest.approx(4.0)

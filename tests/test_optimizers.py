@@ -1,0 +1,306 @@
+"""Optimizers against their formulas, written out weight by weight in float64."""
+
+import copy
+import math
+
+import numpy as np
+import pytest
+
+from fastrnn import engines, optimizers
+from fastrnn.optimizers import SGD, Adam, AdamW, RMSprop
+from fastrnn.parameters import Parameter, ParameterStore
+
+SHAPES = [(3, 4), (5,)]
+
+
+@pytest.fixture(params=["reference", "cpu"])
+def engine(request):
+    """Run the test on each engine."""
+    with engines.using(request.param) as engine:
+        yield engine
+
+
+def numbers(seed, shapes=SHAPES):
+    rng = np.random.default_rng(seed)
+    return [rng.normal(size=shape) for shape in shapes]
+
+
+def run(optimizer, steps=4):
+    """Weights after some steps with gradients that differ from step to step."""
+    weights = numbers(0)
+    for step in range(steps):
+        optimizer.apply(numbers(step + 1), weights)
+    return weights
+
+
+def by_formula(rule, steps=4):
+    """The same by ``rule(w, g, state, t)``, which returns the new w and keeps a state dict."""
+    weights = numbers(0)
+    states = [{} for _ in weights]
+    for step in range(steps):
+        pairs = zip(weights, numbers(step + 1), states, strict=True)
+        weights = [rule(w, g, state, step + 1) for w, g, state in pairs]
+    return weights
+
+
+def sgd(lr=0.01, mu=0.0, nesterov=False):
+    def rule(w, g, s, t):
+        m = s["m"] = mu * s.get("m", 0) - lr * g
+        return w + (mu * m - lr * g if nesterov else m)
+
+    return rule
+
+
+def rmsprop(lr=0.001, rho=0.9, mu=0.0, eps=1e-7, centered=False):
+    def rule(w, g, s, t):
+        v = s["v"] = rho * s.get("v", 0) + (1 - rho) * g**2
+        a = s["a"] = rho * s.get("a", 0) + (1 - rho) * g
+        step = lr * g / np.sqrt(v - a**2 * centered + eps)
+        m = s["m"] = mu * s.get("m", 0) + step
+        return w - m
+
+    return rule
+
+
+def adam(lr=0.001, b1=0.9, b2=0.999, eps=1e-7, amsgrad=False, decay=0.0):
+    def rule(w, g, s, t):
+        w = w - w * decay * lr
+        m = s["m"] = b1 * s.get("m", 0) + (1 - b1) * g
+        v = s["v"] = b2 * s.get("v", 0) + (1 - b2) * g**2
+        largest = s["h"] = np.maximum(s.get("h", 0), v)
+        rate = lr * math.sqrt(1 - b2**t) / (1 - b1**t)
+        return w - rate * m / (np.sqrt(largest if amsgrad else v) + eps)
+
+    return rule
+
+
+CASES = {
+    "sgd": (lambda: SGD(), sgd()),
+    "momentum": (lambda: SGD(0.1, momentum=0.9), sgd(0.1, 0.9)),
+    "nesterov": (lambda: SGD(0.1, momentum=0.9, nesterov=True), sgd(0.1, 0.9, True)),
+    "rmsprop": (lambda: RMSprop(), rmsprop()),
+    "rmsprop with all": (
+        lambda: RMSprop(0.02, rho=0.8, momentum=0.5, epsilon=1e-3, centered=True),
+        rmsprop(0.02, 0.8, 0.5, 1e-3, True),
+    ),
+    "adam": (lambda: Adam(), adam()),
+    "amsgrad": (lambda: Adam(0.1, 0.5, 0.6, 1e-3, True), adam(0.1, 0.5, 0.6, 1e-3, True)),
+    "adamw": (lambda: AdamW(0.1), adam(0.1, decay=0.004)),
+    "decay": (lambda: Adam(0.1, weight_decay=0.3), adam(0.1, decay=0.3)),
+}
+
+
+def close(found, expected):
+    for a, b in zip(found, expected, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_formula(name, engine):
+    make, rule = CASES[name]
+    close(run(make()), by_formula(rule))
+
+
+def norm(arrays):
+    return math.sqrt(sum((a**2).sum() for a in arrays))
+
+
+def test_clipping(engine):
+    gradients, start = numbers(1), numbers(0)
+    limits = {
+        "clipnorm": [g * min(1, 2 / norm([g])) for g in gradients],
+        "global_clipnorm": [g * min(1, 2 / norm(gradients)) for g in gradients],
+        "clipvalue": [np.clip(g, -2, 2) for g in gradients],
+        None: gradients,
+    }
+    for option, clipped in limits.items():
+        weights = [w.copy() for w in start]
+        SGD(1.0, **({option: 2} if option else {})).apply(gradients, weights)
+        close(weights, [w - g for w, g in zip(start, clipped, strict=True)])
+    small = [g / 100 for g in gradients]
+    for option in limits:
+        weights = [w.copy() for w in start]
+        SGD(1.0, **({option: 2} if option else {})).apply(small, weights)
+        close(weights, [w - g for w, g in zip(start, small, strict=True)])
+
+
+def test_moving_average(engine):
+    optimizer = SGD(0.1, use_ema=True, ema_momentum=0.8)
+    weights, average, trace = numbers(0), None, numbers(0)
+    for step in range(4):
+        optimizer.apply(numbers(step + 1), weights)
+        trace = [w - 0.1 * g for w, g in zip(trace, numbers(step + 1), strict=True)]
+        close(weights, trace)
+        average = trace if average is None else [
+            0.8 * a + 0.2 * w for a, w in zip(average, trace, strict=True)
+        ]
+    optimizer.finalize_variable_values(weights)
+    close(weights, average)
+
+
+def test_moving_average_is_taken_over(engine):
+    optimizer = SGD(0.1, use_ema=True, ema_momentum=0.5, ema_overwrite_frequency=2)
+    (w,), g = numbers(0, [(3,)]), np.ones(3)
+    start = w.copy()
+    optimizer.apply([g], [w])
+    optimizer.apply([g], [w])
+    np.testing.assert_allclose(w, start - 0.15)  # the mean of start - 0.1 and start - 0.2
+
+
+def test_gathered_gradients_are_averaged(engine):
+    optimizer = Adam(0.1, gradient_accumulation_steps=2)
+    weights = numbers(0)
+    for step in range(5):
+        optimizer.apply(numbers(step + 1), weights)
+    assert optimizer.iterations == 2
+    means = [
+        [(a + b) / 2 for a, b in zip(numbers(i), numbers(i + 1), strict=True)] for i in (1, 3)
+    ]
+    expected, plain = numbers(0), Adam(0.1)
+    for gradients in means:
+        plain.apply(gradients, expected)
+    close(weights, expected)
+
+
+def test_a_missing_gradient_leaves_weight_and_slots_alone(engine):
+    optimizer = AdamW(0.1)
+    weights = numbers(0)
+    before = weights[1].copy()
+    with pytest.warns(UserWarning, match="no gradient for 1 of its variables"):
+        optimizer.apply([numbers(1)[0], None], weights)
+    np.testing.assert_array_equal(weights[1], before)
+    assert (optimizer.state()["velocity/1"] == 0).all()
+    assert (weights[0] != numbers(0)[0]).all()
+
+
+def test_weights_left_out_of_the_decay(engine):
+    kernel, bias = (Parameter(n, np.ones((2, 2))) for n in ("kernel", "bias"))
+    free = Parameter("free", np.ones((2, 2)))
+    for p, path in zip((kernel, bias, free), ("a/kernel", "a/bias", "b/kernel"), strict=True):
+        p.path = path
+    optimizer = SGD(0.1, weight_decay=0.5)
+    optimizer.exclude_from_weight_decay(var_list=[free], var_names=["bias"])
+    optimizer.apply([np.zeros((2, 2))] * 3, [kernel, bias, free])
+    assert [p.numpy()[0, 0] for p in (kernel, bias, free)] == pytest.approx([0.95, 1, 1])
+    with pytest.raises(ValueError, match="before the first step"):
+        optimizer.exclude_from_weight_decay(var_names=["kernel"])
+
+
+def test_a_store_is_updated_in_one_pass_and_constraints_follow(engine):
+    parameters = [Parameter(n, w) for n, w in zip("ab", numbers(0), strict=True)]
+    parameters[1].constraint = lambda w: np.maximum(w, 0)
+    store = ParameterStore(parameters)
+    optimizer = RMSprop(0.1)
+    optimizer.bind(store)
+    for p, g in zip(parameters, numbers(1), strict=True):
+        p.grad[...] = g
+    optimizer.step()
+    expected = [rmsprop(0.1)(w, g, {}, 1) for w, g in zip(numbers(0), numbers(1), strict=True)]
+    close([p.numpy() for p in parameters], [expected[0], np.maximum(expected[1], 0)])
+    assert (parameters[1].numpy() == 0).any()
+
+
+def test_apply_takes_pairs_scaled_gradients_and_the_variables_it_knows(engine):
+    plain, weights = SGD(0.1), numbers(0)
+    plain.apply(numbers(1), weights)
+    scaled, others = SGD(0.1, loss_scale_factor=8.0), numbers(0)
+    scaled.apply_gradients(zip([8 * g for g in numbers(1)], others, strict=True))
+    close(weights, others)
+    plain.apply(numbers(2))
+    scaled.apply([8 * g for g in numbers(2)])
+    close(weights, others)
+    # Part of the variables, in another order.
+    with pytest.warns(UserWarning, match="no gradient for 1"):
+        plain.apply([numbers(3)[1]], [weights[1]])
+    close([weights[1]], [others[1] - 0.1 * numbers(3)[1]])
+    assert plain.iterations == 3
+
+
+def test_learning_rate_can_be_read_set_and_computed():
+    optimizer = SGD(0.5)
+    w = np.zeros(1)
+    optimizer.apply([np.ones(1)], [w])
+    optimizer.learning_rate = 0.25
+    optimizer.apply([np.ones(1)], [w])
+    assert w[0] == -0.75 and optimizer.learning_rate == 0.25
+    falling = SGD(lambda step: 1.0 / (step + 1))
+    w = np.zeros(1)
+    for _ in range(3):
+        falling.apply([np.ones(1)], [w])
+    assert w[0] == pytest.approx(-(1 + 1 / 2 + 1 / 3))
+    assert falling.learning_rate == 0.25
+
+
+@pytest.mark.parametrize("name", ["momentum", "rmsprop with all", "amsgrad", "adamw"])
+def test_state_goes_on_where_it_ended(name, engine):
+    make, _ = CASES[name]
+    through = run(make(), steps=4)
+    first = make()
+    weights = run(first, steps=2)
+    first.learning_rate *= 1
+    second = make()
+    second.load_state(first.state())  # before the weights are known
+    for step in (2, 3):
+        second.apply(numbers(step + 1), weights)
+    close(weights, through)
+    third = copy.deepcopy(first)
+    assert {k: v.tolist() for k, v in third.state().items()} == {
+        k: v.tolist() for k, v in first.state().items()
+    }
+
+
+def test_state_of_other_weights_is_refused():
+    one, other = Adam(), Adam()
+    one.apply([np.ones(3)], [np.zeros(3)])
+    other.apply([np.ones(4)], [np.zeros(4)])
+    before = other.state()
+    with pytest.raises(ValueError, match="state is that of other weights"):
+        other.load_state(one.state())
+    assert all((other.state()[k] == before[k]).all() for k in before)
+    with pytest.raises(ValueError, match="other weights"):
+        other.load_state(SGD(momentum=0.5).state() | {"momentum/0": np.zeros(4)})
+
+
+@pytest.mark.parametrize("cls", [SGD, RMSprop, Adam, AdamW])
+def test_names_and_configs(cls):
+    for identifier in (cls.__name__, cls.__name__.lower(), cls, cls()):
+        assert type(optimizers.get(identifier)) is cls
+    optimizer = cls(0.125, clipnorm=1.0, use_ema=True)
+    config = optimizers.serialize(optimizer)
+    assert config["module"] == "keras.optimizers"
+    assert optimizers.get(config).get_config() == optimizer.get_config()
+    optimizer.learning_rate = 0.5
+    assert optimizer.get_config()["learning_rate"] == 0.5
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "message"),
+    [
+        (lambda: optimizers.get("rmsprob"), ValueError, "Did you mean 'rmsprop'"),
+        (lambda: SGD(clipnorm=1, clipvalue=1), ValueError, "clipnorm=1, clipvalue=1"),
+        (lambda: SGD("fast"), ValueError, "SGD: learning_rate must be a number"),
+        (lambda: SGD(-0.1), ValueError, "learning_rate must be a number"),
+        (lambda: SGD(momentum=2), ValueError, "momentum must lie"),
+        (lambda: Adam(ema_momentum=2), ValueError, "ema_momentum must lie"),
+        (lambda: Adam(ema_overwrite_frequency=0), ValueError, "ema_overwrite_frequency must be"),
+        (lambda: Adam(gradient_accumulation_steps=1), ValueError, "from 2 on"),
+        (lambda: Adam(beta_3=1), TypeError, "beta_3"),
+        (lambda: SGD().apply([np.ones(2)]), ValueError, "needs the variables"),
+        (lambda: SGD().apply([np.ones(2)], []), ValueError, "each of 0 variables; got 1"),
+        (lambda: SGD().apply([None], [np.ones(2)]), ValueError, "no gradient for any"),
+        (lambda: SGD().apply([np.ones(3)], [np.ones(2)]), ValueError, r"\(2,\); got .*\(3,\)"),
+        (lambda: SGD().apply([np.ones(2)], [np.ones(2, int)]), TypeError, "arrays of floats"),
+    ],
+)
+def test_errors(make, error, message):
+    with pytest.raises(error, match=message):
+        make()
+
+
+def test_other_variables_are_refused():
+    optimizer = SGD()
+    optimizer.apply([np.ones(2)], [np.zeros(2)])
+    with pytest.raises(ValueError, match="has trained other variables"):
+        optimizer.apply([np.ones(2)], [np.zeros(2)])
+    with pytest.raises(ValueError, match="has trained other weights"):
+        optimizer.bind(ParameterStore([Parameter("w", np.zeros(2))]))
