@@ -1,0 +1,39 @@
+"""fastrnn, as the script of the README uses it."""
+
+import numpy as np
+from protocol import BATCH, Peer, serve
+
+import fastrnn
+from fastrnn.layers import Dense, Embedding, SimpleRNN
+
+
+class FastRNN(Peer):
+    def start(self, weights):
+        (vocabulary, width), units = weights[0].shape, len(weights[2])
+        self.model = fastrnn.Sequential()
+        self.model.add(Embedding(vocabulary, width))
+        self.model.add(SimpleRNN(units))
+        self.model.add(Dense(1, activation="sigmoid"))
+        self.model.build((None, None))
+        self.model.set_weights(weights)
+        self.model.compile(optimizer="rmsprop", loss="binary_crossentropy", metrics=["acc"])
+
+    def weights(self):
+        return self.model.get_weights()
+
+    def trainers(self):
+        return {"fit": self.fit}
+
+    def predictors(self):
+        return {"predict_on_batch": lambda x: self.model.predict_on_batch(x)}
+
+    def fit(self, x, y, shuffle):
+        history = self.model.fit(x, y, batch_size=BATCH, shuffle=shuffle, verbose=0)
+        return history.history["loss"][0]
+
+    def versions(self):
+        return {"fastrnn": fastrnn.__version__, "numpy": np.__version__}
+
+
+if __name__ == "__main__":
+    serve(FastRNN)

@@ -1,0 +1,72 @@
+"""The model as an ONNX graph, run by ONNX Runtime, which predicts only."""
+
+import os
+from functools import partial
+
+import numpy as np
+import onnxruntime
+from onnx import TensorProto, helper, numpy_helper
+from protocol import Peer, serve
+
+
+def graph(E, W, U, b, K, c):
+    """Return the model's bytes. ONNX's RNN wants the steps first and one leading axis a direction.
+
+    Its bias is that of the input followed by that of the state.
+    """
+    constants = {
+        "E": E,
+        "W": W.T[None],
+        "U": U.T[None],
+        "b": np.concatenate([b, np.zeros_like(b)])[None],
+        "K": K,
+        "c": c,
+        "zero": np.array([0], "int64"),
+    }
+    nodes = [
+        helper.make_node("Transpose", ["ids"], ["ids_tb"], perm=[1, 0]),
+        helper.make_node("Gather", ["E", "ids_tb"], ["x_tbd"]),
+        helper.make_node("RNN", ["x_tbd", "W", "U", "b"], ["", "h_1bh"], hidden_size=len(U)),
+        helper.make_node("Squeeze", ["h_1bh", "zero"], ["h_bh"]),
+        helper.make_node("Gemm", ["h_bh", "K", "c"], ["z"]),
+        helper.make_node("Sigmoid", ["z"], ["p"]),
+    ]
+    model = helper.make_model(
+        helper.make_graph(
+            nodes,
+            "sentiment",
+            [helper.make_tensor_value_info("ids", TensorProto.INT32, ["B", "T"])],
+            [helper.make_tensor_value_info("p", TensorProto.FLOAT, ["B", 1])],
+            [numpy_helper.from_array(np.ascontiguousarray(v), k) for k, v in constants.items()],
+        ),
+        opset_imports=[helper.make_opsetid("", 17)],
+        ir_version=10,
+    )
+    return model.SerializeToString()
+
+
+class OnnxRuntime(Peer):
+    def start(self, weights):
+        self.sessions = {}
+        for threads in self.thread_counts():
+            options = onnxruntime.SessionOptions()
+            options.intra_op_num_threads = threads
+            self.sessions[threads] = onnxruntime.InferenceSession(
+                graph(*weights), options, providers=["CPUExecutionProvider"]
+            )
+
+    def thread_counts(self):
+        return sorted({1, os.cpu_count()})
+
+    def predictors(self):
+        return {f"threads: {n}": partial(self.predict, n) for n in self.thread_counts()}
+
+    def predict(self, threads, x):
+        return self.sessions[threads].run(["p"], {"ids": x})[0]
+
+    def versions(self):
+        return {"onnxruntime": onnxruntime.__version__}
+
+
+if __name__ == "__main__":
+    serve(OnnxRuntime)

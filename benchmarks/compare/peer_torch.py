@@ -1,0 +1,93 @@
+"""The model in PyTorch: nn.Embedding, nn.RNN and nn.Linear."""
+
+import os
+from functools import partial
+
+import torch
+from protocol import Peer, batches, serve
+from torch import nn
+
+RATE, RHO, EPSILON = 1e-3, 0.9, 1e-7
+
+# Gradients that vanish over 500 steps end in denormal numbers, which slow a processor down.
+torch.set_flush_denormal(True)
+
+
+class Model(nn.Module):
+    def __init__(self, table, W, U, b, K, c):
+        super().__init__()
+        self.embedding = nn.Embedding(*table.shape)
+        self.rnn = nn.RNN(*W.shape, batch_first=True)
+        self.linear = nn.Linear(*K.shape)
+        # nn.RNN has two biases where Keras has one: the second stays zero.
+        self.rnn.bias_hh_l0.requires_grad_(False).zero_()
+        with torch.no_grad():
+            for parameter, value in zip(self.trained(), (table, W.T, U.T, b, K.T, c), strict=True):
+                parameter.copy_(torch.from_numpy(value.copy()))
+
+    def trained(self):
+        """Return the parameters that are trained, in the order of `Peer.start`."""
+        rnn, linear = self.rnn, self.linear
+        rnn_parameters = (rnn.weight_ih_l0, rnn.weight_hh_l0, rnn.bias_ih_l0)
+        return [self.embedding.weight, *rnn_parameters, linear.weight, linear.bias]
+
+    def forward(self, ids):
+        _, h = self.rnn(self.embedding(ids))
+        return self.linear(h[0])
+
+
+class Torch(Peer):
+    def start(self, weights):
+        self.model = Model(*weights)
+        self.squares = [torch.zeros_like(p) for p in self.model.trained()]
+
+    def weights(self):
+        parameters = [p.detach().numpy() for p in self.model.trained()]
+        return [p.T if i in (1, 2, 4) else p for i, p in enumerate(parameters)]
+
+    def each_number_of_threads(self, function):
+        counts = sorted({1, os.cpu_count()})
+        return {f"threads: {count}": partial(function, count) for count in counts}
+
+    def trainers(self):
+        return self.each_number_of_threads(self.train)
+
+    def predictors(self):
+        return self.each_number_of_threads(self.predict)
+
+    def train(self, threads, x, y, shuffle):
+        torch.set_num_threads(threads)
+        criterion = nn.BCEWithLogitsLoss()
+        x, y = torch.from_numpy(x), torch.from_numpy(y)
+        total = 0.0
+        rows = [torch.from_numpy(batch) for batch in batches(len(x), shuffle)]
+        for batch in rows:
+            loss = criterion(self.model(x[batch])[:, 0], y[batch])
+            loss.backward()
+            self.update()
+            total += loss.item()
+        return total / len(rows)
+
+    @torch.no_grad()
+    def update(self):
+        """Make a step of RMSprop as Keras defines it; torch.optim adds epsilon after the root."""
+        parameters = self.model.trained()
+        gradients = [p.grad for p in parameters]
+        torch._foreach_mul_(self.squares, RHO)
+        torch._foreach_addcmul_(self.squares, gradients, gradients, 1 - RHO)
+        roots = torch._foreach_add(self.squares, EPSILON)
+        torch._foreach_sqrt_(roots)
+        torch._foreach_addcdiv_(parameters, gradients, roots, -RATE)
+        self.model.zero_grad()
+
+    @torch.inference_mode()
+    def predict(self, threads, x):
+        torch.set_num_threads(threads)
+        return torch.sigmoid(self.model(torch.from_numpy(x))).numpy()
+
+    def versions(self):
+        return {"torch": torch.__version__}
+
+
+if __name__ == "__main__":
+    serve(Torch)

@@ -1,0 +1,168 @@
+"""How the comparison talks to a peer: a process of its own, one line of JSON each way.
+
+A peer is a class that trains and predicts; `serve` runs it in its own environment and answers
+requests, `Worker` is the other end. The process lives as long as the comparison, so compilation
+and warming up happen once and the peers can be measured in turn.
+
+Needs nothing but NumPy, since every peer's environment imports it.
+
+Letters: N rows in all, B rows in a batch, T steps.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import time
+
+import numpy as np
+
+BATCH = 128
+
+
+class Peer:
+    """What a peer can do.
+
+    A peer may know several ways to the same result (with one thread or two, through one call or
+    another): the fastest on this machine is chosen before anything is measured.
+    """
+
+    def start(self, weights):
+        """Take new weights (the table, W, U, b, then the output's K and c), forget all else."""
+        raise NotImplementedError
+
+    def weights(self):
+        """Return the weights in the order of `start`."""
+        raise NotImplementedError
+
+    def trainers(self):
+        """Return functions (x, y, shuffle) by name: one epoch of updates, returning its loss."""
+        return {}
+
+    def predictors(self):
+        """Return functions (x) by name: probabilities, shape (B, 1), of one batch."""
+        return {}
+
+    def versions(self):
+        """Return the versions of what is measured, by name."""
+        raise NotImplementedError
+
+
+def batches(n, shuffle):
+    """Return the row numbers of each batch of an epoch."""
+    order = np.random.default_rng().permutation(n) if shuffle else np.arange(n)
+    return [order[start : start + BATCH] for start in range(0, n, BATCH)]
+
+
+def milliseconds(function, *args):
+    """Return how long a call took."""
+    start = time.perf_counter()
+    function(*args)
+    return 1e3 * (time.perf_counter() - start)
+
+
+class Server:
+    """Answers requests for one peer on the workload in a file."""
+
+    def __init__(self, peer, workload):
+        with np.load(workload) as file:
+            self.x, self.y = file["x"], file["y"]
+            self.initial = [file[f"w{i}"] for i in range(6)]
+        self.peer = peer
+        self.ways = {"train": peer.trainers(), "predict": peer.predictors()}
+        self.chosen = {}
+
+    def versions(self):
+        return self.peer.versions()
+
+    def agree(self, file):
+        """Write what each way makes of the first batch, and the weights after one update."""
+        x, y = self.x[:BATCH], self.y[:BATCH]
+        results = {}
+        for way, predict in self.ways["predict"].items():
+            self.peer.start(self.initial)
+            results[f"output|{way}"] = np.asarray(predict(x)).reshape(-1)
+        for way, train in self.ways["train"].items():
+            self.peer.start(self.initial)
+            results[f"loss|{way}"] = np.asarray(train(x, y, False))
+            for i, weight in enumerate(self.peer.weights()):
+                results[f"w{i}|{way}"] = np.asarray(weight)
+        np.savez(file, **results)
+
+    def choose(self):
+        """Warm every way up, keep the fastest, and return their names."""
+        self.peer.start(self.initial)
+        for task, ways in self.ways.items():
+            if ways:
+                self.chosen[task] = min(ways, key=lambda way, task=task: self.trial(task, way))
+        return self.chosen
+
+    def trial(self, task, way):
+        """Return the best of two rounds after one to warm up."""
+        self.chosen[task] = way
+        measure = getattr(self, task)
+        measure()
+        return min(np.median(measure()), np.median(measure()))
+
+    def train(self):
+        """Train one epoch in random order; return milliseconds a batch."""
+        train = self.ways["train"][self.chosen["train"]]
+        count = len(self.x) // BATCH
+        return [milliseconds(train, self.x, self.y, True) / count]
+
+    def predict(self):
+        """Predict each batch in turn; return the milliseconds of each."""
+        predict = self.ways["predict"][self.chosen["predict"]]
+        starts = range(0, len(self.x), BATCH)
+        return [milliseconds(predict, self.x[s : s + BATCH]) for s in starts]
+
+
+def serve(peer_class):
+    """Answer requests about the workload that the first argument names until there are no more."""
+    replies = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # what libraries print must not get among the replies
+    server = Server(peer_class(), sys.argv[1])
+    for line in sys.stdin:
+        request = json.loads(line)
+        answer = getattr(server, request.pop("do"))(**request)
+        print(json.dumps(answer), file=replies, flush=True)
+
+
+class Worker:
+    """A peer's process, seen from the comparison."""
+
+    def __init__(self, python, script, workload, arguments, log):
+        self.log = log
+        with open(log, "w") as errors:
+            self.process = subprocess.Popen(
+                [python, script, workload, *arguments],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
+                # All measure the processor; TensorFlow's and JAX's notes would fill the log.
+                env={
+                    **os.environ,
+                    "CUDA_VISIBLE_DEVICES": "",
+                    "JAX_PLATFORMS": "cpu",
+                    "TF_CPP_MIN_LOG_LEVEL": "3",
+                },
+            )
+
+    def ask(self, do, **arguments):
+        """Send one request and return the answer; RuntimeError if the process died."""
+        try:
+            print(json.dumps({"do": do, **arguments}), file=self.process.stdin, flush=True)
+            reply = self.process.stdout.readline()
+        except BrokenPipeError:
+            reply = ""
+        if not reply:
+            with open(self.log) as log:
+                tail = "".join(log.readlines()[-15:])
+            raise RuntimeError(f"{' '.join(self.process.args)} stopped:\n{tail}")
+        return json.loads(reply)
+
+    def stop(self):
+        """End the process."""
+        self.process.stdin.close()
+        self.process.wait()
