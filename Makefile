@@ -1,0 +1,98 @@
+# Everything from nothing: each target makes the virtual environment and the build it needs.
+# `make PYTHON=python3.13 ...` chooses the Python that a new environment is made with.
+
+# Unless named, the first Python that is new enough; python3, to hear what is wrong, where none is.
+NEW_ENOUGH = -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null
+PYTHON ?= $(firstword $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; \
+	do $$python $(NEW_ENOUGH) && echo $$python; done; true) python3)
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+CORE_SOURCES := $(shell find fastrnn -name '*.pyx' -o -name '*.[ch]')
+PYTHON_SOURCES := $(shell find fastrnn -name '*.py' -o -name '*.pyi')
+# Stamps: older than what they depend on means there is something to do.
+BUILD_TOOLS := $(VENV)/.build-tools
+DEV_TOOLS := $(VENV)/.dev-tools
+CORE := $(VENV)/.core
+WHEEL := dist/.wheel
+
+# For commands that call other commands of the environment.
+WITH_TOOLS = PATH="$(abspath $(BIN)):$$PATH"
+PIP = -m pip --disable-pip-version-check install --quiet
+
+.PHONY: help demo test build lint debug-test wheel test-wheel compare bench-quick clean
+.DELETE_ON_ERROR:
+
+help: ## Show what there is to make
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
+
+demo: build ## Build, then train, evaluate and use a sentiment classifier
+	@$(BIN)/python examples/demo.py
+
+test: build ## Build, then run the tests
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+build: $(CORE) ## Build the package in place, in the virtual environment .venv
+
+lint: $(DEV_TOOLS) ## Check the style of Python and Cython sources
+	$(BIN)/ruff check .
+	$(WITH_TOOLS) cython-lint fastrnn
+
+debug-test: build/debug/.installed ## Run the tests with bounds checks and assertions in the core
+	cd build/debug && venv/bin/python -P -m pytest $(INSTALLED_TESTS) $(PYTEST_ARGS)
+
+wheel: $(WHEEL) ## Build dist/: the sdist, and the wheel ready to publish
+
+test-wheel: $(WHEEL) ## Install the wheel in an empty environment and run the tests there
+	rm -rf build/wheel-venv
+	$(PYTHON) -m venv build/wheel-venv
+	wheel=$$(ls dist/*.whl) && build/wheel-venv/bin/python $(PIP) --only-binary :all: "$$wheel[test]"
+	cd build/wheel-venv && bin/python -P -m pytest $(INSTALLED_TESTS) $(PYTEST_ARGS)
+
+compare: build ## Measure side by side with Keras, JAX, PyTorch and ONNX Runtime (long)
+	$(BIN)/python benchmarks/compare/compare.py $(COMPARE_ARGS)
+
+bench-quick: build $(DEV_TOOLS) ## Run the benchmarks once each, on this build
+	@$(BIN)/asv machine --yes > /dev/null
+	$(BIN)/asv run --quick --show-stderr --environment existing:$(BIN)/python --set-commit-hash HEAD
+
+clean: ## Remove what was built, and the virtual environment
+	rm -rf build dist .asv $(VENV) fastrnn.egg-info fastrnn/_core*.so
+	find fastrnn tests benchmarks examples tools -name __pycache__ -prune -exec rm -rf {} +
+
+# The tests against an installed package: run from elsewhere, so that the tree is not imported.
+INSTALLED_TESTS = --config-file ../../pyproject.toml ../../tests --pyargs fastrnn
+
+$(BIN)/python:
+	@$(PYTHON) tools/preflight.py
+	$(PYTHON) -m venv $(VENV)
+
+# What the build and its tools require stands in pyproject.toml, and only there.
+$(VENV)/%-requirements.txt: pyproject.toml tools/requirements.py | $(BIN)/python
+	@$(BIN)/python tools/requirements.py $* > $@
+
+$(BUILD_TOOLS): $(VENV)/build-requirements.txt
+	$(BIN)/python $(PIP) --requirement $<
+	@touch $@
+
+$(DEV_TOOLS): $(VENV)/dev-requirements.txt
+	$(BIN)/python $(PIP) --requirement $<
+	@touch $@
+
+$(CORE): $(CORE_SOURCES) fastrnn/__init__.py pyproject.toml setup.py $(BUILD_TOOLS)
+	$(BIN)/python $(PIP) --no-build-isolation --editable '.[test]'
+	@touch $@
+
+build/debug/.installed: $(CORE_SOURCES) $(PYTHON_SOURCES) setup.py pyproject.toml
+	@$(PYTHON) tools/preflight.py
+	$(PYTHON) -m venv build/debug/venv
+	FASTRNN_DEBUG=1 build/debug/venv/bin/python $(PIP) '.[test]'
+	@touch $@
+
+$(WHEEL): $(CORE_SOURCES) $(PYTHON_SOURCES) setup.py pyproject.toml MANIFEST.in | $(DEV_TOOLS)
+	rm -rf dist build/dist
+	$(BIN)/python -m build --outdir build/dist .
+	mkdir -p dist && cp build/dist/*.tar.gz dist
+	$(WITH_TOOLS) auditwheel repair --wheel-dir dist build/dist/*.whl
+	$(BIN)/abi3audit --strict dist/*.whl
+	@touch $@
