@@ -60,8 +60,9 @@ cdef extern from "csrc/rnn.h" nogil:
         const void *b
         const void *bias
         void *c
+        const int32_t *a_row
         const int32_t *c_row
-        Py_ssize_t a_m, a_k, b_k, b_n, c_m
+        Py_ssize_t a_m, b_k, b_n, c_m
         int64_t N, K
         const run_t *runs
         int64_t n_runs
@@ -70,6 +71,7 @@ cdef extern from "csrc/rnn.h" nogil:
     ctypedef struct outer_t:
         const void *x
         const void *y
+        const int32_t *x_row
         void *c
         void *sum
         int64_t M, N
@@ -113,6 +115,7 @@ cdef extern from "csrc/rnn.h" nogil:
         const int64_t *met_offset
         int64_t *met_count
         int32_t *place
+        int64_t *prefix_done
         int32_t slots
     ctypedef struct update_t:
         void *value
@@ -422,6 +425,17 @@ cdef class _Arguments:
     cdef const kernels_t *kernels(self):
         return _isa.f32 if self.real == b"f" else _isa.f64
 
+    cdef const int32_t *rows(self, given, int64_t V, int64_t *count) except NULL:
+        """The row numbers int32 (n,), each in [0, V), and n."""
+        cdef Py_buffer *view = self.take(given, "rows", 1, "int32")
+        cdef const int32_t *rows = <const int32_t *>view.buf
+        cdef int64_t i
+        count[0] = view.shape[0]
+        for i in range(count[0]):
+            if rows[i] < 0 or rows[i] >= V:
+                raise IndexError(f"rows: {rows[i]} is outside [0, {V}).")
+        return rows if rows != NULL else <const int32_t *>1
+
     cdef const run_t *runs(self, given, int64_t rows, int64_t most, int64_t *count) except NULL:
         """The runs (n, 2) of row numbers and counts, or all rows, in pieces of at most ``most``."""
         cdef run_t whole
@@ -460,43 +474,27 @@ cdef int _activation(str name) except -1:
     raise ValueError(f"activation: the kernels have none called {name!r}.")
 
 
-cdef int _check_rows(const int32_t *rows, int64_t n, int64_t V, str name) except -1:
-    cdef int64_t i
-    for i in range(n):
-        if rows[i] < 0 or rows[i] >= V:
-            raise IndexError(f"{name}: row {rows[i]} is outside [0, {V}).")
-    return 0
-
-
 # -- products -------------------------------------------------------------------
 
 def project(x, W, bias, z, runs=None, rows=None):
     """z = x W + bias: x (S, D), W (D, M), bias (M,) or None, z (S, M).
 
-    ``runs``, int64 (n, 2): only these rows (first, count).  ``rows``, int32 (S,): row s of the
-    result goes to row ``rows[s]`` of z, which may then have any number of rows; each must occur
-    once.
+    ``runs``, int64 (n, 2): only these rows (first, count).  ``rows``, int32 (n,), each once: only
+    these rows.
     """
     cdef _Arguments a = _Arguments()
     cdef gemm_t g
     cdef Py_buffer *xv = a.take(x, "x", 2, "real")
     cdef Py_buffer *Wv = a.take(W, "W", 2, "real")
-    cdef Py_buffer *zv = a.take(z, "z", 2, "real", True)
-    cdef Py_buffer *rv
     cdef int64_t S = xv.shape[0], D = xv.shape[1], M = Wv.shape[1]
     a.expect(Wv, "W", (D, M))
     memset(&g, 0, sizeof(g))
-    if rows is None:
-        a.expect(zv, "z", (S, M))
-    else:
-        a.expect(zv, "z", (zv.shape[0], M))
-        rv = a.take(rows, "rows", 1, "int32")
-        a.expect(rv, "rows", (S,))
-        g.c_row = <const int32_t *>rv.buf
-        _check_rows(g.c_row, S, zv.shape[0], "rows")
-    g.a, g.b, g.c = xv.buf, Wv.buf, zv.buf
+    g.a, g.b = xv.buf, Wv.buf
+    g.c = a.real_array(z, "z", (S, M), True)
     g.bias = a.maybe(bias, "bias", (M,))
-    g.a_m, g.a_k, g.b_k, g.b_n, g.c_m = D, 1, M, 1, M
+    g.a_m, g.b_k, g.b_n, g.c_m = D, M, 1, M
+    if rows is not None:
+        g.a_row = g.c_row = a.rows(rows, S, &S)
     _gemm(a, &g, M, D, S, runs)
 
 
@@ -511,7 +509,7 @@ def project_dx(dz, W, dx, runs=None):
     memset(&g, 0, sizeof(g))
     g.a, g.b = zv.buf, Wv.buf
     g.c = a.real_array(dx, "dx", (S, D), True)
-    g.a_m, g.a_k, g.b_k, g.b_n, g.c_m = M, 1, 1, M, D
+    g.a_m, g.b_k, g.b_n, g.c_m = M, 1, M, D
     _gemm(a, &g, D, M, S, runs)
 
 
@@ -526,16 +524,25 @@ cdef int _gemm(_Arguments a, gemm_t *g, int64_t N, int64_t K, int64_t S, runs) e
     return 0
 
 
-def project_dW(x, dz, dW, dbias, runs=None):
-    """dW += x^T dz and dbias += the sum of dz: x (S, D), dz (S, M), dbias (M,) or None."""
+def project_dW(x, dz, dW, dbias, runs=None, rows=None):
+    """dW += x^T dz and dbias += the sum of dz: x (S, D), dz (S, M), dbias (M,) or None.
+
+    ``runs``, int64 (n, 2): only these rows (first, count).  ``rows``, int32 (S,): row s of dz
+    belongs to row ``rows[s]`` of x, which may then have any number of rows.
+    """
     cdef _Arguments a = _Arguments()
     cdef outer_t o
     cdef Py_buffer *xv = a.take(x, "x", 2, "real")
     cdef Py_buffer *zv = a.take(dz, "dz", 2, "real")
     cdef const kernels_t *kernels = a.kernels()
-    cdef int64_t S = xv.shape[0], D = xv.shape[1], M = zv.shape[1], Mp = kernels.padded(M)
-    a.expect(zv, "dz", (S, M))
+    cdef int64_t S = zv.shape[0], D = xv.shape[1], M = zv.shape[1], Mp = kernels.padded(M), n
     memset(&o, 0, sizeof(o))
+    if rows is None:
+        a.expect(xv, "x", (S, D))
+    else:
+        o.x_row = a.rows(rows, xv.shape[0], &n)
+        if n != S:
+            raise ValueError(f"rows: expected {S} of them; got {n}.")
     o.x, o.y = xv.buf, zv.buf
     o.c = a.real_array(dW, "dW", (D, M), True)
     o.sum = a.maybe(dbias, "dbias", (M,), True)
@@ -545,7 +552,7 @@ def project_dW(x, dz, dW, dbias, runs=None):
     o.groups = max(1, min(16, o.n_runs // 2))
     o.slots = fastrnn_pool_threads()
     o.partial = a.scratch(o.groups * (D + 1) * Mp)
-    o.packed = a.scratch(o.slots * OUTER_BLOCK * Mp)
+    o.packed = a.scratch(o.slots * OUTER_BLOCK * (D + Mp))
     with nogil:
         kernels.outer(&o)
 
@@ -601,27 +608,25 @@ cdef class Ids:
 def gather_rows(rows, table, out):
     """out[i] = table[rows[i]]: rows (n,) int32, table (V, M), out (n, M)."""
     cdef _Arguments a = _Arguments()
-    cdef Py_buffer *rv = a.take(rows, "rows", 1, "int32")
     cdef Py_buffer *tv = a.take(table, "table", 2, "real")
-    cdef int64_t n = rv.shape[0], M = tv.shape[1]
+    cdef int64_t n, M = tv.shape[1]
+    cdef const int32_t *numbers = a.rows(rows, tv.shape[0], &n)
     cdef void *to = a.real_array(out, "out", (n, M), True)
     cdef const kernels_t *kernels = a.kernels()
-    _check_rows(<const int32_t *>rv.buf, n, tv.shape[0], "rows")
     with nogil:
-        kernels.gather_rows(<const int32_t *>rv.buf, tv.buf, to, n, M)
+        kernels.gather_rows(numbers, tv.buf, to, n, M)
 
 
 def add_rows(rows, values, table):
     """table[rows[i]] += values[i]: rows (n,) int32, values (n, M), table (V, M)."""
     cdef _Arguments a = _Arguments()
-    cdef Py_buffer *rv = a.take(rows, "rows", 1, "int32")
     cdef Py_buffer *tv = a.take(table, "table", 2, "real", True)
-    cdef int64_t n = rv.shape[0], M = tv.shape[1]
+    cdef int64_t n, M = tv.shape[1]
+    cdef const int32_t *numbers = a.rows(rows, tv.shape[0], &n)
     cdef void *source = a.real_array(values, "values", (n, M))
     cdef const kernels_t *kernels = a.kernels()
-    _check_rows(<const int32_t *>rv.buf, n, tv.shape[0], "rows")
     with nogil:
-        kernels.add_rows(<const int32_t *>rv.buf, source, tv.buf, n, M)
+        kernels.add_rows(numbers, source, tv.buf, n, M)
 
 
 def scatter_rows(Ids ids not None, dz, out):
@@ -875,6 +880,7 @@ def simple_rnn_forward(str activation, int64_t B, int64_t T, xz, Ids ids, U, h0,
     s.tape = sweep.tape.data
     s.packed = a.scratch(kernels.gemm_packed_size(H, H))
     s.work = a.scratch(s.slots * kernels.sweep_work_size(H, shard_rows))
+    s.prefix_done = <int64_t *>a.bytes(sizeof(int64_t))
     with nogil:
         kernels.simple_rnn_forward(s)
     return sweep

@@ -68,15 +68,17 @@ static void pack(const REAL *b, ptrdiff_t b_k, ptrdiff_t b_n, int64_t N, int64_t
     }
 }
 
-enum { GEMM_DEPTH = 192 };
+/* GEMM_DEPTH: a panel of so many rows stays in the first cache.  LITTLE_WORK: multiplications that take
+ * no longer than to call another thread. */
+enum { GEMM_DEPTH = 192, LITTLE_WORK = 1 << 19 };
 
 /* Task: the rows of one run, at most GEMM_ROWS. */
 static void gemm_task(const void *context, int64_t task, int slot) {
     const gemm_t *g = context;
     const run_t run = g->runs[task];
     const int64_t N = g->N, K = g->K;
-    const REAL *a = (const REAL *)g->a + run.first * g->a_m;
-    REAL block[GEMM_ROWS * NR], start[NR];
+    const REAL *a = (const REAL *)g->a + (g->a_row ? 0 : run.first * g->a_m);
+    REAL block[GEMM_ROWS * NR], start[NR], gathered[GEMM_ROWS * GEMM_DEPTH];
     const REAL *init[GEMM_ROWS];
     (void)slot;
     CHECK(run.count <= GEMM_ROWS);
@@ -89,8 +91,15 @@ static void gemm_task(const void *context, int64_t task, int slot) {
         for (int64_t r = 0; r < run.count; r++) init[r] = start;
         for (int64_t k = 0; k < K || k == 0; k += GEMM_DEPTH) {
             const int64_t depth = K - k < GEMM_DEPTH ? K - k : GEMM_DEPTH;
-            rows_times_panel(run.count, vectors, a + k * g->a_k, g->a_m, g->a_k,
-                             panel + k * panel_k, panel_k, depth, init, 0, block, NR);
+            const REAL *part = a + k;
+            ptrdiff_t part_m = g->a_m;
+            if (g->a_row) { /* a walk over scattered rows would miss the cache at every step */
+                for (int64_t r = 0; r < run.count; r++)
+                    copy_row(gathered + r * depth, a + g->a_row[run.first + r] * g->a_m + k, depth);
+                part = gathered, part_m = depth;
+            }
+            rows_times_panel(run.count, vectors, part, part_m, 1, panel + k * panel_k, panel_k, depth,
+                             init, 0, block, NR);
             for (int64_t r = 0; r < run.count; r++) init[r] = block + r * NR;
         }
         for (int64_t r = 0; r < run.count; r++) {
@@ -102,7 +111,8 @@ static void gemm_task(const void *context, int64_t task, int slot) {
 
 static void gemm(const gemm_t *g) {
     pack(g->b, g->b_k, g->b_n, g->N, g->K, g->packed);
-    fastrnn_parallel(g->n_runs, g->slots, gemm_task, g);
+    const int little = g->N * g->K * g->n_runs * GEMM_ROWS < LITTLE_WORK;
+    fastrnn_parallel(g->n_runs, little ? 1 : g->slots, gemm_task, g);
 }
 
 /* out[i] += the sum over parts of partial[part][i], part by part; a task takes a chunk of the i. */
@@ -150,20 +160,27 @@ static void outer_task(const void *context, int64_t group, int slot) {
     const outer_t *o = context;
     const int64_t M = o->M, N = o->N, Np = padded(N);
     REAL *c = (REAL *)o->partial + group * (M + 1) * Np;
-    REAL *packed = (REAL *)o->packed + slot * OUTER_BLOCK * Np;
+    REAL *packed = (REAL *)o->packed + slot * OUTER_BLOCK * (Np + M);
+    REAL *gathered = packed + OUTER_BLOCK * Np;
     memset(c, 0, (size_t)((M + 1) * Np) * sizeof *c);
     const int64_t from = o->n_runs * group / o->groups, to = o->n_runs * (group + 1) / o->groups;
     for (int64_t i = from; i < to; i++) {
         for (int64_t s = 0; s < o->runs[i].count; s += OUTER_BLOCK) {
             const int64_t first = o->runs[i].first + s, left = o->runs[i].count - s;
             const int64_t K = left < OUTER_BLOCK ? left : OUTER_BLOCK;
+            const REAL *x = (const REAL *)o->x + (o->x_row ? 0 : first * M);
             const REAL *y = (const REAL *)o->y + first * N;
+            if (o->x_row) {
+                for (int64_t k = 0; k < K; k++)
+                    copy_row(gathered + k * M, x + o->x_row[first + k] * M, M);
+                x = gathered;
+            }
             if (Np != N) { /* whole vectors must be readable */
                 for (int64_t k = 0; k < K; k++)
                     for (int64_t n = 0; n < Np; n++) packed[k * Np + n] = n < N ? y[k * N + n] : 0;
                 y = packed;
             }
-            add_outer((const REAL *)o->x + first * M, M, y, Np, M, N, K, c);
+            add_outer(x, M, y, Np, M, N, K, c);
             if (o->sum)
                 for (int64_t n = 0; n < Np; n += VL) {
                     vec total = vload(c + M * Np + n);

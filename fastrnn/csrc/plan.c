@@ -4,7 +4,7 @@
 #include "rnn.h"
 
 int64_t fastrnn_mark_ids(const int32_t *ids, int64_t n, int64_t V, uint8_t *seen, int32_t *copy) {
-    enum { BLOCK = 1024 }; /* stays in the first cache; copying and checking it are vector loops */
+    enum { BLOCK = 1024, STRETCH = 16 }; /* stays in the first cache; copying and checking it are vector loops */
     for (int64_t first = 0; first < n; first += BLOCK) {
         const int64_t count = n - first < BLOCK ? n - first : BLOCK;
         int32_t *own = copy + first;
@@ -16,7 +16,13 @@ int64_t fastrnn_mark_ids(const int32_t *ids, int64_t n, int64_t V, uint8_t *seen
             while ((uint32_t)own[i] < (uint32_t)V) i++;
             return first + i;
         }
-        for (int64_t i = 0; i < count; i++) seen[own[i]] = 1;
+        for (int64_t i = 0; i < count; i += STRETCH) {
+            const int64_t stretch = count - i < STRETCH ? count - i : STRETCH;
+            int32_t differs = 0;
+            for (int64_t j = 1; j < stretch; j++) differs |= own[i] ^ own[i + j];
+            /* Half of a padded batch is padding: long stretches of one id need one mark. */
+            for (int64_t j = 0; j < (differs ? stretch : 1); j++) seen[own[i + j]] = 1;
+        }
     }
     return -1;
 }

@@ -1,6 +1,7 @@
 #include "pool.h"
 
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <stddef.h>
 #include <time.h>
@@ -96,6 +97,17 @@ static void pause_briefly(void) {
 #elif defined(__aarch64__)
     __asm__ volatile("yield");
 #endif
+}
+
+void fastrnn_report(int64_t *progress, int64_t done) {
+    __atomic_store_n(progress, done, __ATOMIC_RELEASE);
+}
+
+void fastrnn_wait_for(const int64_t *progress, int64_t least) {
+    for (int tries = 0; __atomic_load_n(progress, __ATOMIC_ACQUIRE) < least; tries++) {
+        pause_briefly();
+        if (tries > 64) sched_yield(); /* the other thread may need this processor */
+    }
 }
 
 static void look_out(int seen) {

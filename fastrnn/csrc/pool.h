@@ -21,6 +21,10 @@ typedef void (*task_fn)(const void *context, int64_t task, int slot);
 /* Run all tasks on at most `slots` threads, the caller's among them; returns when every one is done. */
 void fastrnn_parallel(int64_t tasks, int slots, task_fn run, const void *context);
 
+/* A running task reports how far it has come; others return from waiting once it is `least` or more. */
+void fastrnn_report(int64_t *progress, int64_t done);
+void fastrnn_wait_for(const int64_t *progress, int64_t least);
+
 void fastrnn_pool_set_threads(int threads);
 int fastrnn_pool_threads(void);
 

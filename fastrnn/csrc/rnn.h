@@ -30,13 +30,14 @@ typedef struct {
     int64_t first, count;
 } run_t;
 
-/* C[m, n] (+)= sum_k A(m, k) B(k, n) (+ bias[n]).
- * A(m, k) = a[m * a_m + k * a_k] where one of a_m, a_k is 1;  B(k, n) = b[k * b_k + n * b_n]. */
+/* C[m, n] = sum_k A(m, k) B(k, n) (+ bias[n]).
+ * A(m, k) = a[a_row[m] * a_m + k];  B(k, n) = b[k * b_k + n * b_n]. */
 typedef struct {
     const void *a, *b, *bias; /* bias: (N,) or NULL */
     void *c;                  /* rows of length N, c_m apart */
+    const int32_t *a_row;     /* NULL: row m is row m */
     const int32_t *c_row;     /* row m of the result is row c_row[m] of c; NULL: row m */
-    ptrdiff_t a_m, a_k, b_k, b_n, c_m;
+    ptrdiff_t a_m, b_k, b_n, c_m;
     int64_t N, K;
     const run_t *runs; /* the rows m to compute; others are left alone */
     int64_t n_runs;
@@ -44,16 +45,17 @@ typedef struct {
     int32_t slots; /* threads to use at most */
 } gemm_t;
 
-/* C[m, n] += sum over the rows s of all runs of X[s, m] Y[s, n], and sum[n] += Y[s, n]. */
+/* C[m, n] += sum over the rows s of all runs of X[x_row[s], m] Y[s, n], and sum[n] += Y[s, n]. */
 typedef struct {
-    const void *x, *y; /* (S, M), (S, N) */
-    void *c, *sum;     /* (M, N); (N,) or NULL; added into */
+    const void *x, *y;    /* (.., M), (S, N) */
+    const int32_t *x_row; /* (S,), or NULL: row s is row s */
+    void *c, *sum;        /* (M, N); (N,) or NULL; added into */
     int64_t M, N;
     const run_t *runs;
     int64_t n_runs;
     int32_t groups; /* tasks, fixed by the shapes */
     void *partial;  /* scratch: groups * (M + 1) * N elements */
-    void *packed;   /* scratch: slots * gemm_packed_size(N, OUTER_BLOCK) elements */
+    void *packed;   /* scratch: slots * OUTER_BLOCK * (M + padded(N)) elements */
     int32_t slots;
 } outer_t;
 
@@ -106,6 +108,7 @@ typedef struct {
     const int64_t *met_offset; /* room for as many as the walk has steps, at most n_rows */
     int64_t *met_count;        /* how many it met */
     int32_t *place;            /* slots * n_rows */
+    int64_t *prefix_done;      /* forward: how many of its steps the prefix has taken */
     int32_t slots;
 } sweep_t;
 

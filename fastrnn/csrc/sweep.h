@@ -107,6 +107,7 @@ static void walk_forward(const sweep_t *s, const walk_t *w, int is_prefix, REAL 
         }
         times_U(s, n, h, init, h + block);
         activate_block(s->activation, h + block, n * Hp);
+        if (is_prefix) fastrnn_report(s->prefix_done, step + 1);
         if (s->y && !is_prefix)
             for (int64_t i = 0; i < n; i++)
                 copy_row((REAL *)s->y + (w->row[i] * s->T + w->start[i] + step) * H,
@@ -130,11 +131,20 @@ static void fill_sequence(const sweep_t *s, const walk_t *w, int64_t i, const RE
             clear_row(y + t * H, H);
 }
 
-static void forward_task(const void *context, int64_t shard, int slot) {
+/* Task 0 is the prefix where there is one, the others are shards.  Tasks are begun in order, so whoever
+ * waits for the prefix waits for a thread at work on it. */
+static void forward_task(const void *context, int64_t task, int slot) {
     const sweep_t *s = context;
-    const int64_t H = s->H, Hp = padded(H);
+    const int64_t H = s->H, Hp = padded(H), shard = task - (s->prefix_length > 0);
+    REAL *work = (REAL *)s->work + slot * sweep_work_size(H, s->shard_rows);
+    if (shard < 0) {
+        const walk_t prefix = prefix_walk(s);
+        walk_forward(s, &prefix, 1, work);
+        return;
+    }
     const walk_t w = walk_of(s, shard);
-    walk_forward(s, &w, 0, (REAL *)s->work + slot * sweep_work_size(H, s->shard_rows));
+    if (s->prefix_length) fastrnn_wait_for(s->prefix_done, w.start[0]);
+    walk_forward(s, &w, 0, work);
     for (int64_t i = 0; i < w.rows; i++) {
         const REAL *last = w.tape + (w.length[i] * w.rows + i) * Hp;
         copy_row((REAL *)s->last + w.row[i] * H, last, H);
@@ -144,13 +154,9 @@ static void forward_task(const void *context, int64_t shard, int slot) {
 
 static void simple_rnn_forward(const sweep_t *s) {
     pack(s->U, s->H, 1, s->H, s->H, s->packed);
-    if (s->prefix_length) {
-        const uint64_t setting = fastrnn_flush_denormals();
-        const walk_t prefix = prefix_walk(s);
-        walk_forward(s, &prefix, 1, s->work);
-        fastrnn_restore_denormals(setting);
-    }
-    fastrnn_parallel((s->B + s->shard_rows - 1) / s->shard_rows, s->slots, forward_task, s);
+    const int64_t shards = (s->B + s->shard_rows - 1) / s->shard_rows;
+    if (s->prefix_length) fastrnn_report(s->prefix_done, 0);
+    fastrnn_parallel(shards + (s->prefix_length > 0), s->slots, forward_task, s);
 }
 
 /* -- backward -------------------------------------------------------------------------------------- */
@@ -261,7 +267,7 @@ static void backward_task(const void *context, int64_t shard, int slot) {
 
 /* Backward through the shared prefix.  The Jacobians along it are those of every row, so the gradients of
  * the rows add up: each shard's where it joined, and those of the outputs that all rows show there. */
-static void prefix_backward(const sweep_t *s) {
+static void prefix_backward(const sweep_t *s, int slot) {
     const int64_t H = s->H, Hp = padded(H);
     REAL *inject = s->inject;
     memset(inject, 0, (size_t)((s->prefix_length + 1) * Hp) * sizeof *inject);
@@ -272,36 +278,44 @@ static void prefix_backward(const sweep_t *s) {
                 add_row(inject + (t + 1) * Hp, (const REAL *)s->dy + (s->row[i] * s->T + t) * H, H);
     }
     walk_t prefix = prefix_walk(s);
-    give_sums(s, &prefix, 0, 0);
-    walk_backward(s, &prefix, s->work);
+    give_sums(s, &prefix, 0, slot);
+    walk_backward(s, &prefix, (REAL *)s->work + slot * sweep_work_size(H, s->shard_rows));
 }
 
-/* Task: a cache line of columns of dP, summed over the walks in their order. */
-static void sum_met_task(const void *context, int64_t task, int slot) {
-    const sweep_t *s = context;
-    const int64_t H = s->H, Hp = padded(H), column = task * LINE;
-    const int64_t width = H - column < LINE ? H - column : LINE;
-    const int64_t walks = (s->B + s->shard_rows - 1) / s->shard_rows + 1;
+/* dP += the rows that a walk met, `width` columns from `column` on. */
+static void add_met(const sweep_t *s, int64_t walk, int64_t column, int64_t width) {
+    const int64_t H = s->H, Hp = padded(H);
+    const REAL *met = (const REAL *)s->met + s->met_offset[walk] * Hp + column;
+    const int32_t *slots = s->met_slot + s->met_offset[walk];
     REAL *dP = (REAL *)s->dP + column;
-    (void)slot;
-    for (int64_t i = 0; i < s->n_rows; i++) clear_row(dP + i * H, width);
-    for (int64_t walk = s->prefix_length ? 0 : 1; walk < walks; walk++) {
-        const REAL *met = (const REAL *)s->met + s->met_offset[walk] * Hp + column;
-        const int32_t *slots = s->met_slot + s->met_offset[walk];
-        for (int64_t i = 0; i < s->met_count[walk]; i++)
-            add_row(dP + slots[i] * H, met + i * Hp, width);
+    for (int64_t i = 0; i < s->met_count[walk]; i++) add_row(dP + slots[i] * H, met + i * Hp, width);
+}
+
+/* After the shards: task 0 is the prefix where there is one, each other a cache line of columns of dP,
+ * summed over the shards in their order. */
+static void after_shards_task(const void *context, int64_t task, int slot) {
+    const sweep_t *s = context;
+    if (s->prefix_length && task == 0) {
+        prefix_backward(s, slot);
+        return;
     }
+    const int64_t H = s->H, column = (task - (s->prefix_length > 0)) * LINE;
+    const int64_t width = H - column < LINE ? H - column : LINE;
+    for (int64_t i = 0; i < s->n_rows; i++) clear_row((REAL *)s->dP + i * H + column, width);
+    for (int64_t first = 0, walk = 1; first < s->B; first += s->shard_rows, walk++)
+        add_met(s, walk, column, width);
 }
 
 static void simple_rnn_backward(const sweep_t *s) {
     const int64_t H = s->H, Hp = padded(H), shards = (s->B + s->shard_rows - 1) / s->shard_rows;
     pack(s->U, 1, H, H, H, s->packed); /* U transposed */
     fastrnn_parallel(shards, s->slots, backward_task, s);
+    if (s->ids)
+        fastrnn_parallel((s->prefix_length > 0) + (H + LINE - 1) / LINE, s->slots, after_shards_task, s);
     const uint64_t setting = fastrnn_flush_denormals();
-    if (s->prefix_length) prefix_backward(s);
+    if (s->prefix_length) add_met(s, 0, 0, H);
     const int64_t first = s->prefix_length ? 0 : 1; /* the prefix's place is the first */
     sum_parts((const REAL *)s->partial + first * H * Hp, s->dU, shards + 1 - first, H * Hp, H, H, Hp,
               s->slots);
     fastrnn_restore_denormals(setting);
-    if (s->ids) fastrnn_parallel((H + LINE - 1) / LINE, s->slots, sum_met_task, s);
 }

@@ -63,7 +63,9 @@ class CPUEngine(ReferenceEngine):
 
     def lookup(self, ids, table):
         count_ids(ids, len(table))  # for its check
-        return self._gather(table, flat(ids)).reshape(*ids.shape, table.shape[1])
+        y = self.empty((ids.size, table.shape[1]), table.dtype)
+        _core.gather_rows(flat(ids), table, y)
+        return y.reshape(*ids.shape, table.shape[1])
 
     def lookup_backward(self, ids, dy, dtable):
         counted = count_ids(ids, len(dtable))
@@ -74,18 +76,12 @@ class CPUEngine(ReferenceEngine):
     def add_rows(self, gradient, dtable):
         _core.add_rows(gradient.rows, gradient.values, dtable)
 
-    def _gather(self, table, rows):
-        """``table[rows]``."""
-        values = self.empty((len(rows), table.shape[1]), table.dtype)
-        _core.gather_rows(rows, table, values)
-        return values
-
     def project(self, x, W, b=None, mask=None):
         if isinstance(x, Lookup):
             x = x._replace(count=x.count or count_ids(x.ids, len(x.table)))
             rows = rows_of(x.count)
             table = self.empty((len(x.table), W.shape[1]), W.dtype)
-            _core.project(self._gather(x.table, rows), W, b, table, None, rows)
+            _core.project(x.table, W, b, table, None, rows)
             return x._replace(table=table)
         z = self.empty((*x.shape[:-1], W.shape[1]), W.dtype)
         _core.project(matrix(x), W, b, matrix(z), mask_runs(mask))
@@ -94,9 +90,12 @@ class CPUEngine(ReferenceEngine):
     def project_backward(self, x, W, dz, dW, db=None, need_dx=True):
         if isinstance(x, Lookup):
             # dz is that of the projected table's rows.
-            used = self._gather(x.table, dz.rows)
-            values = self.project_backward(used, W, dz.values, dW, db, need_dx)
-            return None if values is None else RowGradient(dz.rows, values)
+            _core.project_dW(x.table, dz.values, dW, db, None, dz.rows)
+            if not need_dx:
+                return None
+            values = self.empty((len(dz.rows), W.shape[0]), W.dtype)
+            _core.project_dx(dz.values, W, values)
+            return RowGradient(dz.rows, values)
         dz, runs = dz if isinstance(dz, StepGradient) else (dz, None)
         _core.project_dW(matrix(x), matrix(dz), dW, db, runs)
         if not need_dx:
