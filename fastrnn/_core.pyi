@@ -90,6 +90,7 @@ def simple_rnn_forward(
     y: _Real | None,
     last: _Real,
     repeat: bool,
+    keep: bool = True,
 ) -> Sweep: ...
 def simple_rnn_backward(
     sweep: Sweep,

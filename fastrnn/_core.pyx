@@ -93,6 +93,7 @@ cdef extern from "csrc/rnn.h" nogil:
         const int64_t *length
         int32_t shard_rows
         int64_t prefix_row, prefix_length
+        int32_t keep
         int32_t repeat
         void *tape
         const int64_t *tape_offset
@@ -789,7 +790,7 @@ cdef int64_t _shard_rows(int64_t B, int64_t H):
 
 
 def simple_rnn_forward(str activation, int64_t B, int64_t T, xz, Ids ids, U, h0, start, stop,
-                       bint share, y, last, bint repeat):
+                       bint share, y, last, bint repeat, bint keep=True):
     """The sweep of a SimpleRNN over all steps; returns the `Sweep` that goes into the backward one.
 
     Parameters
@@ -809,6 +810,8 @@ def simple_rnn_forward(str activation, int64_t B, int64_t T, xz, Ids ids, U, h0,
         Written: the last states.
     repeat : bool
         Steps outside the run show the output before them, else zeros.
+    keep : bool
+        Keep all states for the way back; without them the `Sweep` cannot go back.
     """
     cdef _Arguments a = _Arguments()
     cdef Py_buffer *Uv = a.take(U, "U", 2, "real")
@@ -848,6 +851,7 @@ def simple_rnn_forward(str activation, int64_t B, int64_t T, xz, Ids ids, U, h0,
     s.y = a.maybe(y, "y", (B, T, H), True)
     s.last = a.real_array(last, "last", (B, H), True)
     s.repeat = repeat
+    s.keep = keep
     if start is not None:
         view = a.take(start, "start", 1, "int64")
         a.expect(view, "start", (B,))
@@ -876,6 +880,8 @@ def simple_rnn_forward(str activation, int64_t B, int64_t T, xz, Ids ids, U, h0,
                               order, order + B, order + 2 * B, order + 3 * B,
                               &s.prefix_row, &s.prefix_length, bucket)
     s.slots = fastrnn_pool_threads()
+    if not keep:
+        states = s.prefix_length + 1
     sweep.tape = Block(states * kernels.padded(H) * (4 if a.real == b"f" else 8))
     s.tape = sweep.tape.data
     s.packed = a.scratch(kernels.gemm_packed_size(H, H))
@@ -897,8 +903,8 @@ def simple_rnn_backward(Sweep sweep not None, U, dy, dlast, dxz, dh0, dU):
     cdef sweep_t s = sweep.s
     cdef int64_t B = s.B, H = s.H, Hp, shards, i, rows, room
     cdef int64_t *offsets
-    if sweep.kernels == NULL:
-        raise ValueError("sweep: expected what simple_rnn_forward returned.")
+    if sweep.kernels == NULL or not s.keep:
+        raise ValueError("sweep: expected one of simple_rnn_forward that kept its states.")
     shards = (B + s.shard_rows - 1) // s.shard_rows
     s.U = a.real_array(U, "U", (H, H))
     if a.real != sweep.real:

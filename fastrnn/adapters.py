@@ -33,6 +33,9 @@ __all__ = [
 # nearly one length, few enough that batches stay random.
 WINDOW = 32
 
+# Lists are turned into arrays so many rows at a time, so that never all are there in both forms.
+CHUNK = 1024
+
 
 def rows_of(x, convert, name="x"):
     """``x`` as `ArrayRows` or `RaggedRows`.
@@ -73,16 +76,21 @@ def _is_ragged(x):
 
 def _flattened(x, convert, name):
     """The sequences one behind the other, as the first layer takes them, and their lengths."""
-    rows = [_row(i, row, name) for i, row in enumerate(x)]
-    lengths = np.fromiter(map(len, rows), np.int64, len(rows))
-    filled = [row for row in rows if len(row)] or rows[:1]
-    shapes = {row.shape[1:] for row in filled}
-    if len(shapes) > 1:
-        raise ValueError(
-            f"{name}: expected sequences of the same kind, (steps,) or (steps, features); got rows "
-            f"whose shapes after the steps are {sorted(shapes)}."
-        )
-    return convert(np.concatenate(filled)), lengths
+    lengths, shapes, pieces = [], set(), []
+    for start in range(0, len(x), CHUNK):
+        rows = [_row(i, row, name) for i, row in enumerate(x[start : start + CHUNK], start)]
+        lengths += map(len, rows)
+        filled = [row for row in rows if len(row)]
+        shapes |= {row.shape[1:] for row in filled}
+        if len(shapes) > 1:
+            raise ValueError(
+                f"{name}: expected sequences of the same kind, (steps,) or (steps, features); got "
+                f"rows whose shapes after the steps are {sorted(shapes)}."
+            )
+        pieces.append(convert(np.concatenate(filled or rows[:1])))
+    if shapes:  # what has no step has no features either
+        pieces = [piece for piece in pieces if len(piece)]
+    return np.concatenate(pieces), np.array(lengths, np.int64)
 
 
 def _row(i, row, name):

@@ -117,6 +117,8 @@ def _evaluate(arguments):
 
 def _predict(arguments):
     classifier = _load(arguments.model)
+    if not arguments.text and sys.stdin.isatty():
+        print("Type a text a line; Ctrl-D ends.", file=sys.stderr)
     # Texts from standard input are answered line by line, so that the command can sit in a pipe.
     batches = [arguments.text] if arguments.text else ([line] for line in _lines(sys.stdin))
     for texts in batches:

@@ -201,9 +201,16 @@ class Sequential(Model):
 
     def create(self, input_shape):
         self._need_layers()
-        for layer in self._layers:
-            layer.build(input_shape)
-            input_shape = layer.compute_output_shape(input_shape)
+        fresh = list(_unbuilt(self._layers))
+        try:
+            for layer in self._layers:
+                layer.build(input_shape)
+                input_shape = layer.compute_output_shape(input_shape)
+        except Exception:
+            # Nothing is left of a shape that did not fit: the next may.
+            for layer in fresh:
+                layer.unbuild()
+            raise
 
     def build(self, input_shape=None):
         """Make the weights, for inputs of this shape, batch included: ``(None, 500)``."""
@@ -290,6 +297,14 @@ class Sequential(Model):
 
 
 _registry.add("sequential")(Sequential)
+
+
+def _unbuilt(layers):
+    """The layers without weights yet, and those inside them."""
+    for layer in layers:
+        if not layer.built:
+            yield layer
+            yield from _unbuilt(layer.sublayers)
 
 
 # -- the table of a summary ------------------------------------------------------------------------

@@ -29,7 +29,7 @@ class Progress:
     >>> progress = Progress(steps=3, verbose=2)
     >>> progress.update(1, lambda: {"loss": 0.5})
     >>> progress.finish(3, {"loss": 0.25})  # doctest: +ELLIPSIS
-    3/3 - 0s - .../step - loss: 0.2500
+    3/3 - 0s .../step - loss: 0.2500
     """
 
     def __init__(self, steps, verbose="auto"):
@@ -37,23 +37,36 @@ class Progress:
         self.verbose = level(verbose)
         self.began = time.perf_counter()
         self.bar = None
-        self.interval = 0.1 if self.verbose == 1 and _can_redraw() else 30.0
+        self.redraws = self.verbose == 1 and _can_redraw()
+        self.interval = 0.1 if self.redraws else 30.0
         # What is never due costs one comparison a step.
         self.due = self.began + self.interval if self.verbose == 1 else float("inf")
 
     def update(self, done, logs):
         """After a step: ``logs()`` gives the figures, and is called only if they are shown."""
         now = time.perf_counter()
-        if now >= self.due:
-            self.due = now + self.interval
-            left = (now - self.began) / done * (self.steps - done)
-            self._draw(done, f"ETA {_clock(left)}", logs())
+        if now < self.due:
+            return
+        self.due = now + self.interval
+        left = (now - self.began) / done * (self.steps - done)
+        text = self._text(done, f"ETA {_clock(left)}", logs())
+        if not self.redraws:
+            print(self._bar(done) + text, flush=True)
+            return
+        if self.bar is None:
+            self.bar = _new_bar(self.steps)
+        self.bar.n = done
+        self.bar.set_description_str(text)  # draws, as much as fits on a line
 
     def finish(self, done, logs):
-        """After the last step: the figures stay."""
-        if self.verbose:
-            self._draw(done, _clock(time.perf_counter() - self.began), logs)
+        """After the last step: the figures stay, on a line of their own."""
+        if not self.verbose:
+            return
+        if self.bar is not None:
+            self.bar.leave = False
             self.close()
+        text = self._text(done, _clock(time.perf_counter() - self.began), logs)
+        print(self._bar(done) + text if self.verbose == 1 else f"{done}/{self.steps} -{text}")
 
     def close(self):
         """End the line, where one is open."""
@@ -61,21 +74,14 @@ class Progress:
             self.bar.close()
             self.bar = None
 
-    def _draw(self, done, clock, logs):
+    def _text(self, done, clock, logs):
         each = (time.perf_counter() - self.began) / max(1, done)
-        text = "".join(f" - {name}: {_figure(value)}" for name, value in logs.items())
-        if self.verbose == 2:
-            print(f"{done}/{self.steps} - {clock} - {_duration(each)}/step{text}")
-            return
-        text = f" {clock} {_duration(each)}/step{text}"
-        if self.interval > 1:
-            full = WIDTH * done // max(1, self.steps)
-            print(f"{done}/{self.steps} [{'=' * full}{'.' * (WIDTH - full)}]{text}", flush=True)
-            return
-        if self.bar is None:
-            self.bar = _new_bar(self.steps)
-        self.bar.n = done
-        self.bar.set_description_str(text)  # draws
+        figures = "".join(f" - {name}: {_figure(value)}" for name, value in logs.items())
+        return f" {clock} {_duration(each)}/step{figures}"
+
+    def _bar(self, done):
+        full = WIDTH * done // self.steps
+        return f"{done}/{self.steps} [{'=' * full}{'.' * (WIDTH - full)}]"
 
 
 def level(verbose):
@@ -91,13 +97,16 @@ def _can_redraw():
 
 
 def _new_bar(steps):
+    import shutil
+
     import tqdm
 
     class Bar(tqdm.tqdm):
         monitor_interval = 0  # it is drawn by the steps: no thread to watch over it
 
+    size = shutil.get_terminal_size()
     return Bar(
-        total=steps, file=sys.stdout, dynamic_ncols=True, ascii=".=",
+        total=steps, file=sys.stdout, ncols=size.columns, nrows=size.lines, ascii=".=",
         bar_format=f"{{n}}/{{total}} [{{bar:{WIDTH}}}]{{desc}}",
     )
 

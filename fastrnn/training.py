@@ -25,7 +25,7 @@ from fastrnn.adapters import (
     weights_of_classes,
 )
 from fastrnn.callbacks import CallbackList, History
-from fastrnn.checks import check_finite, row_count
+from fastrnn.checks import check_finite, row_count, shown
 from fastrnn.interrupts import Shield
 from fastrnn.masks import StepMask
 from fastrnn.parameters import ParameterStore
@@ -242,6 +242,11 @@ class Trainer:
         rows = rows_of(x, self.convert_input)
         if not self.built:
             self.build(rows.build_shape)
+        if len(rows.shape) != len(self.input_shape):
+            raise ValueError(
+                f"Model '{self.name}': expected x of {len(self.input_shape)} axes, like "
+                f"{shown(self.input_shape)}, with which it was built; got shape {rows.shape}."
+            )
         return rows
 
     def _data(self, x, y, sample_weight=None):
@@ -518,18 +523,28 @@ class Trainer:
         hooks("on_test_begin")
         # Rows that are all evaluated may come in the order that costs least.
         order = data.rows.sorted() if steps is None else None
-        batches = itertools.islice(batches_of(data.rows, batch_size, order), steps)
-        for done, index in enumerate(batches):
-            if begin:
-                hooks("on_test_batch_begin", done)
-            self._test_step(data.batch(index))
-            if end:
-                hooks("on_test_batch_end", done, scores.results())
-            if progress is not None:
-                progress.update(done + 1, scores.results)
+        together = 1
+        if steps is None and not (begin or end) and self._rows_count_alike(data):
+            together = batches_together(batch_size, data.rows.shape)
+        batches = itertools.islice(batches_of(data.rows, together * batch_size, order), steps)
+        with engines.without_tapes():
+            for done, index in enumerate(batches):
+                if begin:
+                    hooks("on_test_batch_begin", done)
+                self._test_step(data.batch(index))
+                if end:
+                    hooks("on_test_batch_end", done, scores.results())
+                if progress is not None:
+                    progress.update(min((done + 1) * together, progress.steps), scores.results)
         results = scores.results()
         hooks("on_test_end", results)
         return results
+
+    def _rows_count_alike(self, data):
+        """Whether a mean over batches, weighted by their rows, is the mean over all rows."""
+        # Not where a mask reaches the loss: a batch then counts its steps.
+        has_steps = len(self.compute_output_shape(data.rows.shape)) > 2
+        return not has_steps and self._loss.reduction in ("sum_over_batch_size", "mean")
 
     # -- predict ---------------------------------------------------------------------------------
 
@@ -559,13 +574,18 @@ class Trainer:
         progress = Progress(steps, verbose)
         outputs = Outputs(len(rows), self.compute_output_shape(rows.shape))
         hooks("on_predict_begin")
+        watched = hooks.wants("on_predict_batch_begin") or hooks.wants("on_predict_batch_end")
+        together = 1 if watched else batches_together(batch_size, rows.shape)
         try:
-            for done, index in enumerate(batches_of(rows, batch_size, rows.sorted())):
-                hooks("on_predict_batch_begin", done)
-                batch = self._to_host(self.run(*rows.batch(index))[0])
-                outputs.put(index, batch)
-                hooks("on_predict_batch_end", done, {"outputs": batch})
-                progress.update(done + 1, dict)
+            with engines.without_tapes():
+                passes = batches_of(rows, together * batch_size, rows.sorted())
+                for done, index in enumerate(passes):
+                    hooks("on_predict_batch_begin", done)
+                    x_batch, mask = rows.batch(index)
+                    batch = cut_off(self._to_host(self.run(x_batch, mask)[0]), mask)
+                    outputs.put(index, batch)
+                    hooks("on_predict_batch_end", done, {"outputs": batch})
+                    progress.update(min((done + 1) * together, steps), dict)
             progress.finish(steps, {})
         finally:
             progress.close()
@@ -610,6 +630,25 @@ class Trainer:
 
 
 # -- what the methods share ------------------------------------------------------------------------
+
+# Rows and steps that go through the layers in one pass where nobody asks for single batches: what is
+# done once a pass, as projecting the table of an Embedding, is then done for many rows.
+PASS_ROWS, PASS_STEPS = 1024, 1 << 19
+
+
+def cut_off(output, mask):
+    """The outputs with zeros behind the ends of sequences, which ``mask`` knows (None: no ends)."""
+    if isinstance(output, list):
+        return [cut_off(part, mask) for part in output]
+    if mask is None or output.ndim < 3 or output.shape[:2] != mask.shape:
+        return output
+    return output * np.asarray(mask)[..., None]
+
+
+def batches_together(batch_size, shape):
+    """How many batches of rows of this shape make one pass; rows do not depend on one another."""
+    steps = shape[1] if len(shape) > 1 and shape[1] else 512
+    return max(1, min(PASS_ROWS, PASS_STEPS // steps) // batch_size)
 
 
 def _unpacked(validation_data):

@@ -262,3 +262,28 @@ def test_names_count_up():
     assert first.name.startswith("simple_rnn")
     assert first.name != second.name
     assert layers.Dense(1, name="mine").name == "mine"
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("sequences", [False, True])
+@pytest.mark.parametrize("mask", [None, "post"])
+def test_without_tapes_the_output_is_the_same(engine, sequences, mask):
+    rng = np.random.default_rng(0)
+    layer = built(SimpleRNN(5, return_sequences=sequences), (None, 9, 3))
+    x = rng.normal(size=(20, 9, 3)).astype(np.float32)
+    if mask:
+        mask = np.arange(9) < rng.integers(0, 10, (20, 1))
+    with engines.using(engine):
+        expected = layer(x, mask=mask)
+        with engines.without_tapes():
+            assert not engines.recording()
+            np.testing.assert_array_equal(layer(x, mask=mask), expected)
+    assert engines.recording()
+
+
+def test_without_tapes_there_is_no_way_back():
+    layer = built(SimpleRNN(5), (None, 9, 3))
+    with engines.without_tapes():
+        y, tape = layer.forward(np.ones((2, 9, 3), np.float32))
+    with pytest.raises(ValueError, match="kept its states"):
+        layer.backward(tape, y)

@@ -78,11 +78,14 @@ typedef struct {
     const int64_t *row, *start, *length; /* (B,) each */
     int32_t shard_rows;
     int64_t prefix_row, prefix_length;
+    int32_t keep;   /* keep all states for the way back; else two steps' worth at a time */
     int32_t repeat; /* masked steps of a sequence repeat the output before them (else zeros) */
 
     /* Forward writes: */
-    void *tape;          /* all states: per shard (longest + 1, shard_rows, Hp), see shard_tape */
-    const int64_t *tape_offset; /* (shards,) elements; the prefix's tape stands at 0 */
+    /* Everything that is kept: the prefix's states (prefix_length + 1, Hp), then each shard's
+     * (longest + 1, rows, Hp) from tape_offset[shard] * Hp on. */
+    void *tape;
+    const int64_t *tape_offset; /* (shards,) */
     void *y;             /* (B, T, H) or NULL */
     void *last;          /* (B, H) */
 

@@ -8,7 +8,8 @@
 typedef struct {
     int64_t rows;
     const int64_t *row, *start, *length;
-    REAL *tape;          /* (longest + 1, rows, Hp): tape[s] holds the states before step s */
+    REAL *tape;          /* (longest + 1, rows, Hp): tape[s] holds the states before step s; or
+                          * (2, rows, Hp) of which they take turns */
     const REAL *inject;  /* prefix, backward: gradients that reach its states, (longest + 1, Hp) */
     REAL *dU;            /* backward: (H, Hp) */
     /* Backward with ids: the rows of the table met so far. */
@@ -91,11 +92,14 @@ static void first_states(const sweep_t *s, const walk_t *w, int is_prefix) {
 static void walk_forward(const sweep_t *s, const walk_t *w, int is_prefix, REAL *work) {
     const int64_t H = s->H, Hp = padded(H), block = w->rows * Hp;
     const REAL *init[MAX_SHARD];
-    REAL *h = w->tape;
+    REAL *h = w->tape, *next;
     int64_t n = w->rows;
     first_states(s, w, is_prefix);
-    for (int64_t step = 0; n; step++, h += block) {
-        while (n && w->length[n - 1] <= step) n--;
+    for (int64_t step = 0;; step++, h = next) {
+        for (; n && w->length[n - 1] <= step; n--)
+            if (!is_prefix) copy_row((REAL *)s->last + w->row[n - 1] * H, h + (n - 1) * Hp, H);
+        if (!n) return;
+        next = s->keep || is_prefix ? h + block : w->tape + (step + 1) % 2 * block;
         for (int64_t i = 0; i < n; i++) {
             const int64_t t = w->start[i] + step;
             init[i] = input_row(s, w->row[i], t);
@@ -105,13 +109,13 @@ static void walk_forward(const sweep_t *s, const walk_t *w, int is_prefix, REAL 
                 init[i] = work + i * Hp;
             }
         }
-        times_U(s, n, h, init, h + block);
-        activate_block(s->activation, h + block, n * Hp);
+        times_U(s, n, h, init, next);
+        activate_block(s->activation, next, n * Hp);
         if (is_prefix) fastrnn_report(s->prefix_done, step + 1);
         if (s->y && !is_prefix)
             for (int64_t i = 0; i < n; i++)
                 copy_row((REAL *)s->y + (w->row[i] * s->T + w->start[i] + step) * H,
-                         h + block + i * Hp, H);
+                         next + i * Hp, H);
     }
 }
 
@@ -142,14 +146,12 @@ static void forward_task(const void *context, int64_t task, int slot) {
         walk_forward(s, &prefix, 1, work);
         return;
     }
-    const walk_t w = walk_of(s, shard);
+    walk_t w = walk_of(s, shard);
+    if (!s->keep) w.tape = work + w.rows * Hp;
     if (s->prefix_length) fastrnn_wait_for(s->prefix_done, w.start[0]);
     walk_forward(s, &w, 0, work);
-    for (int64_t i = 0; i < w.rows; i++) {
-        const REAL *last = w.tape + (w.length[i] * w.rows + i) * Hp;
-        copy_row((REAL *)s->last + w.row[i] * H, last, H);
-        if (s->y) fill_sequence(s, &w, i, last);
-    }
+    for (int64_t i = 0; s->y && i < w.rows; i++)
+        fill_sequence(s, &w, i, (const REAL *)s->last + w.row[i] * H);
 }
 
 static void simple_rnn_forward(const sweep_t *s) {

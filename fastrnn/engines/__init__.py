@@ -8,14 +8,16 @@ the fast one on the C kernels.
 from __future__ import annotations
 
 import contextlib
+import threading
 
 from fastrnn.engines.cpu import CPUEngine
 from fastrnn.engines.reference import ReferenceEngine
 
-__all__ = ["CPUEngine", "ReferenceEngine", "current", "using"]
+__all__ = ["CPUEngine", "ReferenceEngine", "current", "recording", "using", "without_tapes"]
 
 _engines = {"cpu": CPUEngine(), "reference": ReferenceEngine()}
 _current = _engines["cpu"]
+_thread = threading.local()
 
 
 def current():
@@ -39,3 +41,23 @@ def using(name):
         yield _current
     finally:
         _current = before
+
+
+def recording():
+    """Whether tapes are kept, for a way back that may come: True unless inside `without_tapes`."""
+    return getattr(_thread, "recording", True)
+
+
+@contextlib.contextmanager
+def without_tapes():
+    """Promise, for this thread, that nothing run inside the ``with`` block will go backward.
+
+    >>> with without_tapes():
+    ...     recording()
+    False
+    """
+    before, _thread.recording = recording(), False
+    try:
+        yield
+    finally:
+        _thread.recording = before

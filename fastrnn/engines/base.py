@@ -83,7 +83,7 @@ class Engine(abc.ABC):
 
     @abc.abstractmethod
     def recurrent(self, cell, xz, U, states=None, mask=None, return_sequences=False,
-                  zero_output_for_mask=False):
+                  zero_output_for_mask=False, keep=True):
         """Carry the state of ``cell`` through all steps of all rows.
 
         Parameters
@@ -99,6 +99,8 @@ class Engine(abc.ABC):
             Whether the output of every step is wanted.
         zero_output_for_mask : bool
             Zeros at masked steps instead of the output before them.
+        keep : bool
+            Keep what the way back needs; False where there will be none, which takes less memory.
 
         Returns
         -------

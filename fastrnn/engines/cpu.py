@@ -128,10 +128,10 @@ class CPUEngine(ReferenceEngine):
     # -- recurrence ----------------------------------------------------------------------------
 
     def recurrent(self, cell, xz, U, states=None, mask=None, return_sequences=False,
-                  zero_output_for_mask=False):
+                  zero_output_for_mask=False, keep=True):
         if cell.activation not in KERNEL_ACTIVATIONS:
             return super().recurrent(
-                cell, xz, U, states, mask, return_sequences, zero_output_for_mask
+                cell, xz, U, states, mask, return_sequences, zero_output_for_mask, keep
             )
         rows, steps, units = xz.shape
         ids, values = None, xz
@@ -143,7 +143,7 @@ class CPUEngine(ReferenceEngine):
         start, stop = (None, None) if mask is None else (mask.start, mask.stop)
         sweep = _core.simple_rnn_forward(
             cell.activation, rows, steps, matrix(values), ids, U, h0, start, stop, True,
-            y, last, not zero_output_for_mask,
+            y, last, not zero_output_for_mask, keep,
         )
         return y, [last], sweep
 

@@ -73,7 +73,7 @@ class ReferenceEngine(Engine):
     # -- recurrence ----------------------------------------------------------------------------
 
     def recurrent(self, cell, xz, U, states=None, mask=None, return_sequences=False,
-                  zero_output_for_mask=False):
+                  zero_output_for_mask=False, keep=True):
         step_forward, _ = STEPS[cell.kind]
         ids = None
         if isinstance(xz, Lookup):
@@ -82,26 +82,27 @@ class ReferenceEngine(Engine):
         units = U.shape[0]
         if states is None:
             states = [np.zeros((rows, units), xz.dtype)]
-        keep = np.ones((rows, steps), bool) if mask is None else np.asarray(mask)
+        counts = np.ones((rows, steps), bool) if mask is None else np.asarray(mask)
         history, traces = [states], []
         sequence = np.zeros((rows, steps, units), xz.dtype)
         for t in range(steps):
             new, trace = step_forward(cell, xz[:, t], U, states)
-            k = keep[:, t, None]
+            k = counts[:, t, None]
             # A masked step carries the state ...
             states = [np.where(k, a, b) for a, b in zip(new, states, strict=True)]
             # ... and repeats the output before it (zeros before the first, or always, if asked).
             before = 0 if zero_output_for_mask or t == 0 else sequence[:, t - 1]
             sequence[:, t] = np.where(k, new[0], before)
-            history.append(states)
-            traces.append(trace)
-        tape = cell, history, traces, keep, zero_output_for_mask, ids
+            if keep:
+                history.append(states)
+                traces.append(trace)
+        tape = cell, history, traces, counts, zero_output_for_mask, ids
         return (sequence if return_sequences else None), states, tape
 
     def recurrent_backward(self, tape, U, dsequence, dstates, dU, need_dxz=True):
-        cell, history, traces, keep, zero_output_for_mask, ids = tape
+        cell, history, traces, counts, zero_output_for_mask, ids = tape
         _, step_backward = STEPS[cell.kind]
-        rows, steps = keep.shape
+        rows, steps = counts.shape
         dstates = [
             np.zeros_like(s) if d is None else d
             for s, d in zip(history[-1], dstates or [None] * len(history[-1]), strict=True)
@@ -109,7 +110,7 @@ class ReferenceEngine(Engine):
         dxz = np.zeros((rows, steps, U.shape[1]), U.dtype)
         doutput = np.zeros((rows, U.shape[0]), U.dtype)  # of the output carried over masked steps
         for t in reversed(range(steps)):
-            k = keep[:, t, None]
+            k = counts[:, t, None]
             if dsequence is not None:
                 doutput = doutput + dsequence[:, t]
             dnew = [np.where(k, d, 0) for d in dstates]

@@ -118,6 +118,12 @@ class Layer:
         self.create(self.input_shape)
         self.built = True
 
+    def unbuild(self):
+        """Drop the layer's own weights and shape, as if it had not been built."""
+        self.built = False
+        self.input_shape = None
+        self._parameters = []
+
     @property
     def output_shape(self):
         return self.compute_output_shape(self.input_shape)

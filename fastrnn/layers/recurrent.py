@@ -153,7 +153,7 @@ class SimpleRNN(Layer):
             x = x._replace(count=xz.count)  # serves the way back
         sequence, last, tape = engine.recurrent(
             self.spec, xz, self.recurrent_kernel.value, states, mask,
-            self.return_sequences, self.zero_output_for_mask,
+            self.return_sequences, self.zero_output_for_mask, engines.recording(),
         )
         if holes is not None and self.return_sequences:
             sequence = open_holes(sequence, holes, self.zero_output_for_mask)
