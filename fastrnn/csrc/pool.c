@@ -1,3 +1,4 @@
+#define _GNU_SOURCE /* sched_getcpu */
 #include "pool.h"
 
 #include <pthread.h>
@@ -30,7 +31,9 @@ static pthread_cond_t posted = PTHREAD_COND_INITIALIZER;
 static pthread_cond_t finished = PTHREAD_COND_INITIALIZER;
 static job_t *open_jobs;
 static atomic_int posts; /* jobs posted so far, for workers that look out */
+static pthread_t threads[POOL_MAX_THREADS];
 static int workers, sleeping;
+static int avoided = -1; /* the processor that workers keep away from */
 static atomic_int thread_count = 1;
 static pthread_once_t fork_handler = PTHREAD_ONCE_INIT;
 
@@ -150,6 +153,7 @@ static void after_fork_in_child(void) {
     pthread_cond_init(&finished, NULL);
     open_jobs = NULL;
     workers = sleeping = 0;
+    avoided = -1;
 }
 
 static void install_fork_handler(void) { pthread_atfork(NULL, NULL, after_fork_in_child); }
@@ -159,12 +163,27 @@ static void make_workers(int wanted) {
     pthread_attr_t attributes;
     pthread_attr_init(&attributes);
     pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
-    while (workers < wanted) {
-        pthread_t thread;
-        if (pthread_create(&thread, &attributes, worker, NULL)) break; /* fewer will do */
+    while (workers < wanted && workers < POOL_MAX_THREADS) {
+        if (pthread_create(&threads[workers], &attributes, worker, NULL)) break; /* fewer will do */
         workers++;
+        avoided = -1;
     }
     pthread_attr_destroy(&attributes);
+}
+
+/* Keep the workers off the caller's processor.  The scheduler likes to wake a thread where the one that
+ * woke it runs; there it would wait until the caller has done the job alone, and it may be tens of
+ * milliseconds before it is moved.  Called with the lock held. */
+static void make_way(void) {
+#if defined(__linux__)
+    const int processor = sched_getcpu();
+    cpu_set_t allowed;
+    if (processor < 0 || processor == avoided) return;
+    avoided = processor;
+    if (sched_getaffinity(0, sizeof allowed, &allowed)) return;
+    if (CPU_COUNT(&allowed) > 1) CPU_CLR(processor, &allowed);
+    for (int i = 0; i < workers; i++) pthread_setaffinity_np(threads[i], sizeof allowed, &allowed);
+#endif
 }
 
 void fastrnn_pool_set_threads(int threads) { atomic_store(&thread_count, threads); }
@@ -181,6 +200,7 @@ void fastrnn_parallel(int64_t tasks, int slots, task_fn run, const void *context
     pthread_once(&fork_handler, install_fork_handler);
     pthread_mutex_lock(&lock);
     make_workers(slots - 1);
+    if (sleeping) make_way();
     job.following = open_jobs;
     open_jobs = &job;
     atomic_fetch_add_explicit(&posts, 1, memory_order_release);
