@@ -120,7 +120,7 @@ cdef extern from "csrc/rnn.h" nogil:
         int32_t slots
     ctypedef struct update_t:
         void *value
-        const void *grad
+        void *grad
         void *a
         void *b
         void *c
@@ -688,7 +688,10 @@ def sum_squares(array):
 
 
 def update(str rule, value, grad, slot_a, slot_b, slot_c, tuple numbers, bint flag):
-    """One optimizer step in place; see ``update_t`` in csrc/rnn.h for what each rule takes."""
+    """One optimizer step in place, which leaves ``grad`` zero.
+
+    See ``update_t`` in csrc/rnn.h for what each rule takes.
+    """
     cdef _Arguments a = _Arguments()
     cdef update_t u
     cdef Py_buffer *view = a.take(value, "value", 1, "real", True)
@@ -696,7 +699,7 @@ def update(str rule, value, grad, slot_a, slot_b, slot_c, tuple numbers, bint fl
     cdef const kernels_t *kernels = a.kernels()
     memset(&u, 0, sizeof(u))
     u.value = view.buf
-    u.grad = a.real_array(grad, "grad", shape)
+    u.grad = a.real_array(grad, "grad", shape, True)
     u.a = a.maybe(slot_a, "slot", shape, True)
     u.b = a.maybe(slot_b, "slot", shape, True)
     u.c = a.maybe(slot_c, "slot", shape, True)

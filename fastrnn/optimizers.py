@@ -301,6 +301,7 @@ class Optimizer(Configurable):
             if self.weight_decay:
                 self._decay(present)
             self._update(where)
+            self.store.clean = everything
         if self.use_ema:
             self._average()
         for i in present:

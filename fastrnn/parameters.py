@@ -93,6 +93,8 @@ class ParameterStore:
     parameters : list of Parameter
     slices : list of slice
         Where each parameter lies in the buffers.
+    clean : bool
+        Whether all gradients are known to be zero: an update leaves them so.
     """
 
     def __init__(self, parameters):
@@ -112,6 +114,7 @@ class ParameterStore:
             end += -(-p.size // step) * step
         self.value = engine.zeros((end,), dtype)
         self.grad = engine.zeros((end,), dtype)
+        self.clean = False
         for p, where in zip(self.parameters, self.slices, strict=True):
             self.value[where] = p.value.reshape(-1)
             self.grad[where] = p.grad.reshape(-1)
@@ -119,5 +122,7 @@ class ParameterStore:
             p.grad = self.grad[where].reshape(p.shape)
 
     def zero_grad(self):
-        """Set every gradient to zero."""
-        self.grad[...] = 0
+        """Set every gradient to zero, for `backward` to add into."""
+        if not self.clean:
+            self.grad[...] = 0
+        self.clean = False

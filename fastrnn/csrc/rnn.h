@@ -115,13 +115,11 @@ typedef struct {
     int32_t slots;
 } sweep_t;
 
-/* One optimizer step over n elements; slots unused by the rule are NULL.
+/* One optimizer step over n elements; slots unused by the rule are NULL.  The gradient is zero afterwards.
  * sgd: a momentum.  rmsprop: a velocity, b momentum, c average gradient.  adam: a momentum, b velocity,
  * c velocity_hat.  `p` holds the rule's numbers in the order of the kernel's comment. */
 typedef struct {
-    void *value;
-    const void *grad;
-    void *a, *b, *c;
+    void *value, *grad, *a, *b, *c;
     int64_t n;
     double p[5];
     int32_t flag; /* nesterov, centered or amsgrad */

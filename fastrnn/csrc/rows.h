@@ -52,19 +52,19 @@ static void add_rows(const int32_t *rows, const void *values, void *table, int64
     const int64_t from = task * CHUNK, to = u->n - from < CHUNK ? u->n : from + CHUNK;    \
     int64_t i = from;                                                                     \
     for (; i + VL <= to; i += VL) { BODY(vload, vstore) }                                 \
-    if (i < to) { BODY(LOAD_REST, STORE_REST) }
+    for (; i < to; i = to) { BODY(LOAD_REST, STORE_REST) }
 #define LOAD_REST(p) vload_n(p, to - i)
 #define STORE_REST(p, v) vstore_n(p, v, to - i)
 
 /* p: learning_rate, momentum; flag: nesterov. */
 static void sgd_task(const void *context, int64_t task, int slot) {
     const update_t *u = context;
-    REAL *value = u->value, *m = u->a;
-    const REAL *grad = u->grad;
+    REAL *value = u->value, *grad = u->grad, *m = u->a;
     const vec rate = vset((REAL)-u->p[0]), momentum = vset((REAL)u->p[1]);
     (void)slot;
 #define BODY(LOAD, STORE)                                   \
     vec step = rate * LOAD(grad + i);                       \
+    STORE(grad + i, vset(0));                               \
     if (m) {                                                \
         const vec now = momentum * LOAD(m + i) + step;      \
         STORE(m + i, now);                                  \
@@ -78,8 +78,7 @@ static void sgd_task(const void *context, int64_t task, int slot) {
 /* p: learning_rate, rho, momentum, epsilon; flag: centered. */
 static void rmsprop_task(const void *context, int64_t task, int slot) {
     const update_t *u = context;
-    REAL *value = u->value, *v = u->a, *m = u->b, *mean = u->c;
-    const REAL *grad = u->grad;
+    REAL *value = u->value, *grad = u->grad, *v = u->a, *m = u->b, *mean = u->c;
     const vec rate = vset((REAL)u->p[0]), rho = vset((REAL)u->p[1]), rest = vset((REAL)(1 - u->p[1]));
     const vec momentum = vset((REAL)u->p[2]), epsilon = vset((REAL)u->p[3]);
     (void)slot;
@@ -87,6 +86,9 @@ static void rmsprop_task(const void *context, int64_t task, int slot) {
     const vec g = LOAD(grad + i), now = rho * LOAD(v + i) + rest * (g * g); \
     vec square = now + epsilon;                                             \
     STORE(v + i, now);                                                      \
+    /* A table's rows that did not occur only forget. */                    \
+    if (!u->flag && !m && vzero(g)) continue;                               \
+    STORE(grad + i, vset(0));                                               \
     if (u->flag) {                                                          \
         const vec average = rho * LOAD(mean + i) + rest * g;                \
         STORE(mean + i, average);                                           \
@@ -105,8 +107,7 @@ static void rmsprop_task(const void *context, int64_t task, int slot) {
 /* p: learning_rate with its bias correction, beta_1, beta_2, epsilon; flag: amsgrad. */
 static void adam_task(const void *context, int64_t task, int slot) {
     const update_t *u = context;
-    REAL *value = u->value, *m = u->a, *v = u->b, *highest = u->c;
-    const REAL *grad = u->grad;
+    REAL *value = u->value, *grad = u->grad, *m = u->a, *v = u->b, *highest = u->c;
     const vec rate = vset((REAL)u->p[0]), epsilon = vset((REAL)u->p[3]);
     const vec rest_1 = vset((REAL)(1 - u->p[1])), rest_2 = vset((REAL)(1 - u->p[2]));
     (void)slot;
@@ -114,6 +115,7 @@ static void adam_task(const void *context, int64_t task, int slot) {
     const vec g = LOAD(grad + i), m0 = LOAD(m + i), v0 = LOAD(v + i);  \
     const vec m1 = m0 + rest_1 * (g - m0);                             \
     vec v1 = v0 + rest_2 * (g * g - v0);                               \
+    STORE(grad + i, vset(0));                                          \
     STORE(m + i, m1);                                                  \
     STORE(v + i, v1);                                                  \
     if (u->flag) {                                                     \

@@ -89,6 +89,22 @@ INLINE vec vsqrt(vec a) {
 #endif
 }
 
+/* Whether every element is +0 or -0. */
+INLINE int vzero(vec a) {
+#if VBYTES == 0
+    return a == 0;
+#else
+    const ivec bits = vbits(a) & ~SIGN_BIT;
+#ifdef VECTOR_ALL_ZERO
+    return VECTOR_ALL_ZERO(bits);
+#else
+    INTEGER any = 0;
+    for (int i = 0; i < VL; i++) any |= bits[i];
+    return any == 0;
+#endif
+#endif
+}
+
 INLINE double vsum(vec a) {
     REAL x[VL];
     double sum = 0;

@@ -153,7 +153,7 @@ class Engine(abc.ABC):
 
     @abc.abstractmethod
     def update(self, rule, value, grad, slots, **hyper):
-        """One optimizer step on flat arrays, in place.
+        """One optimizer step on flat arrays, in place; ``grad`` is zero afterwards.
 
         ==========  =====================================  =======================================
         rule        slots (dict of arrays like value)      hyper (floats)

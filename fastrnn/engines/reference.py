@@ -135,6 +135,7 @@ class ReferenceEngine(Engine):
 
     def update(self, rule, value, grad, slots, **hyper):
         UPDATES[rule](value, grad, slots, **hyper)
+        grad[...] = 0
 
 
 def check_ids(ids, rows):

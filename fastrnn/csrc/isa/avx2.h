@@ -15,7 +15,8 @@
 #define VBYTES 32
 #define MAX_TILE 6
 
-/* The compiler's vectors have no such operation of their own. */
+/* The compiler's vectors have no such operations of their own. */
+#define VECTOR_ALL_ZERO(bits) _mm256_testz_si256((__m256i)(bits), (__m256i)(bits))
 #if REAL_BITS == 32
 #define VECTOR_MIN(a, b) ((vec)_mm256_min_ps(a, b))
 #define VECTOR_MAX(a, b) ((vec)_mm256_max_ps(a, b))

@@ -15,7 +15,8 @@
 #define VBYTES 64
 #define MAX_TILE 12
 
-/* The compiler's vectors have no such operation of their own. */
+/* The compiler's vectors have no such operations of their own. */
+#define VECTOR_ALL_ZERO(bits) (_mm512_test_epi32_mask((__m512i)(bits), (__m512i)(bits)) == 0)
 #if REAL_BITS == 32
 #define VECTOR_MIN(a, b) ((vec)_mm512_min_ps(a, b))
 #define VECTOR_MAX(a, b) ((vec)_mm512_max_ps(a, b))
