@@ -81,9 +81,10 @@ int64_t fastrnn_plan(int64_t B, int64_t T, const int64_t *start, const int64_t *
 #undef LENGTH
     *prefix_row = *prefix_length = 0;
     if (shared && B > 0) {
-        /* All rows of a shard join the prefix where its first one does. */
+        /* A few neighbours leave the prefix together, where the first of them must: products of whole
+         * tiles are worth the few steps that some take twice. */
         for (int64_t i = 0; i < B; i++) {
-            const int64_t leader = i - i % shard_rows;
+            const int64_t leader = i - i % shard_rows % LEAVE_TOGETHER;
             first[i] = first[leader];
             length[i] = length[leader];
         }

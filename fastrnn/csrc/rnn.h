@@ -140,6 +140,8 @@ typedef struct {
 enum { STEP_BLOCK = 32 };
 /* Rows of a sum over steps that are packed at a time, and elements of a flat array that make a task. */
 enum { OUTER_BLOCK = 256, CHUNK = 8192 };
+/* Rows that leave a shared prefix at the same step. */
+enum { LEAVE_TOGETHER = 4 };
 /* Rows of a product that make a task, and rows that a shard may have. */
 enum { GEMM_ROWS = 96, MAX_SHARD = 64 };
 

@@ -148,7 +148,7 @@ static void forward_task(const void *context, int64_t task, int slot) {
     }
     walk_t w = walk_of(s, shard);
     if (!s->keep) w.tape = work + w.rows * Hp;
-    if (s->prefix_length) fastrnn_wait_for(s->prefix_done, w.start[0]);
+    if (s->prefix_length) fastrnn_wait_for(s->prefix_done, w.start[w.rows - 1]);
     walk_forward(s, &w, 0, work);
     for (int64_t i = 0; s->y && i < w.rows; i++)
         fill_sequence(s, &w, i, (const REAL *)s->last + w.row[i] * H);
