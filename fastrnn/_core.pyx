@@ -52,7 +52,7 @@ cdef extern from "csrc/rnn.h" nogil:
     enum:
         ACT_LINEAR, ACT_RELU, ACT_TANH, ACT_SIGMOID
         LOSS_BINARY_CROSSENTROPY, LOSS_MEAN_SQUARED_ERROR, LOSS_MEAN_ABSOLUTE_ERROR
-        CHUNK, GEMM_ROWS, OUTER_BLOCK, MAX_SHARD, POOL_MAX_THREADS
+        CHUNK, COUNT_PARTS, GEMM_ROWS, OUTER_BLOCK, POOL_MAX_THREADS
     ctypedef struct run_t:
         int64_t first, count
     ctypedef struct gemm_t:
@@ -166,8 +166,8 @@ cdef extern from "csrc/rnn.h" nogil:
     const isa_t *fastrnn_isas
     void fastrnn_pool_set_threads(int) noexcept
     int fastrnn_pool_threads() noexcept
-    int64_t fastrnn_mark_ids(const int32_t *, int64_t, int64_t, uint8_t *, int32_t *) noexcept
-    int64_t fastrnn_collect_ids(const uint8_t *, int64_t, int32_t *, int32_t *) noexcept
+    int64_t fastrnn_count_ids(const int32_t *, int64_t, int64_t, int32_t *, int32_t *, int32_t *,
+                              uint8_t *, int) noexcept
     int64_t fastrnn_cut_runs(const run_t *, int64_t, int64_t, run_t *) noexcept
     void fastrnn_shared_prefix(const int32_t *, int64_t, int64_t, int64_t *) noexcept
     int64_t fastrnn_plan(int64_t, int64_t, const int64_t *, const int64_t *, const int64_t *,
@@ -587,23 +587,22 @@ cdef class Ids:
     def __cinit__(self, ids, V):
         cdef _Arguments a = _Arguments()
         cdef Py_buffer *view = a.take(ids, "ids", 1, "int32")
-        cdef int64_t vocabulary = V, bad
+        cdef int64_t vocabulary = V
         cdef uint8_t *seen
         if not 0 <= vocabulary <= 0x7FFFFFFF:
             raise ValueError(f"V: expected from 0 to 2^31 - 1 rows; got {V}.")
         self.count, self.V = view.shape[0], vocabulary
         self.copy = Block(4 * self.count)
         self.rows, self.slot = Block(4 * (vocabulary + 1)), Block(4 * vocabulary)
-        seen = <uint8_t *>a.bytes(vocabulary)
+        seen = <uint8_t *>a.bytes(COUNT_PARTS * vocabulary)
         cdef const int32_t *given = <const int32_t *>view.buf
+        cdef int slots = fastrnn_pool_threads()
         with nogil:
-            memset(seen, 0, vocabulary)
-            bad = fastrnn_mark_ids(given, self.count, vocabulary, seen, <int32_t *>self.copy.data)
-            if bad < 0:
-                self.n = fastrnn_collect_ids(seen, vocabulary, <int32_t *>self.rows.data,
-                                             <int32_t *>self.slot.data)
-        if bad >= 0:
-            raise IndexError("ids", bad)
+            self.n = fastrnn_count_ids(given, self.count, vocabulary, <int32_t *>self.copy.data,
+                                       <int32_t *>self.rows.data, <int32_t *>self.slot.data, seen,
+                                       slots)
+        if self.n < 0:
+            raise IndexError("ids", -1 - self.n)
 
 
 def gather_rows(rows, table, out):

@@ -631,8 +631,8 @@ class Trainer:
 
 # -- what the methods share ------------------------------------------------------------------------
 
-# Rows and steps that go through the layers in one pass where nobody asks for single batches: what is
-# done once a pass, as projecting the table of an Embedding, is then done for many rows.
+# Rows and steps that go through the layers in one pass where nobody asks for single batches: what
+# is done once a pass, as projecting the table of an Embedding, is then done for many rows.
 PASS_ROWS, PASS_STEPS = 1024, 1 << 19
 
 

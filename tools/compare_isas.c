@@ -26,9 +26,9 @@ static void *room(size_t bytes) {
 static void run(const kernels_t *k, size_t real, int64_t H, double *out) {
     const int64_t Hp = k->padded(H);
     int64_t row[B], start[B], length[B], offset[SHARDS], shared[B], bucket[T + 2], met_offset[SHARDS + 1];
-    int64_t met_count[SHARDS + 1];
+    int64_t met_count[SHARDS + 1], prefix_done;
     int32_t ids[B * T], copy[B * T], rows[V + 1], slot[V];
-    uint8_t seen[V] = {0};
+    uint8_t seen[COUNT_PARTS * V];
     srand(1);
     for (int b = 0; b < B; b++) {
         const int zeros = rand() % (T + 1);
@@ -46,13 +46,14 @@ static void run(const kernels_t *k, size_t real, int64_t H, double *out) {
     FILL(xz, V * H, 1)
     FILL(U, H * H, 1 / sqrt(H)) /* larger ones make chaos, which magnifies every rounding */
     FILL(dlast, B * H, 1)
-    fastrnn_mark_ids(ids, B * T, V, seen, copy);
-    s.n_rows = fastrnn_collect_ids(seen, V, rows, slot);
+    s.n_rows = fastrnn_count_ids(ids, B * T, V, copy, rows, slot, seen, 2);
     fastrnn_shared_prefix(copy, B, T, shared);
     const int64_t states = fastrnn_plan(B, T, NULL, NULL, shared, SHARD, row, start, length, offset,
                                         &s.prefix_row, &s.prefix_length, bucket);
     s.xz = xz, s.U = U, s.dlast = dlast;
     s.tape = room((size_t)(states * Hp) * real);
+    s.keep = 1;
+    s.prefix_done = &prefix_done;
     void *parts[4] = {room(B * H * real), room(V * H * real), room(B * H * real), room(H * H * real)};
     const int64_t sizes[4] = {B * H, s.n_rows * H, B * H, H * H};
     s.last = parts[0], s.dP = parts[1], s.dh0 = parts[2], s.dU = parts[3];

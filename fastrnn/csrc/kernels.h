@@ -6,6 +6,10 @@
 #include "real.h"
 #include "vector.h"
 
+/* With 32 registers a tile applies the activation before it is stored: 3 % of a step.  With 16 its
+ * coefficients would push the sums out of them. */
+enum { TILES_ACTIVATE = MAX_TILE == 12 };
+
 /* -- register tiles ------------------------------------------------------------------------------ */
 
 #define TILE_VECTORS 2
@@ -17,7 +21,7 @@
 
 enum { NR = 2 * VL }; /* columns of a full panel */
 
-#define TILE_ARGUMENTS a, a_m, a_k, panel, panel_k, K, init, column, out, out_m
+#define TILE_ARGUMENTS a, a_m, a_k, panel, panel_k, K, init, column, out, out_m, activation
 #define TILE_CALL(by, n)                                                      \
     do {                                                                      \
         if (vectors == 2)                                                     \
@@ -37,7 +41,8 @@ enum { NR = 2 * VL }; /* columns of a full panel */
 /* Any number of rows times one panel of one or two vectors. */
 static void rows_times_panel(int64_t rows, int vectors, const REAL *a, ptrdiff_t a_m, ptrdiff_t a_k,
                              const REAL *panel, ptrdiff_t panel_k, int64_t K,
-                             const REAL *const *init, ptrdiff_t column, REAL *out, ptrdiff_t out_m) {
+                             const REAL *const *init, ptrdiff_t column, REAL *out, ptrdiff_t out_m,
+                             int32_t activation) {
 #if MAX_TILE == 12
     TILE_CASE(12)
     TILE_CASE(8)
@@ -99,7 +104,7 @@ static void gemm_task(const void *context, int64_t task, int slot) {
                 part = gathered, part_m = depth;
             }
             rows_times_panel(run.count, vectors, part, part_m, 1, panel + k * panel_k, panel_k, depth,
-                             init, 0, block, NR);
+                             init, 0, block, NR, ACT_LINEAR);
             for (int64_t r = 0; r < run.count; r++) init[r] = block + r * NR;
         }
         for (int64_t r = 0; r < run.count; r++) {
@@ -150,7 +155,7 @@ static void add_outer(const REAL *x, ptrdiff_t x_k, const REAL *y, ptrdiff_t y_k
             const REAL *init[MAX_TILE];
             for (int64_t r = 0; r < rows; r++) init[r] = c + (m + r) * Np;
             rows_times_panel(rows, panel_vectors(n, N), x + m, 1, x_k, y + n, y_k, K, init, n,
-                             c + m * Np + n, Np);
+                             c + m * Np + n, Np, ACT_LINEAR);
         }
     }
 }
@@ -199,35 +204,7 @@ static void outer(const outer_t *o) {
     if (o->sum) sum_parts(partial + o->M * Np, o->sum, o->groups, stride, 1, o->N, Np, 1);
 }
 
-/* -- activations ----------------------------------------------------------------------------------- */
-
-INLINE vec apply(int32_t activation, vec z) {
-    switch (activation) {
-        case ACT_RELU: return vmax(z, vset(0));
-        case ACT_TANH: return vtanh(z);
-        case ACT_SIGMOID: return vsigmoid(z);
-        default: return z;
-    }
-}
-
-/* f'(z) as a function of y = f(z). */
-INLINE vec slope(int32_t activation, vec y) {
-    switch (activation) {
-        case ACT_RELU: return vselect(MASK(y > vset(0)), vset(1), vset(0));
-        case ACT_TANH: return vset(1) - y * y;
-        case ACT_SIGMOID: return y * (vset(1) - y);
-        default: return vset(1);
-    }
-}
-
-/* EACH_ACTIVATION(body): the body compiled for each one, so that no loop asks which it is. */
-#define EACH_ACTIVATION(activation, BODY)                     \
-    switch (activation) {                                     \
-        case ACT_RELU: BODY(ACT_RELU); break;                 \
-        case ACT_TANH: BODY(ACT_TANH); break;                 \
-        case ACT_SIGMOID: BODY(ACT_SIGMOID); break;           \
-        default: BODY(ACT_LINEAR);                            \
-    }
+/* -- element by element ---------------------------------------------------------------------------- */
 
 /* n whole vectors' worth of elements, in place. */
 static void activate_block(int32_t activation, REAL *z, int64_t n) {

@@ -3,8 +3,10 @@
 
 #include "rnn.h"
 
-int64_t fastrnn_mark_ids(const int32_t *ids, int64_t n, int64_t V, uint8_t *seen, int32_t *copy) {
-    enum { BLOCK = 1024, STRETCH = 16 }; /* stays in the first cache; copying and checking it are vector loops */
+/* Copy ids and mark them; returns -1, or the place of the first outside [0, V). */
+static int64_t mark(const int32_t *ids, int64_t n, int64_t V, uint8_t *seen, int32_t *copy) {
+    enum { BLOCK = 1024, STRETCH = 16 }; /* a block stays in the first cache */
+    memset(seen, 0, (size_t)V);
     for (int64_t first = 0; first < n; first += BLOCK) {
         const int64_t count = n - first < BLOCK ? n - first : BLOCK;
         int32_t *own = copy + first;
@@ -27,14 +29,37 @@ int64_t fastrnn_mark_ids(const int32_t *ids, int64_t n, int64_t V, uint8_t *seen
     return -1;
 }
 
-int64_t fastrnn_collect_ids(const uint8_t *seen, int64_t V, int32_t *rows, int32_t *slot) {
-    int64_t n = 0;
+typedef struct {
+    const int32_t *ids;
+    int32_t *copy;
+    uint8_t *seen;
+    int64_t n, V, *bad;
+} count_t;
+
+/* Task: one part of the ids, with marks of its own. */
+static void count_task(const void *context, int64_t part, int slot) {
+    const count_t *c = context;
+    const int64_t first = c->n * part / COUNT_PARTS, end = c->n * (part + 1) / COUNT_PARTS;
+    const int64_t bad = mark(c->ids + first, end - first, c->V, c->seen + part * c->V, c->copy + first);
+    (void)slot;
+    c->bad[part] = bad < 0 ? -1 : first + bad;
+}
+
+int64_t fastrnn_count_ids(const int32_t *ids, int64_t n, int64_t V, int32_t *copy, int32_t *rows,
+                          int32_t *slot, uint8_t *seen, int slots) {
+    int64_t bad[COUNT_PARTS], occurring = 0;
+    const count_t c = {ids, copy, seen, n, V, bad};
+    fastrnn_parallel(COUNT_PARTS, n < 1 << 14 ? 1 : slots, count_task, &c);
+    for (int part = 0; part < COUNT_PARTS; part++)
+        if (bad[part] >= 0) return -1 - bad[part];
+    for (int part = 1; part < COUNT_PARTS; part++)
+        for (int64_t id = 0; id < V; id++) seen[id] |= seen[part * V + id];
     for (int64_t id = 0; id < V; id++) {
-        rows[n] = (int32_t)id; /* overwritten unless it was seen */
-        slot[id] = (int32_t)n;
-        n += seen[id];
+        rows[occurring] = (int32_t)id; /* overwritten unless it was seen */
+        slot[id] = (int32_t)occurring;
+        occurring += seen[id];
     }
-    return n;
+    return occurring;
 }
 
 int64_t fastrnn_cut_runs(const run_t *runs, int64_t n_runs, int64_t most, run_t *pieces) {

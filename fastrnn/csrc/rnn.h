@@ -182,12 +182,12 @@ extern const isa_t fastrnn_isas[]; /* best last; ends with a NULL name */
 
 /* What follows does not depend on the ISA; see plan.c. */
 
-/* Copy n ids and mark those that occur in `seen` (V,) bytes.  Each is read once, so that what was checked
- * is what was copied.  Returns -1, or the place of the first id outside [0, V). */
-int64_t fastrnn_mark_ids(const int32_t *ids, int64_t n, int64_t V, uint8_t *seen, int32_t *copy);
-
-/* The rows marked, ascending; returns their number; slot[rows[i]] = i. */
-int64_t fastrnn_collect_ids(const uint8_t *seen, int64_t V, int32_t *rows, int32_t *slot);
+/* Copy n ids and find those that occur: `rows`, ascending, and slot[rows[i]] = i.  Each id is read once, so
+ * that what was checked is what was copied.  Returns how many occur; or, for an id outside [0, V), -1 less
+ * the place of the first.  `seen`: (COUNT_PARTS, V) bytes of scratch. */
+enum { COUNT_PARTS = 4 };
+int64_t fastrnn_count_ids(const int32_t *ids, int64_t n, int64_t V, int32_t *copy, int32_t *rows,
+                          int32_t *slot, uint8_t *seen, int slots);
 
 /* Cut runs into pieces of at most `most` rows; returns their number, and fills `pieces` unless NULL. */
 int64_t fastrnn_cut_runs(const run_t *runs, int64_t n_runs, int64_t most, run_t *pieces);

@@ -66,14 +66,16 @@ INLINE const REAL *input_row(const sweep_t *s, int64_t b, int64_t t) {
 
 /* -- forward --------------------------------------------------------------------------------------- */
 
-/* out = init + h U, all panels. */
-INLINE void times_U(const sweep_t *s, int64_t rows, const REAL *h, const REAL *const *init, REAL *out) {
+/* out = f(init + h U), all panels. */
+INLINE void times_U(const sweep_t *s, int64_t rows, const REAL *h, const REAL *const *init, REAL *out,
+                    int32_t activation) {
     const int64_t H = s->H, Hp = padded(H);
     for (int64_t n = 0; n < H; n += NR) {
         const int vectors = panel_vectors(n, H);
         rows_times_panel(rows, vectors, h, Hp, 1, (const REAL *)s->packed + n * H, vectors * VL, H, init,
-                         n, out + n, Hp);
+                         n, out + n, Hp, activation);
     }
+    if (!TILES_ACTIVATE) activate_block(activation, out, rows * Hp);
 }
 
 static void first_states(const sweep_t *s, const walk_t *w, int is_prefix) {
@@ -109,8 +111,7 @@ static void walk_forward(const sweep_t *s, const walk_t *w, int is_prefix, REAL 
                 init[i] = work + i * Hp;
             }
         }
-        times_U(s, n, h, init, next);
-        activate_block(s->activation, next, n * Hp);
+        times_U(s, n, h, init, next, s->activation);
         if (is_prefix) fastrnn_report(s->prefix_done, step + 1);
         if (s->y && !is_prefix)
             for (int64_t i = 0; i < n; i++)
@@ -248,7 +249,7 @@ static void walk_backward(const sweep_t *s, const walk_t *w, REAL *work) {
                         (const REAL *)s->dy + (w->row[i] * s->T + w->start[i] + step) * H, H);
         slope_block(s->activation, h, dh, dz, n * Hp);
         give_input_gradients(s, w, n, step, dz);
-        times_U(s, n, dz, init, dh);
+        times_U(s, n, dz, init, dh, ACT_LINEAR);
         if (step % STEP_BLOCK == 0) {
             add_weight_gradient(s, w, step, kept_to, kept);
             kept_to = step;

@@ -1,6 +1,6 @@
 /* TILE_ROWS x TILE_VECTORS vectors of C held in registers; included once a size.
  *
- * out[r, :] = init[r][column, ...] + sum_k a[r * a_m + k * a_k] panel[k * panel_k, :]
+ * out[r, :] = f(init[r][column, ...] + sum_k a[r * a_m + k * a_k] panel[k * panel_k, :])
  *
  * Few rows leave few accumulators, and a sum then waits for its own last addition; so it is split
  * into TILE_SPLIT sums that run side by side. */
@@ -11,7 +11,7 @@
 
 INLINE void tile_body(const REAL *a, ptrdiff_t a_m, ptrdiff_t a_k, const REAL *panel,
                       ptrdiff_t panel_k, int64_t K, const REAL *const *init, ptrdiff_t column,
-                      REAL *out, ptrdiff_t out_m) {
+                      REAL *out, ptrdiff_t out_m, int32_t activation) {
     vec sum[TILE_SPLIT][TILE_ROWS][TILE_VECTORS];
     UNROLL for (int r = 0; r < TILE_ROWS; r++) {
         UNROLL for (int v = 0; v < TILE_VECTORS; v++) {
@@ -41,29 +41,32 @@ INLINE void tile_body(const REAL *a, ptrdiff_t a_m, ptrdiff_t a_k, const REAL *p
         a += a_k;
         panel += panel_k;
     }
-    UNROLL for (int r = 0; r < TILE_ROWS; r++) {
-        UNROLL for (int v = 0; v < TILE_VECTORS; v++) {
-            vec total = sum[0][r][v];
-            UNROLL for (int u = 1; u < TILE_SPLIT; u++) total += sum[u][r][v];
-            vstore(out + r * out_m + v * VL, total);
-        }
-    }
+    UNROLL for (int u = 1; u < TILE_SPLIT; u++)
+        UNROLL for (int r = 0; r < TILE_ROWS; r++)
+            UNROLL for (int v = 0; v < TILE_VECTORS; v++) sum[0][r][v] += sum[u][r][v];
+#define BODY(A)                                           \
+    UNROLL for (int r = 0; r < TILE_ROWS; r++)            \
+        UNROLL for (int v = 0; v < TILE_VECTORS; v++)     \
+            vstore(out + r * out_m + v * VL, apply(A, sum[0][r][v]))
+    EACH_ACTIVATION(activation, BODY)
+#undef BODY
 }
 
 /* A with rows side by side (a_k = 1) or with columns side by side (a_m = 1); constants fold into the
  * addresses.  Two functions, or the registers of both would have to agree where they meet. */
 static void tile_by_rows(const REAL *a, ptrdiff_t a_m, ptrdiff_t a_k, const REAL *panel,
                          ptrdiff_t panel_k, int64_t K, const REAL *const *init, ptrdiff_t column,
-                         REAL *out, ptrdiff_t out_m) {
-    (void)a_k;
-    tile_body(a, a_m, 1, panel, panel_k, K, init, column, out, out_m);
+                         REAL *out, ptrdiff_t out_m, int32_t activation) {
+    (void)a_k, (void)activation;
+    tile_body(a, a_m, 1, panel, panel_k, K, init, column, out, out_m,
+              TILES_ACTIVATE ? activation : ACT_LINEAR);
 }
 
 static void tile_by_columns(const REAL *a, ptrdiff_t a_m, ptrdiff_t a_k, const REAL *panel,
                             ptrdiff_t panel_k, int64_t K, const REAL *const *init,
-                            ptrdiff_t column, REAL *out, ptrdiff_t out_m) {
-    (void)a_m;
-    tile_body(a, 1, a_k, panel, panel_k, K, init, column, out, out_m);
+                            ptrdiff_t column, REAL *out, ptrdiff_t out_m, int32_t activation) {
+    (void)a_m, (void)activation; /* only products with a state end in one */
+    tile_body(a, 1, a_k, panel, panel_k, K, init, column, out, out_m, ACT_LINEAR);
 }
 
 #undef tile_by_rows

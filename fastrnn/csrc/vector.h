@@ -174,6 +174,36 @@ INLINE vec vtanh(vec x) {
 #endif
 }
 
+/* -- activations ----------------------------------------------------------------------------------- */
+
+INLINE vec apply(int32_t activation, vec z) {
+    switch (activation) {
+        case ACT_RELU: return vmax(z, vset(0));
+        case ACT_TANH: return vtanh(z);
+        case ACT_SIGMOID: return vsigmoid(z);
+        default: return z;
+    }
+}
+
+/* f'(z) as a function of y = f(z). */
+INLINE vec slope(int32_t activation, vec y) {
+    switch (activation) {
+        case ACT_RELU: return vselect(MASK(y > vset(0)), vset(1), vset(0));
+        case ACT_TANH: return vset(1) - y * y;
+        case ACT_SIGMOID: return y * (vset(1) - y);
+        default: return vset(1);
+    }
+}
+
+/* EACH_ACTIVATION(body): the body compiled for each one, so that no loop asks which it is. */
+#define EACH_ACTIVATION(activation, BODY)                     \
+    switch (activation) {                                     \
+        case ACT_RELU: BODY(ACT_RELU); break;                 \
+        case ACT_TANH: BODY(ACT_TANH); break;                 \
+        case ACT_SIGMOID: BODY(ACT_SIGMOID); break;           \
+        default: BODY(ACT_LINEAR);                            \
+    }
+
 /* -- rows of any length ------------------------------------------------------------------------------ */
 
 /* Copy n elements and fill up with zeros to whole vectors. */
