@@ -64,6 +64,9 @@ INLINE const REAL *input_row(const sweep_t *s, int64_t b, int64_t t) {
     return (const REAL *)s->xz + (s->ids ? (int64_t)s->ids[place] : place) * s->H;
 }
 
+/* Steps to fetch states ahead: a batch's do not fit a core's own caches between the way there and back. */
+enum { AHEAD = 8 };
+
 /* -- forward --------------------------------------------------------------------------------------- */
 
 /* out = f(init + h U), all panels. */
@@ -111,6 +114,8 @@ static void walk_forward(const sweep_t *s, const walk_t *w, int is_prefix, REAL 
                 init[i] = work + i * Hp;
             }
         }
+        if (s->keep && step + AHEAD < w->length[0])
+            PREFETCH(next + AHEAD * block, n * Hp * sizeof(REAL));
         times_U(s, n, h, init, next, s->activation);
         if (is_prefix) fastrnn_report(s->prefix_done, step + 1);
         if (s->y && !is_prefix)
@@ -247,6 +252,7 @@ static void walk_backward(const sweep_t *s, const walk_t *w, REAL *work) {
             for (int64_t i = 0; i < n; i++)
                 add_row(dh + i * Hp,
                         (const REAL *)s->dy + (w->row[i] * s->T + w->start[i] + step) * H, H);
+        if (step >= AHEAD) PREFETCH(h - AHEAD * block, n * Hp * sizeof(REAL));
         slope_block(s->activation, h, dh, dz, n * Hp);
         give_input_gradients(s, w, n, step, dz);
         times_U(s, n, dz, init, dh, ACT_LINEAR);
