@@ -1,7 +1,7 @@
 """fastrnn, as the script of the README uses it."""
 
 import numpy as np
-from protocol import BATCH, Peer, serve
+from protocol import BATCH, Peer, by_batches, serve
 
 import fastrnn
 from fastrnn.layers import Dense, Embedding, SimpleRNN
@@ -25,7 +25,10 @@ class FastRNN(Peer):
         return {"fit": self.fit}
 
     def predictors(self):
-        return {"predict_on_batch": lambda x: self.model.predict_on_batch(x)}
+        return {
+            "predict": lambda x: self.model.predict(x, batch_size=BATCH, verbose=0),
+            "predict_on_batch": by_batches(lambda x: self.model.predict_on_batch(x)),
+        }
 
     def fit(self, x, y, shuffle):
         history = self.model.fit(x, y, batch_size=BATCH, shuffle=shuffle, verbose=0)

@@ -4,7 +4,7 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
-from protocol import Peer, batches, serve
+from protocol import Peer, batches, by_batches, serve
 
 RATE, RHO, EPSILON = 1e-3, 0.9, 1e-7
 
@@ -61,7 +61,8 @@ class Scan(Peer):
         return {way: partial(self.train, logits) for way, logits in self.ways.items()}
 
     def predictors(self):
-        return {way: partial(self.predict, logits) for way, logits in self.ways.items()}
+        ways = self.ways.items()
+        return {way: by_batches(partial(self.predict, logits)) for way, logits in ways}
 
     def train(self, logits, x, y, shuffle):
         losses = []

@@ -11,7 +11,7 @@ os.environ["KERAS_BACKEND"] = sys.argv[2]
 
 import keras
 from keras.layers import Dense, Embedding, SimpleRNN
-from protocol import BATCH, Peer, batches, serve
+from protocol import BATCH, Peer, batches, by_batches, serve
 
 JIT_COMPILE = {"auto": "auto", "xla": True}[sys.argv[3]]
 
@@ -41,7 +41,7 @@ class Keras(Peer):
     def predictors(self):
         return {
             "predict": lambda x: self.model.predict(x, batch_size=BATCH, verbose=0),
-            "predict_on_batch": lambda x: self.model.predict_on_batch(x),
+            "predict_on_batch": by_batches(lambda x: self.model.predict_on_batch(x)),
         }
 
     def fit(self, x, y, shuffle):

@@ -6,7 +6,7 @@ from functools import partial
 import numpy as np
 import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
-from protocol import Peer, serve
+from protocol import Peer, by_batches, serve
 
 
 def graph(E, W, U, b, K, c):
@@ -59,7 +59,8 @@ class OnnxRuntime(Peer):
         return sorted({1, os.cpu_count()})
 
     def predictors(self):
-        return {f"threads: {n}": partial(self.predict, n) for n in self.thread_counts()}
+        counts = self.thread_counts()
+        return {f"threads: {n}": by_batches(partial(self.predict, n)) for n in counts}
 
     def predict(self, threads, x):
         return self.sessions[threads].run(["p"], {"ids": x})[0]

@@ -4,7 +4,7 @@ import os
 from functools import partial
 
 import torch
-from protocol import Peer, batches, serve
+from protocol import Peer, batches, by_batches, serve
 from torch import nn
 
 RATE, RHO, EPSILON = 1e-3, 0.9, 1e-7
@@ -53,7 +53,8 @@ class Torch(Peer):
         return self.each_number_of_threads(self.train)
 
     def predictors(self):
-        return self.each_number_of_threads(self.predict)
+        ways = self.each_number_of_threads(self.predict).items()
+        return {way: by_batches(predict) for way, predict in ways}
 
     def train(self, threads, x, y, shuffle):
         torch.set_num_threads(threads)

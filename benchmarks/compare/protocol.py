@@ -40,7 +40,7 @@ class Peer:
         return {}
 
     def predictors(self):
-        """Return functions (x) by name: probabilities, shape (B, 1), of one batch."""
+        """Return functions (x) by name: probabilities of N rows, asked for BATCH at a time."""
         return {}
 
     def versions(self):
@@ -52,6 +52,16 @@ def batches(n, shuffle):
     """Return the row numbers of each batch of an epoch."""
     order = np.random.default_rng().permutation(n) if shuffle else np.arange(n)
     return [order[start : start + BATCH] for start in range(0, n, BATCH)]
+
+
+def by_batches(predict):
+    """Return ``predict``, which takes a batch, as a function of any number of rows."""
+
+    def predict_all(x):
+        parts = [np.asarray(predict(x[s : s + BATCH])) for s in range(0, len(x), BATCH)]
+        return np.concatenate([part.reshape(-1) for part in parts])
+
+    return predict_all
 
 
 def milliseconds(function, *args):
@@ -111,10 +121,9 @@ class Server:
         return [milliseconds(train, self.x, self.y, True) / count]
 
     def predict(self):
-        """Predict each batch in turn; return the milliseconds of each."""
+        """Predict all rows; return milliseconds a batch."""
         predict = self.ways["predict"][self.chosen["predict"]]
-        starts = range(0, len(self.x), BATCH)
-        return [milliseconds(predict, self.x[s : s + BATCH]) for s in starts]
+        return [milliseconds(predict, self.x) * BATCH / len(self.x)]
 
 
 def serve(peer_class):
