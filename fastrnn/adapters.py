@@ -117,6 +117,11 @@ class ArrayRows:
         return len(self.x)
 
     @property
+    def values(self):
+        """Every number there is."""
+        return self.x
+
+    @property
     def shape(self):
         """(N, ...)."""
         return self.x.shape
@@ -170,6 +175,11 @@ class RaggedRows:
 
     def __len__(self):
         return len(self.lengths)
+
+    @property
+    def values(self):
+        """Every number there is, and perhaps those of rows that are not among these."""
+        return self.flat
 
     @property
     def shape(self):

@@ -241,6 +241,9 @@ class Sequential(Model):
         self._need_layers()
         return self._layers[0].convert_input(x)
 
+    def check_input(self, x):
+        self._layers[0].check_input(x)
+
     def run(self, x, mask=None, training=False):
         tapes = []
         for layer in self._layers:

@@ -413,8 +413,10 @@ class Trainer:
         level(verbose)
         batch_size = _positive("batch_size", batch_size, BATCH_SIZE)
         data, validation = self._data(x, y, sample_weight), None
+        self.check_input(data.rows.values)  # all of it now, not in the middle of an epoch
         if validation_data is not None:
             validation = self._data(*_unpacked(validation_data))
+            self.check_input(validation.rows.values)
         elif validation_split:
             data, validation = split(data, validation_split)
         data = self._by_class(data, class_weight)

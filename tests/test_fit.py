@@ -517,3 +517,17 @@ def test_to_categorical():
     for bad in ([3], [-1], [0.5]):
         with pytest.raises(ValueError, match="class numbers from 0 to 2"):
             to_categorical(bad, num_classes=3)
+
+
+@pytest.mark.parametrize("as_lists", [False, True])
+def test_an_id_without_a_row_is_found_before_the_first_step(as_lists):
+    x = np.random.default_rng(0).integers(0, 10, (64, 5)).astype(np.int32)
+    x[-1, -1] = 10
+    model = Sequential([Embedding(10, 3), SimpleRNN(2), Dense(1)])
+    model.compile("sgd", "mse")
+    model.fit(np.minimum(x, 9), np.zeros(64), verbose=0)
+    before = model.get_weights()
+    with pytest.raises(IndexError, match=r"token id 10 .*input_dim=10"):
+        model.fit(x.tolist() if as_lists else x, np.zeros(64), shuffle=False, verbose=0)
+    for now, then in zip(model.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(now, then)

@@ -282,7 +282,8 @@ def _from_cache(file_name: str, name: str) -> Path:
                 known_hash=_KNOWN_HASHES[name],
                 fname=file_name,
                 path=cache,
-                downloader=pooch.HTTPDownloader(progressbar=True),
+                # Seconds to connect, and between two pieces: a net that drops packets says nothing.
+                downloader=pooch.HTTPDownloader(progressbar=True, timeout=(5, 60)),
             )
         )
     except (OSError, ValueError) as error:

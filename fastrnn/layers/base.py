@@ -228,6 +228,9 @@ class Layer:
         """``x`` as the array that `forward` takes: floats of the layer's type."""
         return engines.current().asarray(x, self.dtype)
 
+    def check_input(self, x):
+        """Raise if `forward` would refuse a value in ``x``, as `convert_input` made it."""
+
     def _to_host(self, y):
         engine = engines.current()
         if isinstance(y, list):

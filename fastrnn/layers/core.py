@@ -83,14 +83,13 @@ class Embedding(Layer):
                 f"shape {x.shape}. Pad lists of different lengths with pad_sequences."
             )
         if x.dtype.itemsize > 4 or x.dtype.kind in "uf":
-            self.check_ids(x)  # before the conversion to int32 could wrap them round
+            self.check_input(x)  # before the conversion to int32 could wrap them round
         return engines.current().asarray(x, np.int32)
 
-    def check_ids(self, ids):
-        """Raise IndexError if an id has no row."""
-        outside = (ids < 0) | (ids >= self.input_dim)
-        if outside.any():
-            raise IndexError(self._outside(ids[outside].flat[0]))
+    def check_input(self, x):
+        if x.size and not (x.min() >= 0 and x.max() < self.input_dim):
+            outside = x[(x < 0) | (x >= self.input_dim)]
+            raise IndexError(self._outside(outside.flat[0]))
 
     def _outside(self, token):
         return (
