@@ -22,9 +22,10 @@ typedef struct job {
     struct job *following; /* in the list of open jobs */
 } job_t;
 
-/* How long a worker looks out for the next job before it sleeps: a training step is a handful of jobs
- * with some ten microseconds between them, and waking a sleeping thread costs as much again. */
-enum { LOOKOUT_NANOSECONDS = 30000 };
+/* How long a worker looks out for the next job before it sleeps.  A training step is a handful of jobs
+ * with ten to a hundred microseconds between them, and waking a sleeping thread costs as much again; while it
+ * looks out it yields to whoever else wants the processor, and an idle program is left alone at once. */
+enum { LOOKOUT_NANOSECONDS = 200000 };
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t posted = PTHREAD_COND_INITIALIZER;
@@ -115,8 +116,10 @@ void fastrnn_wait_for(const int64_t *progress, int64_t least) {
 
 static void look_out(int seen) {
     const int64_t until = nanoseconds() + LOOKOUT_NANOSECONDS;
-    while (atomic_load_explicit(&posts, memory_order_acquire) == seen && nanoseconds() < until)
+    while (atomic_load_explicit(&posts, memory_order_acquire) == seen && nanoseconds() < until) {
         pause_briefly();
+        sched_yield(); /* to whoever else wants the processor */
+    }
 }
 
 static void *worker(void *unused) {
