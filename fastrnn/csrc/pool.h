@@ -1,7 +1,8 @@
 /* A small thread pool.
  *
  * The calling thread does its share of the work itself, so that a call never waits for workers that are
- * busy elsewhere, and several threads may call at the same time.  Workers sleep between jobs.  After a
+ * busy elsewhere, and several threads may call at the same time.  Workers look out for the next job for
+ * a fraction of a millisecond, yielding to others, and then sleep.  After a
  * fork the child starts with no workers and makes its own when it needs them.
  *
  * Denormals are flushed to zero while tasks run, on every thread that runs them, and the caller's setting

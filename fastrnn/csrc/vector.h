@@ -105,14 +105,6 @@ INLINE int vzero(vec a) {
 #endif
 }
 
-INLINE double vsum(vec a) {
-    REAL x[VL];
-    double sum = 0;
-    vstore(x, a);
-    for (int i = 0; i < VL; i++) sum += (double)x[i];
-    return sum;
-}
-
 /* exp(x) for LOWEST_EXP <= x <= 0; below, the exponential of LOWEST_EXP.
  *
  * x = n log 2 + r with |r| <= log(2) / 2 (log 2 in two parts, the first exact in few bits, so that
