@@ -7,7 +7,21 @@ import pytest
 from engine_cases import assert_gradient, dense_gradient
 
 from fastrnn import engines, layers
-from fastrnn.layers import Activation, Dense, Dropout, Embedding, Masking, SimpleRNN
+from fastrnn.layers import (
+    GRU,
+    LSTM,
+    RNN,
+    Activation,
+    Dense,
+    Dropout,
+    Embedding,
+    GRUCell,
+    LSTMCell,
+    Masking,
+    RecurrentCell,
+    SimpleRNN,
+    SimpleRNNCell,
+)
 from fastrnn.masks import StepMask
 
 ENGINES = ("reference", "cpu")
@@ -22,7 +36,16 @@ def built(layer, shape, seed=0):
 
 
 def outputs_of(y):
-    return y if isinstance(y, list) else [y]
+    """Outputs, states and gradients as a flat list, however they are nested."""
+    return [leaf for part in y for leaf in outputs_of(part)] if isinstance(y, list) else [y]
+
+
+def rewind(layer):
+    """Let the layer draw the same dropout masks again."""
+    if getattr(layer, "stream", None) is not None:
+        layer.stream.calls = 0
+    for inner in layer.sublayers:
+        rewind(inner)
 
 
 def check_gradients(layer, x, mask=None, initial_state=None, training=False):
@@ -31,8 +54,7 @@ def check_gradients(layer, x, mask=None, initial_state=None, training=False):
     kwargs = {} if initial_state is None else {"initial_state": initial_state}
 
     def forward():
-        if getattr(layer, "stream", None) is not None:
-            layer.stream.calls = 0  # the same dropout every time
+        rewind(layer)
         y, tape = layer.forward(layer.convert_input(x), StepMask.of(mask), training, **kwargs)
         return outputs_of(y), tape
 
@@ -61,29 +83,149 @@ def holes(rng, rows, steps):
     return mask
 
 
+CELLS = {
+    "simple_rnn": lambda units, **options: SimpleRNN(units, **options),
+    "lstm": lambda units, **options: LSTM(units, **options),
+    "gru": lambda units, **options: GRU(units, **options),
+    "gru_reset_before": lambda units, **options: GRU(units, reset_after=False, **options),
+}
+
+
+def masks(rng, rows, steps):
+    """Masks of all patterns; in all but the first, one row has no step."""
+    lengths = np.array([2, 0, steps])
+    return {
+        "none": None,
+        "pre": np.arange(steps) >= steps - lengths[:, None],
+        "post": np.arange(steps) < lengths[:, None],
+        "holes": holes(rng, rows, steps),
+    }
+
+
 @pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("mask", ["none", "pre", "post", "holes"])
 @pytest.mark.parametrize("options", [
     {}, {"return_sequences": True}, {"return_state": True}, {"go_backwards": True},
     {"return_sequences": True, "return_state": True, "go_backwards": True},
     {"return_sequences": True, "zero_output_for_mask": True}, {"use_bias": False}, {"dropout": 0.4},
-    {"return_state": True, "zero_output_for_mask": True},
+    {"return_state": True, "zero_output_for_mask": True}, {"recurrent_dropout": 0.4},
+    {"dropout": 0.3, "recurrent_dropout": 0.3, "return_sequences": True},
 ], ids=lambda options: ",".join(options) or "plain")  # fmt: skip
-def test_simple_rnn_gradients(engine, mask, options):
+def test_recurrent_gradients(engine, cell, mask, options):
     rng = np.random.default_rng(2)
-    rows, steps, width, units = 3, 5, 2, 3
-    masks = {
-        "none": None,
-        "pre": np.arange(steps) >= np.array([[2], [5], [0]]),
-        "post": np.arange(steps) < np.array([[2], [5], [0]]),
-        "holes": holes(rng, rows, steps),
-    }
+    rows, steps, width, units = 3, 4, 2, 3
+    mask = masks(rng, rows, steps)[mask]
+    training = "dropout" in options or "recurrent_dropout" in options
     with engines.using(engine):
-        layer = built(SimpleRNN(units, dtype="float64", **options), (None, steps, width))
+        layer = built(CELLS[cell](units, dtype="float64", **options), (None, steps, width))
         x = rng.normal(size=(rows, steps, width))
-        state = [rng.normal(size=(rows, units))]
-        check_gradients(layer, x, masks[mask], training="dropout" in options)
-        check_gradients(layer, x, masks[mask], state)
+        states = [rng.normal(size=(rows, units)) for _ in range(layer.states_count)]
+        check_gradients(layer, x, mask, training=training)
+        check_gradients(layer, x, mask, states, training=training)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("cell", ["lstm", "gru", "gru_reset_before"])
+@pytest.mark.parametrize("activations", [
+    ("relu", "sigmoid"), ("sigmoid", "tanh"), ("linear", "hard_sigmoid"), ("softsign", "sigmoid"),
+    ("tanh", "elu"), ("hard_sigmoid", "relu"),
+], ids="-".join)  # fmt: skip
+def test_gate_activation_gradients(engine, cell, activations):
+    rng = np.random.default_rng(3)
+    activation, recurrent_activation = activations
+    with engines.using(engine):
+        layer = CELLS[cell](3, activation=activation, recurrent_activation=recurrent_activation,
+                            dtype="float64")
+        check_gradients(built(layer, (None, 4, 2)), rng.normal(size=(2, 4, 2)))
+
+
+class PlainCell(RecurrentCell):
+    """A cell in Python whose two states feed each other: h' = tanh(x W + c U), c' = h' + c / 2."""
+
+    state_size = (3, 3)
+
+    def create(self, input_shape):
+        self.kernel = self.add_weight("kernel", (input_shape[-1], 3), "normal")
+        self.recurrent = self.add_weight("recurrent", (3, 3), "normal")
+
+    def forward(self, x, states, training=False):
+        _, c = states
+        h = np.tanh(x @ self.kernel.value + c @ self.recurrent.value)
+        return 2 * h, [h, h + 0.5 * c], (x, c, h)
+
+    def backward(self, tape, dy, dstates):
+        x, c, h = tape
+        dh, dc = dstates
+        dz = (2 * dy + dh + dc) * (1 - h * h)
+        self.kernel.grad += x.T @ dz
+        self.recurrent.grad += c.T @ dz
+        return dz @ self.kernel.value.T, [np.zeros_like(dh), 0.5 * dc + dz @ self.recurrent.value.T]
+
+
+@pytest.mark.parametrize("mask", ["none", "pre", "post", "holes"])
+@pytest.mark.parametrize("options", [
+    {}, {"return_sequences": True, "return_state": True}, {"return_state": True},
+    {"return_sequences": True, "zero_output_for_mask": True, "go_backwards": True},
+], ids=lambda options: ",".join(options) or "plain")  # fmt: skip
+@pytest.mark.parametrize("stacked", [False, True])
+def test_own_and_stacked_cells(mask, options, stacked):
+    rng = np.random.default_rng(4)
+    rows, steps, width = 3, 4, 2
+    cells = [LSTMCell(2, dtype="float64"), PlainCell(dtype="float64"),
+             GRUCell(3, dtype="float64", recurrent_dropout=0.3)]
+    cell = cells if stacked else cells[1]
+    layer = built(RNN(cell, dtype="float64", **options), (None, steps, width))
+    x = rng.normal(size=(rows, steps, width))
+    states = [rng.normal(size=(rows, n)) for n in layer.cell.state_sizes]
+    mask = masks(rng, rows, steps)[mask]
+    check_gradients(layer, x, mask, training=True)
+    check_gradients(layer, x, mask, states, training=True)
+
+
+def test_a_stack_of_cells_is_a_stack_of_layers():
+    rng = np.random.default_rng(5)
+    x, mask = rng.normal(size=(3, 5, 2)), holes(rng, 3, 5)
+    stack = RNN([LSTMCell(3), GRUCell(4)], return_state=True)
+    y, (h, c), (last,) = stack(x, mask=mask)
+    lower, upper = LSTM(3, return_sequences=True, return_state=True), GRU(4)
+    middle, h_alone, c_alone = lower(x[:1])  # builds it
+    upper(middle)
+    lower.set_weights(stack.cell.cells[0].get_weights())
+    upper.set_weights(stack.cell.cells[1].get_weights())
+    middle, h_alone, c_alone = lower(x, mask=mask)
+    np.testing.assert_array_equal(h, h_alone)
+    np.testing.assert_array_equal(c, c_alone)
+    np.testing.assert_array_equal(y, upper(middle, mask=mask))
+    np.testing.assert_array_equal(last[1:], y[1:])
+
+
+@pytest.mark.parametrize("cell", [SimpleRNNCell(3), LSTMCell(3), GRUCell(3), PlainCell()])
+def test_a_cell_called_step_by_step_is_its_layer(cell):
+    x = np.random.default_rng(6).normal(size=(2, 4, 3)).astype(np.float32)
+    layer = RNN(cell, return_sequences=True)
+    sequence, states = layer(x), None
+    for t in range(4):
+        y, states = cell(x[:, t], states)
+        np.testing.assert_allclose(y, sequence[:, t], atol=1e-6)
+
+
+def test_stateful_layers_go_on_where_they_ended():
+    rng = np.random.default_rng(7)
+    x = rng.normal(size=(2, 6, 3)).astype(np.float32)
+    mask = np.array([[1, 0, 1, 1, 0, 1], [0, 0, 0, 1, 1, 1]], bool)
+    for cell in CELLS.values():
+        layer = cell(4, stateful=True, return_sequences=True)
+        layer.build((2, None, 3))
+        whole = layer(x, mask=mask)
+        layer.reset_state()
+        parts = [layer(x[:, t : t + 2], mask=mask[:, t : t + 2]) for t in (0, 2, 4)]
+        shown = np.concatenate(parts, axis=1)
+        # A masked first step shows zeros, in Keras as well, though the state is carried.
+        np.testing.assert_allclose(shown[mask], whole[mask], atol=1e-6)
+        assert not np.allclose(layer(x), whole)
+        with pytest.raises(ValueError, match="batches of 2 rows, as before; got 1"):
+            layer(x[:1])
 
 
 @pytest.mark.parametrize("engine", ENGINES)

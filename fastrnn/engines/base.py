@@ -83,7 +83,7 @@ class Engine(abc.ABC):
 
     @abc.abstractmethod
     def recurrent(self, cell, xz, U, states=None, mask=None, return_sequences=False,
-                  zero_output_for_mask=False, keep=True):
+                  zero_output_for_mask=False, keep=True, bias=None, noise=None):
         """Carry the state of ``cell`` through all steps of all rows.
 
         Parameters
@@ -101,6 +101,11 @@ class Engine(abc.ABC):
             Zeros at masked steps instead of the output before them.
         keep : bool
             Keep what the way back needs; False where there will be none, which takes less memory.
+        bias : array of shape (H,), optional
+            Of a GRU with ``reset_after``: what is added to h U_h, inside the reset.
+        noise : array of shape (1, B, H) or (G, B, H), optional
+            Dropout of the state on its way into U: a factor for each row and unit, the same at all
+            steps; one for all gates, or one for each.
 
         Returns
         -------
@@ -112,13 +117,14 @@ class Engine(abc.ABC):
         """
 
     @abc.abstractmethod
-    def recurrent_backward(self, tape, U, dsequence, dstates, dU, need_dxz=True):
+    def recurrent_backward(self, tape, U, dsequence, dstates, dU, need_dxz=True, dbias=None):
         """Backpropagation through time.
 
         ``dsequence`` is (B, T, H) or None, ``dstates`` a list of (B, H) or None in each place.
-        Adds into dU; returns ``(dxz, dstates0)``: dxz as `project_backward` takes it, zero at
-        masked steps, and the gradients of the initial states, list of (B, H).  Where xz was a
-        `Lookup`, dxz is the `RowGradient` of its table: (n, G * H) for the n rows that occur.
+        Adds into dU, and into dbias (H,) where there was a bias; returns ``(dxz, dstates0)``: dxz
+        as `project_backward` takes it, zero at masked steps, and the gradients of the initial
+        states, list of (B, H).  Where xz was a `Lookup`, dxz is the `RowGradient` of its table:
+        (n, G * H) for the n rows that occur.
         """
 
     # -- losses ----------------------------------------------------------------------------------

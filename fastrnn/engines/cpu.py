@@ -128,10 +128,12 @@ class CPUEngine(ReferenceEngine):
     # -- recurrence ----------------------------------------------------------------------------
 
     def recurrent(self, cell, xz, U, states=None, mask=None, return_sequences=False,
-                  zero_output_for_mask=False, keep=True):
-        if cell.activation not in KERNEL_ACTIVATIONS:
+                  zero_output_for_mask=False, keep=True, bias=None, noise=None):
+        if cell.kind != "simple_rnn" or cell.activation not in KERNEL_ACTIVATIONS or (
+            noise is not None
+        ):
             return super().recurrent(
-                cell, xz, U, states, mask, return_sequences, zero_output_for_mask, keep
+                cell, xz, U, states, mask, return_sequences, zero_output_for_mask, keep, bias, noise
             )
         rows, steps, units = xz.shape
         ids, values = None, xz
@@ -147,9 +149,9 @@ class CPUEngine(ReferenceEngine):
         )
         return y, [last], sweep
 
-    def recurrent_backward(self, tape, U, dsequence, dstates, dU, need_dxz=True):
+    def recurrent_backward(self, tape, U, dsequence, dstates, dU, need_dxz=True, dbias=None):
         if not isinstance(tape, _core.Sweep):
-            return super().recurrent_backward(tape, U, dsequence, dstates, dU, need_dxz)
+            return super().recurrent_backward(tape, U, dsequence, dstates, dU, need_dxz, dbias)
         ids = tape.ids
         shape = (tape.B, tape.T, tape.H) if ids is None else (ids.n, tape.H)
         dxz = self.empty(shape, U.dtype)

@@ -6,6 +6,8 @@ checked by finite differences in float64 before anything is compared with it.
 
 from __future__ import annotations
 
+from typing import Any, NamedTuple
+
 import numpy as np
 
 from fastrnn import activations
@@ -73,7 +75,7 @@ class ReferenceEngine(Engine):
     # -- recurrence ----------------------------------------------------------------------------
 
     def recurrent(self, cell, xz, U, states=None, mask=None, return_sequences=False,
-                  zero_output_for_mask=False, keep=True):
+                  zero_output_for_mask=False, keep=True, bias=None, noise=None):
         step_forward, _ = STEPS[cell.kind]
         ids = None
         if isinstance(xz, Lookup):
@@ -81,12 +83,13 @@ class ReferenceEngine(Engine):
         rows, steps, _ = xz.shape
         units = U.shape[0]
         if states is None:
-            states = [np.zeros((rows, units), xz.dtype)]
+            states = [np.zeros((rows, units), xz.dtype) for _ in range(cell.states)]
+        weights = Recurrence(U, bias, noise)
         counts = np.ones((rows, steps), bool) if mask is None else np.asarray(mask)
         history, traces = [states], []
         sequence = np.zeros((rows, steps, units), xz.dtype)
         for t in range(steps):
-            new, trace = step_forward(cell, xz[:, t], U, states)
+            new, trace = step_forward(cell, xz[:, t], weights, states)
             k = counts[:, t, None]
             # A masked step carries the state ...
             states = [np.where(k, a, b) for a, b in zip(new, states, strict=True)]
@@ -96,12 +99,13 @@ class ReferenceEngine(Engine):
             if keep:
                 history.append(states)
                 traces.append(trace)
-        tape = cell, history, traces, counts, zero_output_for_mask, ids
+        tape = cell, history, traces, counts, zero_output_for_mask, ids, bias, noise
         return (sequence if return_sequences else None), states, tape
 
-    def recurrent_backward(self, tape, U, dsequence, dstates, dU, need_dxz=True):
-        cell, history, traces, counts, zero_output_for_mask, ids = tape
+    def recurrent_backward(self, tape, U, dsequence, dstates, dU, need_dxz=True, dbias=None):
+        cell, history, traces, counts, zero_output_for_mask, ids, bias, noise = tape
         _, step_backward = STEPS[cell.kind]
+        weights, gradients = Recurrence(U, bias, noise), Recurrence(dU, dbias, None)
         rows, steps = counts.shape
         dstates = [
             np.zeros_like(s) if d is None else d
@@ -115,7 +119,9 @@ class ReferenceEngine(Engine):
                 doutput = doutput + dsequence[:, t]
             dnew = [np.where(k, d, 0) for d in dstates]
             dnew[0] = dnew[0] + np.where(k, doutput, 0)
-            dxz[:, t], dbefore = step_backward(cell, traces[t], U, history[t], dnew, dU)
+            dxz[:, t], dbefore = step_backward(
+                cell, traces[t], weights, history[t], dnew, gradients
+            )
             dstates = [a + np.where(k, 0, d) for a, d in zip(dbefore, dstates, strict=True)]
             doutput = np.where(k | zero_output_for_mask, 0, doutput)
         if ids is not None:
@@ -157,25 +163,127 @@ def sum_by_id(ids, dz):
 
 
 # -- cells ----------------------------------------------------------------------
+#
+# A step takes the projected input xz (B, G H) and the states before it; it returns the states after
+# it, output first, and a trace for the way back. Its backward takes the gradients of the states
+# after it, adds into those of U and the bias, and returns the gradients of xz and of the states
+# before it. Equations: `fastrnn.cells.CellSpec`.
 
 
-def simple_rnn_step(cell, xz, U, states):
+class Recurrence(NamedTuple):
+    """What multiplies the state: U (H, G H), bias (H,) and noise (1 or G, B, H), or None."""
+
+    U: Any
+    bias: Any
+    noise: Any
+
+    def dropped(self, h, gate):
+        """The state as the product of that gate sees it."""
+        return h if self.noise is None else h * self.noise[gate % len(self.noise)]
+
+    def kernel(self, gate):
+        """The columns of U that belong to a gate."""
+        units = len(self.U)
+        return self.U[:, gate * units : (gate + 1) * units]
+
+    def times(self, h, gate):
+        """h U, for one gate."""
+        return self.dropped(h, gate) @ self.kernel(gate)
+
+    def times_backward(self, h, gate, dproduct, gradients):
+        """Gradient of `times` by h; adds into that of U."""
+        gradients.kernel(gate)[...] += self.dropped(h, gate).T @ dproduct
+        return self.dropped(dproduct @ self.kernel(gate).T, gate)
+
+
+def simple_rnn_step(cell, xz, weights, states):
     """h' = act(z), z = xz + h U."""
     (h,) = states
-    z = xz + h @ U
+    z = xz + weights.times(h, 0)
     y = activations.named(cell.activation).forward(z)
     return [y], (z, y)
 
 
-def simple_rnn_step_backward(cell, trace, U, states, dnew, dU):
+def simple_rnn_step_backward(cell, trace, weights, states, dnew, gradients):
     """dz = dh' act'(z); dU += h^T dz; dh = dz U^T."""
     (h,), (z, y) = states, trace
     dz = activations.named(cell.activation).backward(z, y, dnew[0])
-    dU += h.T @ dz
-    return dz, [dz @ U.T]
+    return dz, [weights.times_backward(h, 0, dz, gradients)]
 
 
-STEPS = {"simple_rnn": (simple_rnn_step, simple_rnn_step_backward)}
+def lstm_step(cell, xz, weights, states):
+    """c' = f c + i g, h' = o act(c'); i, f, o through the recurrent activation, g through act."""
+    h, c = states
+    act, gate = (activations.named(a) for a in (cell.activation, cell.recurrent_activation))
+    z = [part + weights.times(h, k) for k, part in enumerate(np.split(xz, 4, axis=1))]
+    kinds = gate, gate, act, gate
+    i, f, g, o = y = [kind.forward(part) for kind, part in zip(kinds, z, strict=True)]
+    new_c = f * c + i * g
+    shown = act.forward(new_c)
+    return [o * shown, new_c], (z, y, new_c, shown)
+
+
+def lstm_step_backward(cell, trace, weights, states, dnew, gradients):
+    """do = dh' act(c'), dc' += dh' o act'(c'); di = dc' g, df = dc' c, dg = dc' i; dc = dc' f."""
+    (h, c), (dh, dc) = states, dnew
+    z, y, new_c, shown = trace
+    i, f, g, o = y
+    act, gate = (activations.named(a) for a in (cell.activation, cell.recurrent_activation))
+    dc = dc + act.backward(new_c, shown, dh * o)
+    dy = dc * g, dc * c, dc * i, dh * shown
+    kinds = gate, gate, act, gate
+    dz = [kind.backward(*parts) for kind, *parts in zip(kinds, z, y, dy, strict=True)]
+    dh = sum(weights.times_backward(h, k, part, gradients) for k, part in enumerate(dz))
+    return np.concatenate(dz, axis=1), [dh, dc * f]
+
+
+def gru_step(cell, xz, weights, states):
+    """h' = z h + (1 - z) g; z, r through the recurrent activation, the candidate g through act."""
+    (h,) = states
+    act, gate = (activations.named(a) for a in (cell.activation, cell.recurrent_activation))
+    x_z, x_r, x_h = np.split(xz, 3, axis=1)
+    sums = [x_z + weights.times(h, 0), x_r + weights.times(h, 1)]
+    z, r = map(gate.forward, sums)
+    if cell.reset_after:
+        inner = weights.times(h, 2)
+        if weights.bias is not None:
+            inner = inner + weights.bias
+        sums.append(x_h + r * inner)
+    else:
+        inner = r * h
+        sums.append(x_h + weights.times(inner, 2))
+    g = act.forward(sums[2])
+    return [z * h + (1 - z) * g], (sums, z, r, g, inner)
+
+
+def gru_step_backward(cell, trace, weights, states, dnew, gradients):
+    """dz = dh' (h - g), dg = dh' (1 - z), dh = dh' z; then through the gates."""
+    (h,), (dnew,) = states, dnew
+    sums, z, r, g, inner = trace
+    act, gate = (activations.named(a) for a in (cell.activation, cell.recurrent_activation))
+    d_h = act.backward(sums[2], g, dnew * (1 - z))
+    dh = dnew * z
+    if cell.reset_after:
+        dr, dinner = d_h * inner, d_h * r
+        if weights.bias is not None:
+            gradients.bias[...] += dinner.sum(axis=0)
+        dh = dh + weights.times_backward(h, 2, dinner, gradients)
+    else:
+        dinner = weights.times_backward(inner, 2, d_h, gradients)
+        dr = dinner * h
+        dh = dh + dinner * r
+    d_z = gate.backward(sums[0], z, dnew * (h - g))
+    d_r = gate.backward(sums[1], r, dr)
+    dh = dh + weights.times_backward(h, 0, d_z, gradients)
+    dh = dh + weights.times_backward(h, 1, d_r, gradients)
+    return np.concatenate([d_z, d_r, d_h], axis=1), [dh]
+
+
+STEPS = {
+    "simple_rnn": (simple_rnn_step, simple_rnn_step_backward),
+    "lstm": (lstm_step, lstm_step_backward),
+    "gru": (gru_step, gru_step_backward),
+}
 
 
 # -- losses: (losses (n,), their gradients (n, C)), rows independent ----------------------------

@@ -1,26 +1,283 @@
-"""Recurrent layers: a projection of all steps, then a sweep that carries the state.
+"""Recurrent layers: a cell put to work on sequences.
 
-``forward`` multiplies the whole input by the kernel in one product and hands the result to the
-engine's sweep; ``backward`` is the sweep back through time, then one product again.  What a cell
-is (its gates, its states, its equations) stands in a `CellSpec` and the engine.
+`RNN` reads the steps in their order or backwards, closes the holes of masks, finds the state to
+start from, and gives back the outputs and states that are wanted; what happens at a step is its
+cell's affair (`fastrnn.layers.cells`).  `SimpleRNN`, `LSTM` and `GRU` are such layers with the cell
+of their name.
 
-Letters: B rows in a batch, T steps, D input width, H units, G gates.
+Letters: B rows in a batch, T steps, D input width, H units.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from fastrnn import activations, constraints, engines, initializers, random, regularizers
-from fastrnn.cells import CellSpec
+from fastrnn import engines
 from fastrnn.layers.base import Layer
-from fastrnn.layers.core import dropout_mask, fraction, not_there_yet, positive
+from fastrnn.layers.cells import (
+    GRUCell,
+    LSTMCell,
+    SimpleRNNCell,
+    StackedRNNCells,
+    check_cell,
+    flat_states,
+)
+from fastrnn.layers.core import not_there_yet
+from fastrnn.layers.serialization import deserialize, serialize
 from fastrnn.values import Lookup
 
-__all__ = ["SimpleRNN"]
+__all__ = ["GRU", "LSTM", "RNN", "SimpleRNN"]
 
 
-class SimpleRNN(Layer):
+class RNN(Layer):
+    """Carries the state of a cell through the steps of sequences.
+
+    Parameters
+    ----------
+    cell : RecurrentCell, or a list of them
+        A list is stacked, as by `StackedRNNCells`.
+    return_sequences : bool, default False
+        The output of every step, (B, T, H), instead of the last, (B, H).
+    return_state : bool, default False
+        A list: the output, then the last states.
+    go_backwards : bool, default False
+        Reads the steps from the last to the first; a returned sequence stays in that order.
+    stateful : bool, default False
+        The states at the end of a batch are those where the next one starts, row by row; see
+        `reset_state`.  All batches then have as many rows as the first.
+    unroll : bool, default False
+        Accepted for Keras's sake; it changes nothing here.
+    zero_output_for_mask : bool, default False
+        Zeros at masked steps of a sequence, instead of the output before them.
+
+    Raises
+    ------
+    ValueError
+        If ``cell`` is no cell; when called, if shapes do not fit.
+
+    Examples
+    --------
+    >>> from fastrnn.layers import GRUCell
+    >>> layer = RNN([LSTMCell(8), GRUCell(4)], return_sequences=True)
+    >>> layer(np.ones((2, 7, 3))).shape
+    (2, 7, 4)
+    """
+
+    def __init__(self, cell, return_sequences=False, return_state=False, go_backwards=False,
+                 stateful=False, unroll=False, zero_output_for_mask=False, **kwargs):
+        super().__init__(**kwargs)
+        if isinstance(cell, (list, tuple)):
+            cell = StackedRNNCells(cell, dtype=self.dtype)
+        check_cell(self, cell)
+        self.cell = cell
+        self.return_sequences = return_sequences
+        self.return_state = return_state
+        self.go_backwards = go_backwards
+        self.stateful = stateful
+        self.unroll = unroll
+        self.zero_output_for_mask = zero_output_for_mask
+        self.states = None
+
+    @property
+    def sublayers(self):
+        return (self.cell,)
+
+    @property
+    def supports_masking(self):
+        return self.return_sequences
+
+    @property
+    def states_count(self):
+        """How many arrays make the state."""
+        return len(self.cell.state_sizes)
+
+    # -- shapes ------------------------------------------------------------------------------
+
+    def create(self, input_shape):
+        if len(input_shape) != 3 or input_shape[2] is None:
+            raise ValueError(
+                f"Layer '{self.name}' ({type(self).__name__}): expected inputs of shape (batch, "
+                f"steps, features) with known features; got {tuple(input_shape)}. "
+                "An Embedding before it turns ids into features."
+            )
+        self.cell.build((input_shape[0], input_shape[2]))
+
+    def unbuild(self):
+        super().unbuild()
+        self.states = None
+
+    def compute_output_shape(self, input_shape):
+        batch, steps, _ = input_shape
+        width = self.cell.output_size
+        output = (batch, steps, width) if self.return_sequences else (batch, width)
+        if self.return_state:
+            states = [(batch, size) for size in self.cell.state_sizes]
+            return [output, *self.cell.nest(states)]
+        return output
+
+    # -- states ------------------------------------------------------------------------------
+
+    def get_initial_state(self, batch_size):
+        """Zeros to start from, a list of arrays (batch_size, state size)."""
+        return self.cell.nest(self.cell.get_initial_state(batch_size))
+
+    def reset_state(self):
+        """Of a ``stateful`` layer: start the next batch from zeros."""
+        if self.states is not None:
+            self.states = [np.zeros_like(state) for state in self.states]
+
+    reset_states = reset_state
+
+    def _first_states(self, initial_state, rows):
+        """The states to start from as a flat list of (B, H) arrays, or None for zeros."""
+        if initial_state is not None:
+            return self.cell.check_states("initial_state", flat_states(initial_state), rows)
+        if not self.stateful:
+            return None
+        known = self.input_shape[0] if self.states is None else len(self.states[0])
+        if known not in (None, rows):
+            raise ValueError(
+                f"Layer '{self.name}' ({type(self).__name__}): stateful=True keeps a state for "
+                f"each row: expected batches of {known} rows, as before; got {rows}. Choose a "
+                "batch_size that divides the data, and call reset_state() between sequences; "
+                "another size needs a new layer."
+            )
+        return self.states
+
+    # -- the layer's work ----------------------------------------------------------------------
+
+    def forward(self, x, mask=None, training=False, initial_state=None):
+        self.check_rank(x, 3, "(batch, steps, features)")
+        self.check_width(x)
+        if mask is not None and mask.shape != x.shape[:2]:
+            raise ValueError(
+                f"Layer '{self.name}' ({type(self).__name__}): expected a mask of shape "
+                f"{tuple(x.shape[:2])}, one flag for each row and step; got shape {mask.shape}."
+            )
+        states = self._first_states(initial_state, x.shape[0])
+        x, mask = self._flip(x, mask)
+        x, mask, holes = close_holes(x, mask)
+        output, last, tape = self.cell.sweep(
+            x, states, mask, self.return_sequences, self.zero_output_for_mask, training
+        )
+        if self.stateful:
+            self.states = last
+        shown = None
+        if self.return_sequences:
+            if holes is not None:
+                output = open_holes(output, holes, self.zero_output_for_mask)
+        elif mask is not None:
+            # Without a step there is no output; a masked last step's is zero where asked for.
+            counted = holes or mask
+            shown = (counted.last if self.zero_output_for_mask else counted.any)[:, None]
+            output = np.where(shown, output, 0)
+        tape = holes, shown, initial_state is not None, tape
+        return ([output, *self.cell.nest(last)] if self.return_state else output), tape
+
+    def backward(self, tape, dy):
+        holes, shown, had_state, tape = tape
+        doutput, *dlast = flat_states(dy) if self.return_state else [dy]
+        if doutput is not None:
+            if shown is not None:
+                doutput = np.where(shown, doutput, 0)
+            elif holes is not None:
+                doutput = open_holes_backward(doutput, holes, self.zero_output_for_mask)
+        dx, dstates = self.cell.sweep_backward(
+            tape, doutput, dlast or [None] * self.states_count
+        )
+        if isinstance(dx, np.ndarray):
+            if holes is not None:
+                dx = close_holes_backward(dx, holes)
+            if self.go_backwards:
+                dx = engines.current().asarray(dx[:, ::-1])
+        return [dx, *self.cell.nest(dstates)] if had_state else dx
+
+    def _flip(self, x, mask):
+        """The steps in the order in which they are read."""
+        if not self.go_backwards:
+            return x, mask
+        engine = engines.current()
+        if isinstance(x, Lookup):
+            x = x._replace(ids=engine.asarray(x.ids[:, ::-1]), count=None)
+        else:
+            x = engine.asarray(x[:, ::-1])
+        return x, mask and mask.flip()
+
+    # -- configuration -------------------------------------------------------------------------
+
+    def get_config(self):
+        return self.own_config() | {"cell": serialize(self.cell)}
+
+    def own_config(self):
+        """The configuration without the cell's."""
+        return super().get_config() | {
+            "return_sequences": self.return_sequences,
+            "return_state": self.return_state,
+            "go_backwards": self.go_backwards,
+            "stateful": self.stateful,
+            "unroll": self.unroll,
+            "zero_output_for_mask": self.zero_output_for_mask,
+        }
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        config = dict(config)
+        return cls(deserialize(config.pop("cell"), custom_objects), **config)
+
+    def __call__(self, x, initial_state=None, mask=None, training=False):
+        return super().__call__(x, mask, training, initial_state=initial_state)
+
+
+class CellLayer(RNN):
+    """An `RNN` whose cell is of a known class and whose arguments are the cell's and its own.
+
+    Parameters
+    ----------
+    arguments : dict
+        The ``locals()`` of the ``__init__`` of the layer.
+    """
+
+    cell_class = None
+
+    def __init__(self, arguments):
+        given = {k: v for k, v in arguments.items() if k not in ("self", "__class__", "use_cudnn")}
+        own = given.pop("kwargs")
+        implementation = {"implementation": own.pop("implementation", 2)}
+        options = {name: given.pop(name) for name in _OPTIONS}
+        activity_regularizer = given.pop("activity_regularizer")
+        Layer.__init__(self, **own)  # for the names of layer and cell
+        not_there_yet(self, activity_regularizer=activity_regularizer)
+        cell = self.cell_class(name=self.name, dtype=self.dtype, **given, **implementation)
+        super().__init__(cell, **options, **own | {"name": self.name})
+
+    def get_config(self):
+        own = self.own_config()
+        of_cell = {k: v for k, v in self.cell.get_config().items() if k not in own}
+        return own | of_cell | {"activity_regularizer": None}
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        return cls(**config)
+
+
+_OPTIONS = ("return_sequences", "return_state", "go_backwards", "stateful", "unroll",
+            "zero_output_for_mask")
+
+
+def _of_cell(name):
+    return property(lambda self: getattr(self.cell, name), doc=f"The cell's ``{name}``.")
+
+
+for _name in (
+    "units", "activation", "recurrent_activation", "use_bias", "unit_forget_bias", "reset_after",
+    "kernel_initializer", "recurrent_initializer", "bias_initializer", "kernel_regularizer",
+    "recurrent_regularizer", "bias_regularizer", "kernel_constraint", "recurrent_constraint",
+    "bias_constraint", "dropout", "recurrent_dropout", "seed", "kernel", "recurrent_kernel", "bias",
+):
+    setattr(CellLayer, _name, _of_cell(_name))
+
+
+class SimpleRNN(CellLayer):
     """The fully connected recurrent layer: h_t = activation(x_t W + b + h_{t-1} U).
 
     Parameters
@@ -36,20 +293,11 @@ class SimpleRNN(Layer):
     dropout : float, default 0
         Fraction of the inputs to drop in training; one mask a call, shared over time.
     recurrent_dropout : float, default 0
-        Only 0 so far.
-    return_sequences : bool, default False
-        The output of every step, (B, T, H), instead of the last, (B, H).
-    return_state : bool, default False
-        A list: the output, then the last state.
-    go_backwards : bool, default False
-        Reads the steps from the last to the first; a returned sequence stays in that order.
-    stateful : bool, default False
-        The state at the end of a batch is where the next one starts; see `reset_state`.
-    unroll : bool, default False
-        Accepted for Keras's sake; it changes nothing here.
+        The same of the state, on its way into U.
+    return_sequences, return_state, go_backwards, stateful, unroll, zero_output_for_mask :
+        As in `RNN`; default False.
     seed : int, optional
-    zero_output_for_mask : bool, default False
-        Zeros at masked steps of a sequence, instead of the output before them.
+        Of the dropout.
 
     Examples
     --------
@@ -59,7 +307,7 @@ class SimpleRNN(Layer):
     ((2, 4), (2, 4))
     """
 
-    states_count = 1
+    cell_class = SimpleRNNCell
 
     def __init__(self, units, activation="tanh", use_bias=True,
                  kernel_initializer="glorot_uniform", recurrent_initializer="orthogonal",
@@ -69,199 +317,109 @@ class SimpleRNN(Layer):
                  recurrent_dropout=0.0, return_sequences=False, return_state=False,
                  go_backwards=False, stateful=False, unroll=False, seed=None,
                  zero_output_for_mask=False, **kwargs):
-        super().__init__(**kwargs)
-        self.units = positive(self, "units", units)
-        self.activation = activations.name_of(activation)
-        self.use_bias = use_bias
-        self.kernel_initializer = initializers.get(kernel_initializer)
-        self.recurrent_initializer = initializers.get(recurrent_initializer)
-        self.bias_initializer = initializers.get(bias_initializer)
-        self.kernel_regularizer = regularizers.get(kernel_regularizer)
-        self.recurrent_regularizer = regularizers.get(recurrent_regularizer)
-        self.bias_regularizer = regularizers.get(bias_regularizer)
-        self.kernel_constraint = constraints.get(kernel_constraint)
-        self.recurrent_constraint = constraints.get(recurrent_constraint)
-        self.bias_constraint = constraints.get(bias_constraint)
-        self.dropout = fraction(self, "dropout", dropout)
-        self.recurrent_dropout = fraction(self, "recurrent_dropout", recurrent_dropout)
-        self.return_sequences = return_sequences
-        self.return_state = return_state
-        self.go_backwards = go_backwards
-        self.stateful = stateful
-        self.unroll = unroll
-        self.seed = seed
-        self.zero_output_for_mask = zero_output_for_mask
-        self.stream = random.Stream(seed)
-        not_there_yet(self, recurrent_dropout=self.recurrent_dropout, stateful=stateful,
-                      activity_regularizer=activity_regularizer)
+        super().__init__(locals())
 
-    @property
-    def supports_masking(self):
-        return self.return_sequences
 
-    @property
-    def spec(self):
-        """The cell as the engine knows it."""
-        return CellSpec("simple_rnn", self.activation)
+class LSTM(CellLayer):
+    """Long short-term memory (Hochreiter and Schmidhuber, 1997; forget gate: Gers et al., 2000).
 
-    # -- shapes ------------------------------------------------------------------------------
+    With i, f, o = recurrent_activation(x W + b + h U) in the columns of the gates i, f and o, and
+    g = activation(x W + b + h U) in those of c: c' = f c + i g and h' = o activation(c').
 
-    def create(self, input_shape):
-        if len(input_shape) != 3 or input_shape[2] is None:
-            raise ValueError(
-                f"Layer '{self.name}' ({type(self).__name__}): expected inputs of shape (batch, "
-                f"steps, features) with known features; got {tuple(input_shape)}. "
-                "An Embedding before it turns ids into features."
-            )
-        self.kernel = self.add_weight(
-            "kernel", (input_shape[2], self.units), self.kernel_initializer,
-            self.kernel_regularizer, self.kernel_constraint,
-        )
-        self.recurrent_kernel = self.add_weight(
-            "recurrent_kernel", (self.units, self.units), self.recurrent_initializer,
-            self.recurrent_regularizer, self.recurrent_constraint,
-        )
-        self.bias = self.use_bias and self.add_weight(
-            "bias", (self.units,), self.bias_initializer,
-            self.bias_regularizer, self.bias_constraint,
-        ) or None
+    Parameters
+    ----------
+    units : int
+        H.
+    activation : default "tanh"
+    recurrent_activation : default "sigmoid"
+        Of the gates.
+    use_bias : bool, default True
+    kernel_initializer, recurrent_initializer, bias_initializer :
+        Default "glorot_uniform", "orthogonal", "zeros"; of the matrices of all gates together.
+    unit_forget_bias : bool, default True
+        The bias of the forget gate starts at 1.
+    kernel_regularizer, recurrent_regularizer, bias_regularizer, activity_regularizer : default None
+    kernel_constraint, recurrent_constraint, bias_constraint : default None
+    dropout : float, default 0
+        Fraction of the inputs to drop in training; masks are shared over time.
+    recurrent_dropout : float, default 0
+        The same of the state, on its way into U; with it, each gate has masks of its own.
+    seed : int, optional
+        Of the dropout.
+    return_sequences, return_state, go_backwards, stateful, unroll, zero_output_for_mask :
+        As in `RNN`; default False.  The states are h and c.
+    use_cudnn : default "auto"
+        Accepted for Keras's sake; it changes nothing here.
 
-    def compute_output_shape(self, input_shape):
-        batch, steps, _ = input_shape
-        output = (batch, steps, self.units) if self.return_sequences else (batch, self.units)
-        if self.return_state:
-            return [output, *([(batch, self.units)] * self.states_count)]
-        return output
+    Examples
+    --------
+    >>> output, h, c = LSTM(4, return_state=True)(np.ones((2, 7, 3)))
+    >>> output.shape, c.shape
+    ((2, 4), (2, 4))
+    """
 
-    # -- the layer's work ----------------------------------------------------------------------
+    cell_class = LSTMCell
 
-    def forward(self, x, mask=None, training=False, initial_state=None):
-        engine = engines.current()
-        self.check_rank(x, 3, "(batch, steps, features)")
-        self.check_width(x)
-        if mask is not None and mask.shape != x.shape[:2]:
-            raise ValueError(
-                f"Layer '{self.name}' ({type(self).__name__}): expected a mask of shape "
-                f"{tuple(x.shape[:2])}, one flag for each row and step; got shape {mask.shape}."
-            )
-        states = self._initial(initial_state, len(x.ids) if isinstance(x, Lookup) else len(x))
-        x, mask = self._flip(x, mask)
-        x, noise = self._drop(x, training)
-        x, mask, holes = close_holes(x, mask)
-        xz = engine.project(x, self.kernel.value, self.bias and self.bias.value, mask)
-        if isinstance(xz, Lookup):
-            x = x._replace(count=xz.count)  # serves the way back
-        sequence, last, tape = engine.recurrent(
-            self.spec, xz, self.recurrent_kernel.value, states, mask,
-            self.return_sequences, self.zero_output_for_mask, engines.recording(),
-        )
-        if holes is not None and self.return_sequences:
-            sequence = open_holes(sequence, holes, self.zero_output_for_mask)
-        output, shown = (sequence if self.return_sequences else last[0]), None
-        if mask is not None and not self.return_sequences:
-            # Without a step there is no output; a masked last step's is zero where asked for.
-            counted = holes or mask
-            shown = (counted.last if self.zero_output_for_mask else counted.any)[:, None]
-            output = output * shown
-        tape = x, noise, holes, shown, initial_state is not None, tape
-        return ([output, *last] if self.return_state else output), tape
+    def __init__(self, units, activation="tanh", recurrent_activation="sigmoid", use_bias=True,
+                 kernel_initializer="glorot_uniform", recurrent_initializer="orthogonal",
+                 bias_initializer="zeros", unit_forget_bias=True, kernel_regularizer=None,
+                 recurrent_regularizer=None, bias_regularizer=None, activity_regularizer=None,
+                 kernel_constraint=None, recurrent_constraint=None, bias_constraint=None,
+                 dropout=0.0, recurrent_dropout=0.0, seed=None, return_sequences=False,
+                 return_state=False, go_backwards=False, stateful=False, unroll=False,
+                 use_cudnn="auto", zero_output_for_mask=False, **kwargs):
+        super().__init__(locals())
 
-    def backward(self, tape, dy):
-        engine = engines.current()
-        x, noise, holes, shown, had_state, tape = tape
-        dsequence, dstates = self._split(dy, shown)
-        if holes is not None and dsequence is not None:
-            dsequence = open_holes_backward(dsequence, holes, self.zero_output_for_mask)
-        dxz, dstates = engine.recurrent_backward(
-            tape, self.recurrent_kernel.value, dsequence, dstates, self.recurrent_kernel.grad
-        )
-        dx = engine.project_backward(
-            x, self.kernel.value, dxz, self.kernel.grad, self.bias and self.bias.grad
-        )
-        if isinstance(dx, np.ndarray):
-            if holes is not None:
-                dx = close_holes_backward(dx, holes)
-            if noise is not None:
-                dx = dx * noise
-            if self.go_backwards:
-                dx = engine.asarray(dx[:, ::-1])
-        return [dx, *dstates] if had_state else dx
 
-    def _initial(self, initial_state, rows):
-        """The states to start from as a list of (B, H) arrays, or None for zeros."""
-        if initial_state is None:
-            return None
-        if not isinstance(initial_state, (list, tuple)):
-            initial_state = [initial_state]
-        states = [engines.current().asarray(s, self.dtype) for s in initial_state]
-        expected = [(rows, self.units)] * self.states_count
-        if [s.shape for s in states] != expected:
-            raise ValueError(
-                f"Layer '{self.name}' ({type(self).__name__}): initial_state: expected arrays of "
-                f"shapes {expected}; got {[s.shape for s in states]}."
-            )
-        return states
+class GRU(CellLayer):
+    """The gated recurrent unit (Cho et al., 2014).
 
-    def _flip(self, x, mask):
-        """The steps in the order in which they are read."""
-        if not self.go_backwards:
-            return x, mask
-        engine = engines.current()
-        if isinstance(x, Lookup):
-            x = x._replace(ids=engine.asarray(x.ids[:, ::-1]))
-        else:
-            x = engine.asarray(x[:, ::-1])
-        return x, mask and mask.flip()
+    With z, r = recurrent_activation(x W + b + h U) in the columns of the gates z and r, and a
+    candidate g = activation(x W_h + b_h + r (h U_h + c_h)): h' = z h + (1 - z) g.
 
-    def _drop(self, x, training):
-        """Dropout of the input: one mask for all steps."""
-        if not training or not self.dropout:
-            return x, None
-        x = self.dense(x)
-        rows, _, width = x.shape
-        noise = dropout_mask(self.stream, (rows, 1, width), self.dropout, self.dtype)
-        return x * noise, noise
+    Parameters
+    ----------
+    units : int
+        H.
+    activation : default "tanh"
+    recurrent_activation : default "sigmoid"
+        Of the gates.
+    use_bias : bool, default True
+    kernel_initializer, recurrent_initializer, bias_initializer :
+        Default "glorot_uniform", "orthogonal", "zeros"; of the matrices of all gates together.
+    kernel_regularizer, recurrent_regularizer, bias_regularizer, activity_regularizer : default None
+    kernel_constraint, recurrent_constraint, bias_constraint : default None
+    dropout : float, default 0
+        Fraction of the inputs to drop in training; masks are shared over time.
+    recurrent_dropout : float, default 0
+        The same of the state, on its way into U; with it, each gate has masks of its own.
+    seed : int, optional
+        Of the dropout.
+    return_sequences, return_state, go_backwards, stateful, unroll, zero_output_for_mask :
+        As in `RNN`; default False.
+    reset_after : bool, default True
+        Multiply by the reset gate after the product with U, as above and as cuDNN and PyTorch do;
+        the bias then has two rows, (2, 3 H).  Else g = activation(x W_h + b_h + (r h) U_h).
+    use_cudnn : default "auto"
+        Accepted for Keras's sake; it changes nothing here.
 
-    def _split(self, dy, shown):
-        """dy as (of the sequence or None, of the last states)."""
-        doutput, *dlast = dy if self.return_state else [dy]
-        if shown is not None:
-            doutput = doutput * shown
-        dlast = dlast or [None] * self.states_count
-        if self.return_sequences:
-            return doutput, dlast
-        if dlast[0] is not None and doutput is not None:
-            return None, [doutput + dlast[0], *dlast[1:]]
-        return None, [dlast[0] if doutput is None else doutput, *dlast[1:]]
+    Examples
+    --------
+    >>> GRU(4, return_sequences=True)(np.ones((2, 7, 3))).shape
+    (2, 7, 4)
+    """
 
-    def get_config(self):
-        return super().get_config() | {
-            "return_sequences": self.return_sequences,
-            "return_state": self.return_state,
-            "go_backwards": self.go_backwards,
-            "stateful": self.stateful,
-            "unroll": self.unroll,
-            "zero_output_for_mask": self.zero_output_for_mask,
-            "units": self.units,
-            "activation": self.activation,
-            "use_bias": self.use_bias,
-            "kernel_initializer": initializers.serialize(self.kernel_initializer),
-            "recurrent_initializer": initializers.serialize(self.recurrent_initializer),
-            "bias_initializer": initializers.serialize(self.bias_initializer),
-            "kernel_regularizer": regularizers.serialize(self.kernel_regularizer),
-            "recurrent_regularizer": regularizers.serialize(self.recurrent_regularizer),
-            "bias_regularizer": regularizers.serialize(self.bias_regularizer),
-            "activity_regularizer": None,
-            "kernel_constraint": constraints.serialize(self.kernel_constraint),
-            "recurrent_constraint": constraints.serialize(self.recurrent_constraint),
-            "bias_constraint": constraints.serialize(self.bias_constraint),
-            "dropout": self.dropout,
-            "recurrent_dropout": self.recurrent_dropout,
-            "seed": self.seed,
-        }
+    cell_class = GRUCell
 
-    def __call__(self, x, mask=None, training=False, initial_state=None):
-        return super().__call__(x, mask, training, initial_state=initial_state)
+    def __init__(self, units, activation="tanh", recurrent_activation="sigmoid", use_bias=True,
+                 kernel_initializer="glorot_uniform", recurrent_initializer="orthogonal",
+                 bias_initializer="zeros", kernel_regularizer=None, recurrent_regularizer=None,
+                 bias_regularizer=None, activity_regularizer=None, kernel_constraint=None,
+                 recurrent_constraint=None, bias_constraint=None, dropout=0.0,
+                 recurrent_dropout=0.0, seed=None, return_sequences=False, return_state=False,
+                 go_backwards=False, stateful=False, unroll=False, reset_after=True,
+                 use_cudnn="auto", zero_output_for_mask=False, **kwargs):
+        super().__init__(locals())
 
 
 # -- masks with holes -----------------------------------------------------------
