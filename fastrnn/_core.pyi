@@ -1,12 +1,13 @@
 """The door to the C kernels: types; shapes stand in the functions' docstrings."""
 
+from collections.abc import Sequence
 from typing import Literal
 
 from numpy import float32, float64, int32, int64
 from numpy.typing import NDArray
 
 _Real = NDArray[float32] | NDArray[float64]
-_Activation = Literal["linear", "relu", "tanh", "sigmoid"]
+_Activation = Literal["linear", "relu", "tanh", "sigmoid", "hard_sigmoid"]
 
 def available_isas() -> list[str]: ...
 def isa() -> str: ...
@@ -76,28 +77,34 @@ def loss(
     from_logits: bool,
     epsilon: float,
 ) -> None: ...
-def simple_rnn_forward(
+def sweep_forward(
+    kind: Literal["simple_rnn", "lstm", "gru"],
     activation: _Activation,
+    recurrent_activation: _Activation,
+    reset_after: bool,
     B: int,
     T: int,
     xz: _Real,
     ids: Ids | None,
     U: _Real,
-    h0: _Real | None,
+    first: Sequence[_Real] | None,
     start: NDArray[int64] | None,
     stop: NDArray[int64] | None,
     share: bool,
     y: _Real | None,
-    last: _Real,
+    last: Sequence[_Real],
     repeat: bool,
     keep: bool = True,
+    bias: _Real | None = None,
+    noise: _Real | None = None,
 ) -> Sweep: ...
-def simple_rnn_backward(
+def sweep_backward(
     sweep: Sweep,
     U: _Real,
     dy: _Real | None,
-    dlast: _Real | None,
+    dlast: Sequence[_Real | None] | None,
     dxz: _Real,
-    dh0: _Real,
+    dfirst: Sequence[_Real],
     dU: _Real,
+    dbias: _Real | None = None,
 ) -> None: ...

@@ -5,8 +5,8 @@ Every function here takes arrays through the buffer protocol, checks their types
 indices, finds scratch memory, lets go of the GIL and makes one call.  Below this file nothing
 checks anything.
 
-Letters: B rows in a batch, T steps, D input width, H units, M columns of a projection,
-V vocabulary, S rows of a matrix.
+Letters: B rows in a batch, T steps, D input width, H units, G gates, M columns of a
+projection, V vocabulary, S rows of a matrix.
 """
 
 import os
@@ -21,7 +21,7 @@ from cpython.buffer cimport (
 )
 from libc.stdint cimport int32_t, int64_t, uint8_t, uintptr_t
 from libc.stdlib cimport free
-from libc.string cimport memset
+from libc.string cimport memcpy, memset
 
 
 cdef extern from *:
@@ -50,7 +50,8 @@ cdef extern from *:
 
 cdef extern from "csrc/rnn.h" nogil:
     enum:
-        ACT_LINEAR, ACT_RELU, ACT_TANH, ACT_SIGMOID
+        ACT_LINEAR, ACT_RELU, ACT_TANH, ACT_SIGMOID, ACT_HARD_SIGMOID
+        CELL_SIMPLE_RNN, CELL_LSTM, CELL_GRU, CELL_GRU_RESET_BEFORE
         LOSS_BINARY_CROSSENTROPY, LOSS_MEAN_SQUARED_ERROR, LOSS_MEAN_ABSOLUTE_ERROR
         CHUNK, COUNT_PARTS, GEMM_ROWS, OUTER_BLOCK, POOL_MAX_THREADS
     ctypedef struct run_t:
@@ -81,13 +82,19 @@ cdef extern from "csrc/rnn.h" nogil:
         void *partial
         void *packed
         int32_t slots
+    ctypedef struct cell_t:
+        int64_t gates, states, kept
+    cell_t fastrnn_cell(int32_t) noexcept
     ctypedef struct sweep_t:
         int64_t B, T, H, V
-        int32_t activation
+        int32_t cell, activation, recurrent_activation
         const void *xz
         const int32_t *ids
         const void *U
-        const void *h0
+        const void *bias
+        const void *noise
+        int64_t noises
+        const void *first[2]
         const int64_t *row
         const int64_t *start
         const int64_t *length
@@ -98,15 +105,16 @@ cdef extern from "csrc/rnn.h" nogil:
         void *tape
         const int64_t *tape_offset
         void *y
-        void *last
+        void *last[2]
         const void *dy
-        const void *dlast
+        const void *dlast[2]
         void *dxz
         void *dP
         const int32_t *slot
         int64_t n_rows
-        void *dh0
+        void *dfirst[2]
         void *dU
+        void *dbias
         void *packed
         void *partial
         void *inject
@@ -143,9 +151,9 @@ cdef extern from "csrc/rnn.h" nogil:
         void (*gemm)(const gemm_t *) noexcept nogil
         void (*outer)(const outer_t *) noexcept nogil
         int64_t (*padded)(int64_t) noexcept nogil
-        int64_t (*sweep_work_size)(int64_t, int64_t) noexcept nogil
-        void (*simple_rnn_forward)(const sweep_t *) noexcept nogil
-        void (*simple_rnn_backward)(const sweep_t *) noexcept nogil
+        int64_t (*sweep_work_size)(const sweep_t *) noexcept nogil
+        void (*sweep_forward)(const sweep_t *) noexcept nogil
+        void (*sweep_backward)(const sweep_t *) noexcept nogil
         void (*activate)(int32_t, const void *, void *, int64_t, int) noexcept nogil
         void (*activate_backward)(int32_t, const void *, const void *, void *, int64_t,
                                   int) noexcept nogil
@@ -345,7 +353,7 @@ def free_spare_memory():
 # -- checks at the door ---------------------------------------------------------
 
 cdef enum:
-    MAX_ARRAYS = 16
+    MAX_ARRAYS = 20
 
 
 cdef class _Arguments:
@@ -472,7 +480,19 @@ cdef int _activation(str name) except -1:
         return ACT_TANH
     if name == "sigmoid":
         return ACT_SIGMOID
+    if name == "hard_sigmoid":
+        return ACT_HARD_SIGMOID
     raise ValueError(f"activation: the kernels have none called {name!r}.")
+
+
+cdef int _cell(str kind, bint reset_after) except -1:
+    if kind == "simple_rnn":
+        return CELL_SIMPLE_RNN
+    if kind == "lstm":
+        return CELL_LSTM
+    if kind == "gru":
+        return CELL_GRU if reset_after else CELL_GRU_RESET_BEFORE
+    raise ValueError(f"cell: the kernels have none called {kind!r}.")
 
 
 # -- products -------------------------------------------------------------------
@@ -755,20 +775,24 @@ cdef class Sweep:
     Attributes
     ----------
     B, T, H : int
+    gates, states : int
+        What the cell has of them.
+    ids : Ids or None
     """
 
-    cdef readonly int64_t B, T, H
+    cdef readonly int64_t B, T, H, gates, states
     cdef sweep_t s
     cdef char real
     cdef const kernels_t *kernels  # the tape is padded to their vectors
     cdef Block order  # row, start, length (B,) and tape_offset (shards,), int64
     cdef Block tape
+    cdef Block noise  # a copy, (noises, B, H)
     cdef readonly Ids ids
 
     @property
     def runs(self):
         """The steps that each row takes as runs (first, count), flat over (B, T): what
-        `simple_rnn_backward` fills of dxz.  A block of int64 (B, 2)."""
+        `sweep_backward` fills of dxz.  A block of int64 (B, 2)."""
         cdef int64_t i
         cdef Block block = Block(self.B * sizeof(run_t))
         cdef run_t *runs = <run_t *>block.data
@@ -791,38 +815,64 @@ cdef int64_t _shard_rows(int64_t B, int64_t H):
     return rows
 
 
-def simple_rnn_forward(str activation, int64_t B, int64_t T, xz, Ids ids, U, h0, start, stop,
-                       bint share, y, last, bint repeat, bint keep=True):
-    """The sweep of a SimpleRNN over all steps; returns the `Sweep` that goes into the backward one.
+cdef int _take_states(_Arguments a, void **to, given, str name, int64_t states, tuple shape,
+                      bint write) except -1:
+    """The data of a list of float arrays of that shape; None, or an entry of it, is NULL."""
+    cdef int64_t k
+    if given is None:
+        given = [None] * states
+    if len(given) != states:
+        raise ValueError(f"{name}: expected {states} arrays; got {len(given)}.")
+    for k in range(states):
+        to[k] = a.maybe(given[k], name, shape, write)
+        if write and to[k] == NULL:
+            raise ValueError(f"{name}: expected an array to write to; got None.")
+    return 0
+
+
+def sweep_forward(str kind, str activation, str recurrent_activation, bint reset_after, int64_t B,
+                  int64_t T, xz, Ids ids, U, first, start, stop, bint share, y, last, bint repeat,
+                  bint keep=True, bias=None, noise=None):
+    """The sweep of a cell over all steps; returns the `Sweep` that goes into the backward one.
 
     Parameters
     ----------
-    activation : {"linear", "relu", "tanh", "sigmoid"}
+    kind : {"simple_rnn", "lstm", "gru"}
+        With G gates and as many arrays of state as `fastrnn.cells.CellSpec` says.
+    activation, recurrent_activation : {"linear", "relu", "tanh", "sigmoid", "hard_sigmoid"}
+    reset_after : bool
+        Of a GRU.
     B, T : int
-    xz : (B * T, H), or with ids (V, H)
+    xz : (B * T, G * H), or with ids (V, G * H)
     ids : Ids of B * T, or None
-    U : (H, H)
-    h0 : (B, H) or None for zeros
+    U : (H, G * H)
+    first : list of (B, H) each, or None for zeros
     start, stop : int64 (B,), or None both: row b takes the steps start[b] .. stop[b] - 1
     share : bool
-        Run leading steps of equal ids once for all rows; needs ids, no h0, no start and stop.
+        Run leading steps of equal ids once for all rows, where there are ids and nothing that sets
+        the rows apart: no first states, no start and stop, no noise.
     y : (B, T, H) or None
         Written: all outputs.
-    last : (B, H)
+    last : list of (B, H)
         Written: the last states.
     repeat : bool
         Steps outside the run show the output before them, else zeros.
     keep : bool
         Keep all states for the way back; without them the `Sweep` cannot go back.
+    bias : (H,) or None
+        Of a GRU with ``reset_after``, inside the reset.
+    noise : (1, B, H) or (G, B, H), or None
+        Factors of the state before its product with U.
     """
     cdef _Arguments a = _Arguments()
     cdef Py_buffer *Uv = a.take(U, "U", 2, "real")
-    cdef int64_t H = Uv.shape[0], i, states
+    cdef int64_t H = Uv.shape[0], i, states, Hp, itemsize = 4 if a.real == b"f" else 8
     cdef Sweep sweep = Sweep.__new__(Sweep)
     cdef sweep_t *s = &sweep.s
     cdef const kernels_t *kernels = a.kernels()
+    cdef cell_t cell
     cdef Py_buffer *view
-    cdef const int64_t *first = NULL
+    cdef const int64_t *begin = NULL
     cdef const int64_t *end = NULL
     cdef int64_t *shared = NULL
     cdef int64_t *order
@@ -830,17 +880,22 @@ def simple_rnn_forward(str activation, int64_t B, int64_t T, xz, Ids ids, U, h0,
     cdef int64_t shard_rows, shards
     if B < 0 or T < 0 or (T > 0 and B > 0x7FFFFFFFFFFF // T):
         raise ValueError(f"B and T: expected a number of rows and of steps; got {B} and {T}.")
-    a.expect(Uv, "U", (H, H))
     memset(s, 0, sizeof(sweep_t))
+    s.cell = _cell(kind, reset_after)
     s.activation = _activation(activation)
+    s.recurrent_activation = _activation(recurrent_activation)
+    cell = fastrnn_cell(s.cell)
+    Hp = kernels.padded(H)
+    a.expect(Uv, "U", (H, cell.gates * H))
     sweep.B = s.B = B
     sweep.T = s.T = T
     sweep.H = s.H = H
+    sweep.gates, sweep.states = cell.gates, cell.states
     sweep.real = a.real
     sweep.kernels = kernels
     view = a.take(xz, "xz", 2, "real")
     s.V = view.shape[0]
-    a.expect(view, "xz", (s.V if ids is not None else B * T, H))
+    a.expect(view, "xz", (s.V if ids is not None else B * T, cell.gates * H))
     s.xz, s.U = view.buf, Uv.buf
     if ids is not None:
         if ids.count != B * T or ids.V > s.V:
@@ -849,24 +904,34 @@ def simple_rnn_forward(str activation, int64_t B, int64_t T, xz, Ids ids, U, h0,
             )
         sweep.ids = ids
         s.ids, s.slot, s.n_rows = <int32_t *>ids.copy.data, <int32_t *>ids.slot.data, ids.n
-    s.h0 = a.maybe(h0, "h0", (B, H))
+    _take_states(a, <void **>s.first, first, "first", cell.states, (B, H), False)
+    _take_states(a, s.last, last, "last", cell.states, (B, H), True)
     s.y = a.maybe(y, "y", (B, T, H), True)
-    s.last = a.real_array(last, "last", (B, H), True)
+    s.bias = a.maybe(bias, "bias", (H,))
+    if s.bias != NULL and s.cell != CELL_GRU:
+        raise ValueError("bias: only a GRU with reset_after has one inside.")
+    if noise is not None:
+        view = a.take(noise, "noise", 3, "real")
+        s.noises = 1 if view.shape[0] == 1 else cell.gates
+        a.expect(view, "noise", (s.noises, B, H))
+        sweep.noise = Block(s.noises * B * H * itemsize)  # the way back needs it too
+        memcpy(sweep.noise.data, view.buf, s.noises * B * H * itemsize)
+        s.noise = sweep.noise.data
     s.repeat = repeat
     s.keep = keep
     if start is not None:
         view = a.take(start, "start", 1, "int64")
         a.expect(view, "start", (B,))
-        first = <const int64_t *>view.buf
+        begin = <const int64_t *>view.buf
         view = a.take(stop, "stop", 1, "int64")
         a.expect(view, "stop", (B,))
         end = <const int64_t *>view.buf
         for i in range(B):
-            if not 0 <= first[i] <= end[i] <= T:
+            if not 0 <= begin[i] <= end[i] <= T:
                 raise IndexError(
-                    f"steps {first[i]} to {end[i]} of row {i} do not lie in [0, {T}]."
+                    f"steps {begin[i]} to {end[i]} of row {i} do not lie in [0, {T}]."
                 )
-    elif share and ids is not None and h0 is None and B > 1 and T > 0:
+    elif share and ids is not None and first is None and noise is None and B > 1 and T > 0:
         shared = <int64_t *>a.bytes(B * sizeof(int64_t))
     shard_rows = _shard_rows(B, H)
     shards = (B + shard_rows - 1) // shard_rows
@@ -878,50 +943,56 @@ def simple_rnn_forward(str activation, int64_t B, int64_t T, xz, Ids ids, U, h0,
     with nogil:
         if shared != NULL:
             fastrnn_shared_prefix(s.ids, B, T, shared)
-        states = fastrnn_plan(B, T, first, end, shared, s.shard_rows,
+        states = fastrnn_plan(B, T, begin, end, shared, s.shard_rows,
                               order, order + B, order + 2 * B, order + 3 * B,
                               &s.prefix_row, &s.prefix_length, bucket)
     s.slots = fastrnn_pool_threads()
     if not keep:
         states = s.prefix_length + 1
-    sweep.tape = Block(states * kernels.padded(H) * (4 if a.real == b"f" else 8))
+    sweep.tape = Block(states * (cell.states + cell.kept) * Hp * itemsize)
     s.tape = sweep.tape.data
-    s.packed = a.scratch(kernels.gemm_packed_size(H, H))
-    s.work = a.scratch(s.slots * kernels.sweep_work_size(H, shard_rows))
+    s.packed = a.scratch(cell.gates * Hp * Hp)
+    s.work = a.scratch(s.slots * kernels.sweep_work_size(s))
     s.prefix_done = <int64_t *>a.bytes(sizeof(int64_t))
     with nogil:
-        kernels.simple_rnn_forward(s)
+        kernels.sweep_forward(s)
     return sweep
 
 
-def simple_rnn_backward(Sweep sweep not None, U, dy, dlast, dxz, dh0, dU):
+def sweep_backward(Sweep sweep not None, U, dy, dlast, dxz, dfirst, dU, dbias=None):
     """Backward through a `Sweep`.
 
-    dy (B, T, H) and dlast (B, H) or None are the gradients of the outputs and of the last states.
-    Written are dh0 (B, H) and ``dxz``: without ids (B * T, H), in the steps of ``sweep.runs`` only;
-    with ids (n, H), the gradients of the rows of xz that occur.  dU is added into.
+    dy (B, T, H) or None and dlast, a list of (B, H) or None, are the gradients of the outputs and of
+    the last states.  Written are dfirst, a list of (B, H), and ``dxz``: without ids (B * T, G * H),
+    in the steps of ``sweep.runs`` only; with ids (n, G * H), the gradients of the rows of xz that
+    occur.  dU (H, G * H) and dbias (H,) or None are added into.
     """
     cdef _Arguments a = _Arguments()
     cdef sweep_t s = sweep.s
-    cdef int64_t B = s.B, H = s.H, Hp, shards, i, rows, room
+    cdef int64_t B = s.B, H = s.H, Hp, shards, i, rows, room, columns
     cdef int64_t *offsets
+    cdef cell_t cell
     if sweep.kernels == NULL or not s.keep:
-        raise ValueError("sweep: expected one of simple_rnn_forward that kept its states.")
+        raise ValueError("sweep: expected one of sweep_forward that kept its states.")
+    cell = fastrnn_cell(s.cell)
+    columns = cell.gates * H
     shards = (B + s.shard_rows - 1) // s.shard_rows
-    s.U = a.real_array(U, "U", (H, H))
+    s.U = a.real_array(U, "U", (H, columns))
     if a.real != sweep.real:
         raise TypeError("U: expected the float type of the forward sweep.")
     cdef const kernels_t *kernels = sweep.kernels
     Hp = kernels.padded(H)
+    s.bias = NULL
     s.dy = a.maybe(dy, "dy", (B, s.T, H))
-    s.dlast = a.maybe(dlast, "dlast", (B, H))
-    s.dh0 = a.real_array(dh0, "dh0", (B, H), True)
-    s.dU = a.real_array(dU, "dU", (H, H), True)
+    _take_states(a, <void **>s.dlast, dlast, "dlast", cell.states, (B, H), False)
+    _take_states(a, s.dfirst, dfirst, "dfirst", cell.states, (B, H), True)
+    s.dU = a.real_array(dU, "dU", (H, columns), True)
+    s.dbias = a.maybe(dbias, "dbias", (H,), True)
     s.slots = fastrnn_pool_threads()
     if s.ids == NULL:
-        s.dxz = a.real_array(dxz, "dxz", (B * s.T, H), True)
+        s.dxz = a.real_array(dxz, "dxz", (B * s.T, columns), True)
     else:
-        s.dP = a.real_array(dxz, "dxz", (s.n_rows, H), True)
+        s.dP = a.real_array(dxz, "dxz", (s.n_rows, columns), True)
         offsets = <int64_t *>a.bytes((shards + 1) * sizeof(int64_t))
         offsets[0] = 0
         room = min(s.prefix_length, s.n_rows)
@@ -931,14 +1002,14 @@ def simple_rnn_backward(Sweep sweep not None, U, dy, dlast, dxz, dh0, dU):
             rows = min(<int64_t>s.shard_rows, B - i * s.shard_rows)
             room += min(rows * s.length[i * s.shard_rows], s.n_rows)
         s.met_offset = offsets
-        s.met = a.scratch(room * Hp)
+        s.met = a.scratch(room * cell.gates * Hp)
         s.met_slot = <int32_t *>a.bytes(room * sizeof(int32_t))
         s.met_count = <int64_t *>a.bytes((shards + 1) * sizeof(int64_t))
         s.place = <int32_t *>a.bytes(s.slots * s.n_rows * sizeof(int32_t))
-    s.packed = a.scratch(kernels.gemm_packed_size(H, H))
-    s.partial = a.scratch((shards + 1) * H * Hp)
+    s.packed = a.scratch(cell.gates * Hp * Hp)
+    s.partial = a.scratch((shards + 1) * (cell.gates * H + 1) * Hp)
     if s.prefix_length:
-        s.inject = a.scratch((s.prefix_length + 1) * Hp)
-    s.work = a.scratch(s.slots * kernels.sweep_work_size(H, s.shard_rows))
+        s.inject = a.scratch(cell.states * (s.prefix_length + 1) * Hp)
+    s.work = a.scratch(s.slots * kernels.sweep_work_size(&s))
     with nogil:
-        kernels.simple_rnn_backward(&s)
+        kernels.sweep_backward(&s)

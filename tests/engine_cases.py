@@ -2,10 +2,17 @@
 
 import numpy as np
 
+from fastrnn.cells import CellSpec
 from fastrnn.masks import StepMask
 from fastrnn.values import Lookup, RowGradient
 
-ACTIVATIONS = ("tanh", "relu", "sigmoid", "linear")
+ACTIVATIONS = ("tanh", "relu", "sigmoid", "linear", "hard_sigmoid")
+CELLS = {
+    "simple_rnn": CellSpec("simple_rnn"),
+    "lstm": CellSpec("lstm"),
+    "gru": CellSpec("gru"),
+    "gru_reset_before": CellSpec("gru", reset_after=False),
+}
 
 
 def differences(f, x, h=1e-6):
@@ -60,17 +67,27 @@ class Problem:
 
     def __init__(self, seed, rows, steps, width, units, activation="tanh", lookup=False,
                  padded=False, state=False, mask="none", sequences=False, zero_output=False,
-                 dtype=np.float64):
+                 dtype=np.float64, cell="simple_rnn", recurrent_activation="sigmoid", noise=0):
         rng = np.random.default_rng(seed)
+        self.cell = CELLS[cell]._replace(
+            activation=activation, recurrent_activation=recurrent_activation
+        )
+        columns = self.cell.gates * units
 
         def normal(*shape, scale=1.0):
             return (scale * rng.normal(size=shape)).astype(dtype)
 
-        self.cell_activation, self.sequences, self.zero_output = activation, sequences, zero_output
-        self.W = normal(width, units, scale=width**-0.5)
-        self.U = normal(units, units, scale=0.8 * units**-0.5)
-        self.b = normal(units, scale=0.3)
-        self.h0 = normal(rows, units) if state else None
+        self.sequences, self.zero_output = sequences, zero_output
+        self.W = normal(width, columns, scale=width**-0.5)
+        self.U = normal(units, columns, scale=0.8 * units**-0.5)
+        self.b = normal(columns, scale=0.3)
+        inner = self.cell.kind == "gru" and self.cell.reset_after
+        self.bias = normal(units, scale=0.3) if inner else None
+        self.states = [normal(rows, units) for _ in range(self.cell.states)] if state else None
+        self.noise = None
+        if noise:
+            drawn = rng.random((min(noise, self.cell.gates), rows, units)) < 0.6
+            self.noise = (drawn / 0.6).astype(dtype)
         self.mask = mask_of(mask, rng, rows, steps)
         self.ids = None
         if lookup:
@@ -83,33 +100,43 @@ class Problem:
         else:
             self.x = normal(rows, steps, width)
         self.dy = normal(rows, steps, units) if sequences else None
-        self.dlast = normal(rows, units)
+        self.dlast = [normal(rows, units) for _ in range(self.cell.states)]
 
     def forward(self, engine):
-        from fastrnn.cells import CellSpec
-
         x = self.x if self.ids is None else Lookup(self.ids, self.x)
         xz = engine.project(x, self.W, self.b, self.mask)
-        states = None if self.h0 is None else [self.h0]
-        spec = CellSpec("simple_rnn", self.cell_activation)
         return x, engine.recurrent(
-            spec, xz, self.U, states, self.mask, self.sequences, self.zero_output
+            self.cell, xz, self.U, self.states, self.mask, self.sequences, self.zero_output,
+            bias=self.bias, noise=self.noise,
         )
 
     def loss(self, engine):
         """The scalar whose gradients `run` takes."""
         _, (sequence, last, _) = self.forward(engine)
-        value = float((last[0] * self.dlast).sum(dtype=np.float64))
-        return value + (float((sequence * self.dy).sum(dtype=np.float64)) if self.sequences else 0)
+        pairs = [*zip(last, self.dlast, strict=True)]
+        if self.sequences:
+            pairs.append((sequence, self.dy))
+        return sum(float((a * d).sum(dtype=np.float64)) for a, d in pairs)
+
+    def variables(self):
+        """What `run` gives gradients of, by name."""
+        named = {name: getattr(self, name) for name in ("x", "W", "b", "U", "bias")}
+        named |= {f"state{k}": state for k, state in enumerate(self.states or ())}
+        return {name: a for name, a in named.items() if a is not None}
 
     def run(self, engine):
         x, (sequence, last, tape) = self.forward(engine)
-        out = {"last": last[0]} | ({"sequence": sequence} if self.sequences else {})
-        for name in ("W", "b", "U"):
-            out["d" + name] = np.zeros_like(getattr(self, name))
-        dxz, dstates = engine.recurrent_backward(tape, self.U, self.dy, [self.dlast], out["dU"])
+        out = {f"last{k}": a for k, a in enumerate(last)}
+        if self.sequences:
+            out["sequence"] = sequence
+        for name in ("W", "b", "U", "bias"):
+            if getattr(self, name) is not None:
+                out["d" + name] = np.zeros_like(getattr(self, name))
+        dxz, dstates = engine.recurrent_backward(
+            tape, self.U, self.dy, self.dlast, out["dU"], dbias=out.get("dbias")
+        )
         dx = engine.project_backward(x, self.W, dxz, out["dW"], out["db"])
         out["dx"] = dense_gradient(dx, self.x.shape)
-        if self.h0 is not None:
-            out["dh0"] = dstates[0]
+        if self.states is not None:
+            out |= {f"dstate{k}": a for k, a in enumerate(dstates)}
         return {name: np.array(a) for name, a in out.items()}

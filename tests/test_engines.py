@@ -5,7 +5,7 @@ import inspect
 
 import numpy as np
 import pytest
-from engine_cases import ACTIVATIONS, Problem, assert_gradient
+from engine_cases import ACTIVATIONS, CELLS, Problem, assert_gradient
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -57,12 +57,36 @@ def test_gradients_by_differences(engine, activation, mask, sequences, lookup):
     problem = Problem(3, 4, 5, 3, 4, activation, lookup=lookup, padded=lookup, state=mask != "none",
                       mask=mask, sequences=sequences, zero_output=mask == "runs")
     with engines.using(engine) as chosen:
-        gradients = problem.run(chosen)
-        for name in ("x", "W", "b", "U", "h0"):
-            if getattr(problem, name) is not None:
-                assert_gradient(
-                    gradients["d" + name], lambda: problem.loss(chosen), getattr(problem, name)
-                )
+        check_problem(problem, chosen)
+
+
+def check_problem(problem, engine):
+    gradients = problem.run(engine)
+    for name, variable in problem.variables().items():
+        assert_gradient(gradients["d" + name], lambda: problem.loss(engine), variable)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("cell", [cell for cell in CELLS if cell != "simple_rnn"])
+@pytest.mark.parametrize("activations", [
+    ("tanh", "sigmoid"), ("relu", "hard_sigmoid"), ("sigmoid", "tanh"), ("linear", "sigmoid"),
+], ids="-".join)  # fmt: skip
+@pytest.mark.parametrize("mask", MASKS)
+@pytest.mark.parametrize("noise", [0, 1, 4])
+def test_gradients_of_gates_by_differences(engine, cell, activations, mask, noise):
+    activation, recurrent_activation = activations
+    options = {"lookup": mask == "none", "sequences": mask != "pre", "state": mask != "none"}
+    problem = Problem(3, 3, 4, 2, 3, activation, padded=True, mask=mask, cell=cell, noise=noise,
+                      recurrent_activation=recurrent_activation, zero_output=mask == "runs",
+                      **options)
+    with engines.using(engine) as chosen:
+        check_problem(problem, chosen)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_dropout_of_a_simple_state_by_differences(engine):
+    with engines.using(engine) as chosen:
+        check_problem(Problem(4, 3, 5, 2, 4, noise=1, state=True, sequences=True), chosen)
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -94,7 +118,9 @@ problems = st.builds(
     width=st.integers(1, 20), units=st.integers(1, 40), activation=st.sampled_from(ACTIVATIONS),
     lookup=st.booleans(), padded=st.booleans(), state=st.booleans(), mask=st.sampled_from(MASKS),
     sequences=st.booleans(), zero_output=st.booleans(),
-    dtype=st.sampled_from([np.float32, np.float64]),
+    dtype=st.sampled_from([np.float32, np.float64]), cell=st.sampled_from(sorted(CELLS)),
+    recurrent_activation=st.sampled_from(["sigmoid", "hard_sigmoid"]),
+    noise=st.sampled_from([0, 0, 1, 4]),
 )
 
 
@@ -128,10 +154,27 @@ def test_every_isa_agrees_with_reference(isa, rows, units, dtype):
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("cell", [cell for cell in CELLS if cell != "simple_rnn"])
+@pytest.mark.parametrize(("rows", "units", "noise"), [
+    (1, 1, 0), (13, 16, 4), (30, 33, 1), (29, 31, 0), (50, 64, 0), (60, 100, 4),
+])  # fmt: skip
+def test_gates_of_every_isa_agree_with_reference(isa, cell, noise, rows, units, dtype):
+    for mask, sequences, lookup in (("none", True, True), ("runs", True, False)):
+        problem = Problem(rows, rows, 12, 7, units, lookup=lookup, padded=True, mask=mask,
+                          sequences=sequences, dtype=dtype, cell=cell, noise=noise,
+                          state=not lookup)
+        with engines.using("reference") as reference:
+            expected = problem.run(reference)
+        with engines.using("cpu") as cpu:
+            close(problem.run(cpu), expected, dtype)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("mask", MASKS)
-def test_results_do_not_depend_on_threads(threads, mask, dtype):
+@pytest.mark.parametrize("cell", CELLS)
+def test_results_do_not_depend_on_threads(threads, mask, cell, dtype):
     problem = Problem(1, 130, 60, 20, 33, lookup=mask != "pre", padded=True, mask=mask,
-                      sequences=True, dtype=dtype)
+                      sequences=True, dtype=dtype, cell=cell)
     results = []
     with engines.using("cpu") as cpu:
         for n in (1, 2, 3, 7):

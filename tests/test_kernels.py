@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from fastrnn import _core
+from fastrnn.cells import CellSpec
 
+CELL = CellSpec("simple_rnn")
 # The largest error allowed. Just below 1 the unit is half as large as the roundings of a quotient
 # of two polynomials in single precision; all else stays within three.
 ULP = {("tanh", np.float32): 6.0}
@@ -69,7 +71,7 @@ def test_nan_passes_through_a_sweep(isa):
     xz[1, 2] = np.nan
     last = np.empty((2, 5), np.float32)
     U = np.full((5, 5), 0.1, np.float32)
-    _core.simple_rnn_forward("tanh", 2, 3, xz, None, U, None, None, None, False, None, last, True)
+    _core.sweep_forward(*CELL, 2, 3, xz, None, U, None, None, None, False, None, [last], True)
     assert np.isnan(last[0]).all()
     assert not np.isnan(last[1]).any()
 
@@ -77,8 +79,9 @@ def test_nan_passes_through_a_sweep(isa):
 def sweep(x, U, **kwargs):
     B, T, H = x.shape
     last = np.empty((B, H), x.dtype)
-    tape = _core.simple_rnn_forward(
-        "linear", B, T, x.reshape(-1, H), None, U, None, None, None, False, None, last, True
+    tape = _core.sweep_forward(
+        *CELL._replace(activation="linear"), B, T, x.reshape(-1, H), None, U, None, None, None,
+        False, None, [last], True,
     )
     return last, tape
 
@@ -172,27 +175,27 @@ def floats(*shape):
 
 def good_backward():
     last, tape = sweep(floats(2, 3, 4), floats(4, 4))
-    return [tape, floats(4, 4), None, last, floats(6, 4), floats(2, 4), floats(4, 4)]
+    return [tape, floats(4, 4), None, [last], floats(6, 4), [floats(2, 4)], floats(4, 4)]
 
 
 @pytest.mark.parametrize("change", [
-    (1, floats(4, 5)), (1, np.zeros((4, 4))), (3, floats(3, 4)), (4, floats(5, 4)),
-    (4, floats(6, 4).T), (5, floats(2, 4)[::-1]), (6, floats(3, 4)), (2, floats(2, 3, 5)),
-    (6, floats(4, 4).astype(">f4")), (4, np.zeros((6, 4), np.int32)),
+    (1, floats(4, 5)), (1, np.zeros((4, 4))), (3, [floats(3, 4)]), (4, floats(5, 4)),
+    (4, floats(6, 4).T), (5, [floats(2, 4)[::-1]]), (6, floats(3, 4)), (2, floats(2, 3, 5)),
+    (6, floats(4, 4).astype(">f4")), (4, np.zeros((6, 4), np.int32)), (5, [None]), (5, None),
+    (5, []), (3, [None, floats(2, 4)]),
 ])  # fmt: skip
 def test_wrong_arrays_do_not_pass_the_door(change):
     arguments = good_backward()
-    _core.simple_rnn_backward(*arguments)
+    _core.sweep_backward(*arguments)
     arguments[change[0]] = change[1]
     with pytest.raises((TypeError, ValueError, BufferError)):
-        _core.simple_rnn_backward(*arguments)
+        _core.sweep_backward(*arguments)
 
 
 def test_steps_outside_the_batch_do_not_pass_the_door():
     def run(start, stop):
-        _core.simple_rnn_forward("tanh", 1, 3, floats(3, 4), None, floats(4, 4), None,
-                                 np.array([start]), np.array([stop]), False, None, floats(1, 4),
-                                 True)
+        _core.sweep_forward(*CELL, 1, 3, floats(3, 4), None, floats(4, 4), None,
+                            np.array([start]), np.array([stop]), False, None, [floats(1, 4)], True)
 
     run(0, 3)
     for start, stop in ((-1, 3), (0, 4), (2, 1), (2**62, 2**62)):
@@ -204,6 +207,24 @@ def test_runs_outside_the_rows_do_not_pass_the_door():
     for run in ((0, 7), (-1, 2), (6, 1), (2**62, 2**62)):
         with pytest.raises(IndexError, match="runs"):
             _core.project(floats(6, 4), floats(4, 3), None, floats(6, 3), np.array([run]))
+
+
+@pytest.mark.parametrize("change", [
+    {"U": floats(4, 15)}, {"xz": floats(6, 12)}, {"first": [floats(2, 4)]},
+    {"last": [floats(2, 4)]}, {"last": [floats(2, 4), None]}, {"bias": floats(4)},
+    {"noise": floats(2, 2, 4)}, {"noise": floats(4, 2, 5)}, {"noise": floats(2, 4)},
+])  # fmt: skip
+def test_gates_that_do_not_fit_do_not_pass_the_door(change):
+    given = {"xz": floats(6, 16), "U": floats(4, 16), "first": None, "bias": None, "noise": None,
+             "last": [floats(2, 4), floats(2, 4)]}
+
+    def run(xz, U, first, last, bias, noise):
+        return _core.sweep_forward(*CellSpec("lstm"), 2, 3, xz, None, U, first, None, None, False,
+                                   None, last, True, True, bias, noise)
+
+    run(**given)
+    with pytest.raises((TypeError, ValueError)):
+        run(**given | change)
 
 
 def test_read_only_results_are_refused():

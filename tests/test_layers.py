@@ -114,15 +114,14 @@ def masks(rng, rows, steps):
 ], ids=lambda options: ",".join(options) or "plain")  # fmt: skip
 def test_recurrent_gradients(engine, cell, mask, options):
     rng = np.random.default_rng(2)
-    rows, steps, width, units = 3, 4, 2, 3
-    mask = masks(rng, rows, steps)[mask]
+    rows, steps, width, units = 3, 4, 2, 2
+    pattern, mask = mask, masks(rng, rows, steps)[mask]
     training = "dropout" in options or "recurrent_dropout" in options
     with engines.using(engine):
         layer = built(CELLS[cell](units, dtype="float64", **options), (None, steps, width))
         x = rng.normal(size=(rows, steps, width))
         states = [rng.normal(size=(rows, units)) for _ in range(layer.states_count)]
-        check_gradients(layer, x, mask, training=training)
-        check_gradients(layer, x, mask, states, training=training)
+        check_gradients(layer, x, mask, states if pattern != "none" else None, training=training)
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -135,9 +134,9 @@ def test_gate_activation_gradients(engine, cell, activations):
     rng = np.random.default_rng(3)
     activation, recurrent_activation = activations
     with engines.using(engine):
-        layer = CELLS[cell](3, activation=activation, recurrent_activation=recurrent_activation,
+        layer = CELLS[cell](2, activation=activation, recurrent_activation=recurrent_activation,
                             dtype="float64")
-        check_gradients(built(layer, (None, 4, 2)), rng.normal(size=(2, 4, 2)))
+        check_gradients(built(layer, (None, 3, 2)), rng.normal(size=(2, 3, 2)))
 
 
 class PlainCell(RecurrentCell):

@@ -12,7 +12,8 @@
 #include "rnn.h"
 
 enum { B = 29, T = 23, V = 11, SHARD = 12, SHARDS = (B + SHARD - 1) / SHARD, MAX_H = 40 };
-enum { OUTPUTS = B * MAX_H + V * MAX_H + B * MAX_H + MAX_H * MAX_H };
+enum { MAX_G = 4, PARTS = 7 };
+enum { OUTPUTS = 4 * B * MAX_H + V * MAX_G * MAX_H + MAX_H * MAX_G * MAX_H + MAX_H };
 
 static double uniform(void) { return rand() / (double)RAND_MAX * 2 - 1; }
 
@@ -23,8 +24,8 @@ static void *room(size_t bytes) {
 }
 
 /* All outputs of one forward and backward sweep over a lookup with a shared prefix, as doubles. */
-static void run(const kernels_t *k, size_t real, int64_t H, double *out) {
-    const int64_t Hp = k->padded(H);
+static void run(const kernels_t *k, size_t real, int32_t cell, int64_t H, double *out) {
+    const int64_t Hp = k->padded(H), G = fastrnn_cell(cell).gates, S = fastrnn_cell(cell).states;
     int64_t row[B], start[B], length[B], offset[SHARDS], shared[B], bucket[T + 2], met_offset[SHARDS + 1];
     int64_t met_count[SHARDS + 1], prefix_done;
     int32_t ids[B * T], copy[B * T], rows[V + 1], slot[V];
@@ -34,7 +35,8 @@ static void run(const kernels_t *k, size_t real, int64_t H, double *out) {
         const int zeros = rand() % (T + 1);
         for (int t = 0; t < T; t++) ids[b * T + t] = t < zeros ? 0 : rand() % V;
     }
-    sweep_t s = {.B = B, .T = T, .H = H, .V = V, .activation = ACT_TANH, .ids = copy, .row = row,
+    sweep_t s = {.B = B, .T = T, .H = H, .V = V, .cell = cell, .activation = ACT_TANH,
+                 .recurrent_activation = ACT_SIGMOID, .ids = copy, .row = row,
                  .start = start, .length = length, .shard_rows = SHARD, .tape_offset = offset,
                  .slot = slot, .met_offset = met_offset, .met_count = met_count, .slots = 2};
 #define FILL(name, n, scale)                                                                          \
@@ -43,31 +45,35 @@ static void run(const kernels_t *k, size_t real, int64_t H, double *out) {
         const double x = uniform() * (scale);                                                          \
         if (real == 4) ((float *)name)[i] = (float)x; else ((double *)name)[i] = x;            \
     }
-    FILL(xz, V * H, 1)
-    FILL(U, H * H, 1 / sqrt(H)) /* larger ones make chaos, which magnifies every rounding */
+    FILL(xz, V * G * H, 1)
+    FILL(U, H * G * H, 1 / sqrt(H)) /* larger ones make chaos, which magnifies every rounding */
     FILL(dlast, B * H, 1)
+    FILL(bias, H, 1)
     s.n_rows = fastrnn_count_ids(ids, B * T, V, copy, rows, slot, seen, 2);
     fastrnn_shared_prefix(copy, B, T, shared);
     const int64_t states = fastrnn_plan(B, T, NULL, NULL, shared, SHARD, row, start, length, offset,
                                         &s.prefix_row, &s.prefix_length, bucket);
-    s.xz = xz, s.U = U, s.dlast = dlast;
-    s.tape = room((size_t)(states * Hp) * real);
+    s.xz = xz, s.U = U, s.dlast[0] = dlast;
+    if (cell == CELL_GRU) s.bias = bias;
+    s.tape = room((size_t)(states * (S + fastrnn_cell(cell).kept) * Hp) * real);
     s.keep = 1;
     s.prefix_done = &prefix_done;
-    void *parts[4] = {room(B * H * real), room(V * H * real), room(B * H * real), room(H * H * real)};
-    const int64_t sizes[4] = {B * H, s.n_rows * H, B * H, H * H};
-    s.last = parts[0], s.dP = parts[1], s.dh0 = parts[2], s.dU = parts[3];
-    s.packed = room((size_t)k->gemm_packed_size(H, H) * real);
-    s.work = room((size_t)(2 * k->sweep_work_size(H, SHARD)) * real);
-    s.partial = room((size_t)((SHARDS + 1) * H * Hp) * real);
-    s.inject = room((size_t)((T + 1) * Hp) * real);
-    s.met = room((size_t)((SHARDS + 1) * V * Hp) * real);
+    const int64_t sizes[PARTS] = {B * H, B * H, B * H, B * H, s.n_rows * G * H, H * G * H, H};
+    void *parts[PARTS];
+    for (int p = 0; p < PARTS; p++) parts[p] = room((size_t)sizes[p] * real);
+    s.last[0] = parts[0], s.last[1] = parts[1], s.dfirst[0] = parts[2], s.dfirst[1] = parts[3];
+    s.dP = parts[4], s.dU = parts[5], s.dbias = parts[6];
+    s.packed = room((size_t)(G * Hp * Hp) * real);
+    s.work = room((size_t)(2 * k->sweep_work_size(&s)) * real);
+    s.partial = room((size_t)((SHARDS + 1) * (G * H + 1) * Hp) * real);
+    s.inject = room((size_t)(S * (T + 1) * Hp) * real);
+    s.met = room((size_t)((SHARDS + 1) * V * G * Hp) * real);
     s.met_slot = room((SHARDS + 1) * V * sizeof(int32_t));
     s.place = room(2 * V * sizeof(int32_t));
     for (int i = 0; i <= SHARDS; i++) met_offset[i] = i * V;
-    k->simple_rnn_forward(&s);
-    k->simple_rnn_backward(&s);
-    for (int p = 0; p < 4; p++)
+    k->sweep_forward(&s);
+    k->sweep_backward(&s);
+    for (int p = 0; p < PARTS; p++)
         for (int64_t i = 0; i < sizes[p]; i++)
             *out++ = real == 4 ? ((float *)parts[p])[i] : ((double *)parts[p])[i];
 }
@@ -80,11 +86,12 @@ int main(void) {
         if (!isa->supported()) continue;
         for (int real = 4; real <= 8; real += 4) {
             double worst = 0;
-            for (int64_t H = 1; H <= MAX_H; H += 13) {
+            for (int64_t H = 1, cell = 0; H <= MAX_H; cell = (cell + 1) % 4, H += cell ? 0 : 13) {
                 memset(expected, 0, sizeof expected);
                 memset(found, 0, sizeof found);
-                run(real == 4 ? fastrnn_isas[0].f32 : fastrnn_isas[0].f64, (size_t)real, H, expected);
-                run(real == 4 ? isa->f32 : isa->f64, (size_t)real, H, found);
+                run(real == 4 ? fastrnn_isas[0].f32 : fastrnn_isas[0].f64, (size_t)real,
+                    (int32_t)cell, H, expected);
+                run(real == 4 ? isa->f32 : isa->f64, (size_t)real, (int32_t)cell, H, found);
                 for (int i = 0; i < OUTPUTS; i++) {
                     const double e = fabs(found[i] - expected[i]) / fmax(1, fabs(expected[i]));
                     if (!(e <= worst)) worst = e; /* NaN too */

@@ -13,6 +13,12 @@
 #define UNROLL
 #endif
 
+#if defined(__GNUC__)
+#define UNREACHABLE() __builtin_unreachable()
+#else
+#define UNREACHABLE() ((void)0)
+#endif
+
 /* Bring the `bytes` from p on nearer. */
 #if defined(__GNUC__)
 #define PREFETCH(p, bytes)                                                       \

@@ -43,6 +43,12 @@ static void rows_times_panel(int64_t rows, int vectors, const REAL *a, ptrdiff_t
                              const REAL *panel, ptrdiff_t panel_k, int64_t K,
                              const REAL *const *init, ptrdiff_t column, REAL *out, ptrdiff_t out_m,
                              int32_t activation) {
+    if (K == 0) { /* tiles multiply at least once */
+        for (int64_t r = 0; r < rows; r++)
+            for (int v = 0; v < vectors; v++)
+                vstore(out + r * out_m + v * VL, vload(init[r] + column + v * VL));
+        return;
+    }
 #if MAX_TILE == 12
     TILE_CASE(12)
     TILE_CASE(8)
@@ -145,17 +151,16 @@ static void sum_parts(const REAL *partial, REAL *out, int64_t parts, int64_t par
     fastrnn_parallel(rows, parts * rows * columns < 65536 ? 1 : slots, sum_parts_task, &s);
 }
 
-/* c (M, padded(N)) += x^T y over K rows that lie x_k and y_k apart. */
+/* c (M, padded(N)) += x^T y over K rows that lie x_k and y_k apart; the rows of c lie c_m apart. */
 static void add_outer(const REAL *x, ptrdiff_t x_k, const REAL *y, ptrdiff_t y_k, int64_t M, int64_t N,
-                      int64_t K, REAL *c) {
-    const int64_t Np = padded(N);
+                      int64_t K, REAL *c, ptrdiff_t c_m) {
     for (int64_t n = 0; n < N; n += NR) {
         for (int64_t m = 0; m < M; m += MAX_TILE) {
             const int64_t rows = M - m < MAX_TILE ? M - m : MAX_TILE;
             const REAL *init[MAX_TILE];
-            for (int64_t r = 0; r < rows; r++) init[r] = c + (m + r) * Np;
+            for (int64_t r = 0; r < rows; r++) init[r] = c + (m + r) * c_m;
             rows_times_panel(rows, panel_vectors(n, N), x + m, 1, x_k, y + n, y_k, K, init, n,
-                             c + m * Np + n, Np, ACT_LINEAR);
+                             c + m * c_m + n, c_m, ACT_LINEAR);
         }
     }
 }
@@ -185,7 +190,7 @@ static void outer_task(const void *context, int64_t group, int slot) {
                     for (int64_t n = 0; n < Np; n++) packed[k * Np + n] = n < N ? y[k * N + n] : 0;
                 y = packed;
             }
-            add_outer(x, M, y, Np, M, N, K, c);
+            add_outer(x, M, y, Np, M, N, K, c, Np);
             if (o->sum)
                 for (int64_t n = 0; n < Np; n += VL) {
                     vec total = vload(c + M * Np + n);
@@ -270,8 +275,8 @@ const kernels_t JOIN(fastrnn_kernels_, JOIN(REAL_NAME, JOIN(_, ISA))) = {
     .outer = outer,
     .padded = padded,
     .sweep_work_size = sweep_work_size,
-    .simple_rnn_forward = simple_rnn_forward,
-    .simple_rnn_backward = simple_rnn_backward,
+    .sweep_forward = sweep_forward,
+    .sweep_backward = sweep_backward,
     .activate = activate,
     .activate_backward = activate_backward,
     .scatter_rows = scatter_rows,

@@ -10,6 +10,7 @@
 #define LN2_HIGH 0.693359375f
 #define LN2_LOW -2.12194440e-4f
 #define LOWEST_EXP -87.336544f /* below, exp(x) is denormal */
+#define HIGHEST_EXP 88.3f      /* above, 2^n overflows before exp(x) does */
 #define EXP_TAYLOR {1.0f, 1.0f, 1.0f / 2, 1.0f / 6, 1.0f / 24, 1.0f / 120, 1.0f / 720, 1.0f / 5040}
 #define SQRT sqrtf
 #define FABS fabsf
@@ -27,6 +28,7 @@
 #define LN2_HIGH 6.93145751953125e-1
 #define LN2_LOW 1.42860682030941723212e-6
 #define LOWEST_EXP -708.39641853226408
+#define HIGHEST_EXP 709.4
 #define EXP_TAYLOR                                                                                 \
     {1.0, 1.0, 1.0 / 2, 1.0 / 6, 1.0 / 24, 1.0 / 120, 1.0 / 720, 1.0 / 5040, 1.0 / 40320,          \
      1.0 / 362880, 1.0 / 3628800, 1.0 / 39916800, 1.0 / 479001600, 1.0 / 6227020800}

@@ -1,7 +1,7 @@
 /* The contract between _core.pyx and the C kernels.
  *
- * Letters: B rows in a batch, T steps, D input width, H units, M columns of a projection, V vocabulary,
- * S steps of all rows together.  Arrays are C-contiguous.  The caller has checked every shape and index
+ * Letters: B rows in a batch, T steps, D input width, H units, G gates, M columns of a projection,
+ * V vocabulary, S steps of all rows together.  Arrays are C-contiguous.  The caller has checked every shape and index
  * and owns all memory; nothing here allocates or fails.  Nothing aliases unless said so.
  *
  * Work is cut into tasks by the shapes alone, never by the number of threads, and whatever tasks sum is
@@ -23,7 +23,7 @@
 #endif
 
 /* Activations that the kernels know, y = f(z), with f' as a function of y. */
-enum { ACT_LINEAR, ACT_RELU, ACT_TANH, ACT_SIGMOID };
+enum { ACT_LINEAR, ACT_RELU, ACT_TANH, ACT_SIGMOID, ACT_HARD_SIGMOID };
 
 /* A run of consecutive rows of a matrix: [first, first + count). */
 typedef struct {
@@ -59,7 +59,24 @@ typedef struct {
     int32_t slots;
 } outer_t;
 
-/* One sweep of a SimpleRNN over the steps of all rows.
+/* Recurrent cells; equations: fastrnn/cells.py.  Gates stand in Keras's order, LSTM i f c o, GRU z r h. */
+enum { CELL_SIMPLE_RNN, CELL_LSTM, CELL_GRU, CELL_GRU_RESET_BEFORE };
+
+/* Gates, arrays of state, and vectors of Hp that a step keeps for the way back (see cells.h). */
+typedef struct {
+    int64_t gates, states, kept;
+} cell_t;
+
+static inline cell_t fastrnn_cell(int32_t kind) {
+    switch (kind) {
+        case CELL_LSTM: return (cell_t){4, 2, 4};
+        case CELL_GRU: return (cell_t){3, 1, 4};
+        case CELL_GRU_RESET_BEFORE: return (cell_t){3, 1, 3};
+        default: return (cell_t){1, 1, 0};
+    }
+}
+
+/* One sweep of a recurrent cell over the steps of all rows.
  *
  * Rows come in the order of the sweep: `row[i]` is the batch row that stands at place i.  Places are cut
  * into shards of at most `shard_rows` consecutive places, within which `length` does not increase.  Row i
@@ -69,12 +86,16 @@ typedef struct {
  * shards, and the rows of a shard start from the prefix's state after `start` steps. */
 typedef struct {
     int64_t B, T, H, V;
-    int32_t activation;
-    /* The projected input of (row b, step t): xz + (b * T + t) * H, or with ids: xz + ids[b * T + t] * H. */
+    int32_t cell, activation, recurrent_activation;
+    /* The projected input of (row b, step t), a row of G H: xz + (b T + t) G H, or with ids:
+     * xz + ids[b T + t] G H. */
     const void *xz;
     const int32_t *ids; /* (B, T), each in [0, V), or NULL */
-    const void *U;      /* (H, H) */
-    const void *h0;     /* (B, H) or NULL for zeros; NULL with a prefix */
+    const void *U;      /* (H, G H) */
+    const void *bias;   /* (H,) or NULL: of a GRU's last gate, inside the reset */
+    const void *noise;  /* (noises, B, H) or NULL: dropout of the state, noises being 1 or G */
+    int64_t noises;     /* 0 without */
+    const void *first[2]; /* (B, H) each, or NULL for zeros; NULL with a prefix.  An LSTM has h and c */
     const int64_t *row, *start, *length; /* (B,) each */
     int32_t shard_rows;
     int64_t prefix_row, prefix_length;
@@ -82,31 +103,32 @@ typedef struct {
     int32_t repeat; /* masked steps of a sequence repeat the output before them (else zeros) */
 
     /* Forward writes: */
-    /* Everything that is kept: the prefix's states (prefix_length + 1, Hp), then each shard's
-     * (longest + 1, rows, Hp) from tape_offset[shard] * Hp on. */
+    /* Everything that is kept, for each state of a row (states + kept) Hp elements: the prefix's, then
+     * each shard's, from tape_offset[shard] such states on.  See `give_tape`. */
     void *tape;
     const int64_t *tape_offset; /* (shards,) */
     void *y;             /* (B, T, H) or NULL */
-    void *last;          /* (B, H) */
+    void *last[2];       /* (B, H) each */
 
     /* Backward reads the tape, and: */
-    const void *dy;    /* (B, T, H) or NULL */
-    const void *dlast; /* (B, H) or NULL */
+    const void *dy;       /* (B, T, H) or NULL */
+    const void *dlast[2]; /* (B, H) each, or NULL */
     /* and writes: */
-    void *dxz;   /* without ids, (B, T, H): the steps that a row takes, no others */
-    void *dP;    /* with ids, (n_rows, H): the gradient of row id of xz in row slot[id] */
+    void *dxz;   /* without ids, (B, T, G H): the steps that a row takes, no others */
+    void *dP;    /* with ids, (n_rows, G H): the gradient of row id of xz in row slot[id] */
     const int32_t *slot; /* (V,), in [0, n_rows) for every id that occurs */
     int64_t n_rows;
-    void *dh0;   /* (B, H) */
-    void *dU;    /* (H, H), added into */
+    void *dfirst[2];     /* (B, H) each */
+    void *dU;            /* (H, G H), added into */
+    void *dbias;         /* (H,) or NULL, added into */
 
     /* Scratch: */
-    void *packed;  /* gemm_packed_size(H, H) */
-    void *partial; /* backward: (shards + 1, H, Hp) */
-    void *inject;  /* backward with a prefix: (prefix_length + 1, Hp) */
+    void *packed;  /* G Hp Hp */
+    void *partial; /* backward: (shards + 1, (G H + 1) Hp) */
+    void *inject;  /* backward with a prefix: (states, prefix_length + 1, Hp) */
     void *work;    /* slots * sweep_work_size */
     /* backward with ids: each walk (the prefix is walk 0, shard i walk i + 1) sums the rows that it meets */
-    void *met;                 /* (.., Hp), a walk's from met_offset[walk] on */
+    void *met;                 /* (.., G Hp), a walk's from met_offset[walk] on */
     int32_t *met_slot;         /* the slot of each */
     const int64_t *met_offset; /* room for as many as the walk has steps, at most n_rows */
     int64_t *met_count;        /* how many it met */
@@ -136,8 +158,6 @@ typedef struct {
     double epsilon;
 } loss_t;
 
-/* Steps whose gate gradients are kept before their weight gradient is taken. */
-enum { STEP_BLOCK = 32 };
 /* Rows of a sum over steps that are packed at a time, and elements of a flat array that make a task. */
 enum { OUTER_BLOCK = 256, CHUNK = 8192 };
 /* Rows that leave a shared prefix at the same step. */
@@ -151,9 +171,9 @@ typedef struct {
     void (*gemm)(const gemm_t *);
     void (*outer)(const outer_t *);
     int64_t (*padded)(int64_t H); /* Hp: H rounded up to whole vectors */
-    int64_t (*sweep_work_size)(int64_t H, int64_t shard_rows);
-    void (*simple_rnn_forward)(const sweep_t *);
-    void (*simple_rnn_backward)(const sweep_t *);
+    int64_t (*sweep_work_size)(const sweep_t *);
+    void (*sweep_forward)(const sweep_t *);
+    void (*sweep_backward)(const sweep_t *);
     /* y = f(z) in place of or beside z; dz = dy f'(y), dz may be dy. */
     void (*activate)(int32_t activation, const void *z, void *y, int64_t n, int slots);
     void (*activate_backward)(int32_t activation, const void *y, const void *dy, void *dz, int64_t n,

@@ -1,67 +1,112 @@
-/* SimpleRNN through time: h' = f(x W + b + h U), forward and backward.  Included by kernels.h.
+/* Recurrent cells through time, forward and backward.  Included by kernels.h.
  *
  * A task is a shard: a few rows that walk through all their steps together, so that their states stay in
  * cache and a product of a step is rows x H x H.  Rows stand longest first; those that have reached their
- * end drop out at the back. */
+ * end drop out at the back.  What happens at a step is in cells.h. */
+
+enum { MAX_STATES = 2 };
 
 /* What one walk works on: a shard, or the shared prefix as a shard of one row. */
 typedef struct {
+    cell_t cell;
     int64_t rows;
     const int64_t *row, *start, *length;
-    REAL *tape;          /* (longest + 1, rows, Hp): tape[s] holds the states before step s; or
-                          * (2, rows, Hp) of which they take turns */
-    const REAL *inject;  /* prefix, backward: gradients that reach its states, (longest + 1, Hp) */
-    REAL *dU;            /* backward: (H, Hp) */
-    /* Backward with ids: the rows of the table met so far. */
-    REAL *met;
+    /* state[k] + step * rows * Hp: the k-th states before that step; kept: what that step left.  Without
+     * `s->keep` two blocks of states take turns and every step leaves its things in one place. */
+    REAL *state[MAX_STATES], *kept;
+    /* Of the cells: noise (noises, rows, Hp), bias (G Hp), zeros (Hp), and room for (rows, Hp) each. */
+    REAL *noise, *bias, *zeros, *dropped, *reset;
+    /* Backward: */
+    const REAL *inject[MAX_STATES]; /* prefix: gradients that reach its states, (longest + 1, Hp) each */
+    REAL *dU, *dbias;               /* (H, G Hp) and (Hp) */
+    REAL *met;                      /* with ids, the rows of the table met so far */
     int32_t *met_slot, *place;
     int64_t *met_count;
 } walk_t;
 
+#include "cells.h"
 
-static int64_t sweep_work_size(int64_t H, int64_t shard_rows) {
-    return (STEP_BLOCK + 2) * shard_rows * padded(H);
+/* Steps whose gradients of gates are kept before their weight gradient is taken: enough for a long sum,
+ * few enough to stay in a core's own cache. */
+INLINE int64_t step_block(int64_t H, int64_t gates, int64_t rows) {
+    enum { LEAST = 4, MOST = 32, BYTES = 1 << 18 };
+    const int64_t steps = BYTES / (rows * gates * padded(H) * (int64_t)sizeof(REAL));
+    return steps < LEAST ? LEAST : steps > MOST ? MOST : steps;
 }
 
-/* What walk number `walk` sums: its recurrent kernel's gradient, and rows of the table. */
-INLINE void give_sums(const sweep_t *s, walk_t *w, int64_t walk, int slot) {
-    const int64_t Hp = padded(s->H);
-    w->dU = (REAL *)s->partial + walk * s->H * Hp;
-    if (!s->ids) return;
-    w->met = (REAL *)s->met + s->met_offset[walk] * Hp;
-    w->met_slot = s->met_slot + s->met_offset[walk];
-    w->met_count = s->met_count + walk;
-    w->place = s->place + slot * s->n_rows;
+/* Elements of scratch for one walk: see `give_room` and the two walks. */
+static int64_t sweep_work_size(const sweep_t *s) {
+    const cell_t cell = fastrnn_cell(s->cell);
+    const int64_t Hp = padded(s->H), block = s->shard_rows * Hp, G = cell.gates;
+    const int64_t shared = (s->noises + 2) * block + (G + 1) * Hp;
+    const int64_t forward = (G + 2 * cell.states + cell.kept) * block;
+    const int64_t backward = (cell.states + 1 + step_block(s->H, G, s->shard_rows) * (G + 1)) * block;
+    return shared + (forward > backward ? forward : backward);
+}
+
+INLINE REAL *take(REAL **room, int64_t n) {
+    REAL *mine = *room;
+    *room += n;
+    return mine;
+}
+
+/* Room for the cells' needs, from the front of `work`; returns what follows. */
+static REAL *give_room(const sweep_t *s, walk_t *w, REAL *work) {
+    const int64_t H = s->H, Hp = padded(H), block = w->rows * Hp, G = w->cell.gates;
+    w->dropped = take(&work, block);
+    w->reset = take(&work, block);
+    w->zeros = take(&work, Hp);
+    w->bias = take(&work, G * Hp);
+    w->noise = take(&work, s->noises * block);
+    memset(w->zeros, 0, (size_t)Hp * sizeof(REAL));
+    memset(w->bias, 0, (size_t)(G * Hp) * sizeof(REAL));
+    if (s->bias) copy_row(w->bias + (G - 1) * Hp, s->bias, H);
+    for (int64_t k = 0; k < s->noises; k++)
+        for (int64_t i = 0; i < w->rows; i++)
+            copy_padded(w->noise + k * block + i * Hp,
+                        (const REAL *)s->noise + (k * s->B + w->row[i]) * H, H);
+    return work;
+}
+
+/* Point a walk at its part of the tape, from `offset` on, which is in rows of states. */
+INLINE void give_tape(const sweep_t *s, walk_t *w, int64_t offset) {
+    const int64_t Hp = padded(s->H), states = (w->length[0] + 1) * w->rows * Hp;
+    REAL *tape = (REAL *)s->tape + offset * (w->cell.states + w->cell.kept) * Hp;
+    for (int64_t k = 0; k < w->cell.states; k++) w->state[k] = take(&tape, states);
+    w->kept = tape;
 }
 
 INLINE walk_t walk_of(const sweep_t *s, int64_t shard) {
     const int64_t first = shard * s->shard_rows, left = s->B - first;
-    return (walk_t){
+    walk_t w = {
+        .cell = fastrnn_cell(s->cell),
         .rows = left < s->shard_rows ? left : s->shard_rows,
         .row = s->row + first,
         .start = s->start + first,
         .length = s->length + first,
-        .tape = (REAL *)s->tape + s->tape_offset[shard] * padded(s->H),
     };
+    give_tape(s, &w, s->tape_offset[shard]);
+    return w;
 }
 
 static const int64_t zero = 0;
 
 INLINE walk_t prefix_walk(const sweep_t *s) {
-    return (walk_t){
+    walk_t w = {
+        .cell = fastrnn_cell(s->cell),
         .rows = 1,
         .row = &s->prefix_row,
         .start = &zero,
         .length = &s->prefix_length,
-        .tape = s->tape,
-        .inject = s->inject,
     };
+    give_tape(s, &w, 0);
+    return w;
 }
 
-/* Where the projected input of (row b, step t) stands. */
-INLINE const REAL *input_row(const sweep_t *s, int64_t b, int64_t t) {
+/* Where the projected input of (row b, step t) stands: a row of gates, G H wide. */
+INLINE const REAL *input_row(const sweep_t *s, int64_t gates, int64_t b, int64_t t) {
     const int64_t place = b * s->T + t;
-    return (const REAL *)s->xz + (s->ids ? (int64_t)s->ids[place] : place) * s->H;
+    return (const REAL *)s->xz + (s->ids ? (int64_t)s->ids[place] : place) * gates * s->H;
 }
 
 /* Steps to fetch states ahead: a batch's do not fit a core's own caches between the way there and back. */
@@ -69,74 +114,85 @@ enum { AHEAD = 8 };
 
 /* -- forward --------------------------------------------------------------------------------------- */
 
-/* out = f(init + h U), all panels. */
-INLINE void times_U(const sweep_t *s, int64_t rows, const REAL *h, const REAL *const *init, REAL *out,
-                    int32_t activation) {
+static void first_states(const sweep_t *s, const walk_t *w, const walk_t *prefix) {
     const int64_t H = s->H, Hp = padded(H);
-    for (int64_t n = 0; n < H; n += NR) {
-        const int vectors = panel_vectors(n, H);
-        rows_times_panel(rows, vectors, h, Hp, 1, (const REAL *)s->packed + n * H, vectors * VL, H, init,
-                         n, out + n, Hp, activation);
-    }
-    if (!TILES_ACTIVATE) activate_block(activation, out, rows * Hp);
-}
-
-static void first_states(const sweep_t *s, const walk_t *w, int is_prefix) {
-    const int64_t H = s->H, Hp = padded(H);
-    for (int64_t i = 0; i < w->rows; i++) {
-        REAL *h = w->tape + i * Hp;
-        if (s->prefix_length && !is_prefix)
-            memcpy(h, (REAL *)s->tape + w->start[i] * Hp, (size_t)Hp * sizeof *h);
-        else if (s->h0)
-            copy_padded(h, (const REAL *)s->h0 + w->row[i] * H, H);
-        else
-            memset(h, 0, (size_t)Hp * sizeof *h);
-    }
-}
-
-static void walk_forward(const sweep_t *s, const walk_t *w, int is_prefix, REAL *work) {
-    const int64_t H = s->H, Hp = padded(H), block = w->rows * Hp;
-    const REAL *init[MAX_SHARD];
-    REAL *h = w->tape, *next;
-    int64_t n = w->rows;
-    first_states(s, w, is_prefix);
-    for (int64_t step = 0;; step++, h = next) {
-        for (; n && w->length[n - 1] <= step; n--)
-            if (!is_prefix) copy_row((REAL *)s->last + w->row[n - 1] * H, h + (n - 1) * Hp, H);
-        if (!n) return;
-        next = s->keep || is_prefix ? h + block : w->tape + (step + 1) % 2 * block;
-        for (int64_t i = 0; i < n; i++) {
-            const int64_t t = w->start[i] + step;
-            init[i] = input_row(s, w->row[i], t);
-            if (step + 1 < w->length[i]) PREFETCH(input_row(s, w->row[i], t + 1), H * sizeof(REAL));
-            if (Hp != H) { /* whole vectors must be readable */
-                copy_padded(work + i * Hp, init[i], H);
-                init[i] = work + i * Hp;
-            }
+    for (int64_t k = 0; k < w->cell.states; k++)
+        for (int64_t i = 0; i < w->rows; i++) {
+            REAL *h = w->state[k] + i * Hp;
+            if (prefix)
+                memcpy(h, prefix->state[k] + w->start[i] * Hp, (size_t)Hp * sizeof *h);
+            else if (s->first[k])
+                copy_padded(h, (const REAL *)s->first[k] + w->row[i] * H, H);
+            else
+                memset(h, 0, (size_t)Hp * sizeof *h);
         }
-        if (s->keep && step + AHEAD < w->length[0])
-            PREFETCH(next + AHEAD * block, n * Hp * sizeof(REAL));
-        times_U(s, n, h, init, next, s->activation);
+}
+
+/* The rows of projected inputs of a step, and a fetch of the next. */
+INLINE void step_inputs(const sweep_t *s, const walk_t *w, int64_t n, int64_t step, const REAL **init,
+                        REAL *room) {
+    const int64_t H = s->H, Hp = padded(H), G = w->cell.gates;
+    for (int64_t i = 0; i < n; i++) {
+        const int64_t t = w->start[i] + step;
+        init[i] = input_row(s, G, w->row[i], t);
+        if (step + 1 < w->length[i])
+            PREFETCH(input_row(s, G, w->row[i], t + 1), (size_t)(G * H) * sizeof(REAL));
+        if (Hp == H) continue;
+        REAL *own = room + i * G * Hp; /* whole vectors must be readable */
+        for (int64_t gate = 0; gate < G; gate++) copy_padded(own + gate * Hp, init[i] + gate * H, H);
+        init[i] = own;
+    }
+}
+
+/* The shard that `prefix` leads to, or the prefix itself (`is_prefix`), or a shard without one. */
+static void walk_forward(const sweep_t *s, walk_t *w, const walk_t *prefix, int is_prefix, REAL *work) {
+    const int64_t H = s->H, Hp = padded(H), block = w->rows * Hp, S = w->cell.states;
+    const int keep = s->keep || is_prefix;
+    const REAL *init[MAX_SHARD];
+    work = give_room(s, w, work);
+    REAL *inputs = take(&work, w->cell.gates * block);
+    if (!keep) {
+        for (int64_t k = 0; k < S; k++) w->state[k] = take(&work, 2 * block);
+        w->kept = take(&work, w->cell.kept * block);
+    }
+    first_states(s, w, prefix);
+    step_t t = {.n = w->rows, .h = w->state[0], .c = w->state[1], .kept = w->kept};
+    for (int64_t step = 0;; step++, t.h = t.new_h, t.c = t.new_c) {
+        for (; t.n && w->length[t.n - 1] <= step; t.n--)
+            for (int64_t k = 0; k < S && !is_prefix; k++)
+                copy_row((REAL *)s->last[k] + w->row[t.n - 1] * H,
+                         (k ? t.c : t.h) + (t.n - 1) * Hp, H);
+        if (!t.n) return;
+        const int64_t to = keep ? step + 1 : (step + 1) % 2;
+        t.new_h = w->state[0] + to * block;
+        t.new_c = S > 1 ? w->state[1] + to * block : NULL;
+        if (keep) t.kept = w->kept + step * w->cell.kept * block;
+        step_inputs(s, w, t.n, step, init, inputs);
+        if (keep && step + AHEAD < w->length[0]) {
+            PREFETCH(t.new_h + AHEAD * block, (size_t)(t.n * Hp) * sizeof(REAL));
+            if (S > 1) PREFETCH(t.new_c + AHEAD * block, (size_t)(t.n * Hp) * sizeof(REAL));
+        }
+        step_forward(s, w, &t, init);
         if (is_prefix) fastrnn_report(s->prefix_done, step + 1);
         if (s->y && !is_prefix)
-            for (int64_t i = 0; i < n; i++)
+            for (int64_t i = 0; i < t.n; i++)
                 copy_row((REAL *)s->y + (w->row[i] * s->T + w->start[i] + step) * H,
-                         next + i * Hp, H);
+                         t.new_h + i * Hp, H);
     }
 }
 
 /* The steps of a returned sequence that the row did not take. */
-static void fill_sequence(const sweep_t *s, const walk_t *w, int64_t i, const REAL *last) {
+static void fill_sequence(const sweep_t *s, const walk_t *w, const walk_t *prefix, int64_t i) {
     const int64_t H = s->H, Hp = padded(H), stop = w->start[i] + w->length[i];
     REAL *y = (REAL *)s->y + w->row[i] * s->T * H;
     for (int64_t t = 0; t < w->start[i]; t++)
-        if (s->prefix_length)
-            copy_row(y + t * H, (const REAL *)s->tape + (t + 1) * Hp, H);
+        if (prefix)
+            copy_row(y + t * H, prefix->state[0] + (t + 1) * Hp, H);
         else
             clear_row(y + t * H, H);
     for (int64_t t = stop; t < s->T; t++)
         if (s->repeat && w->length[i])
-            copy_row(y + t * H, last, H);
+            copy_row(y + t * H, (const REAL *)s->last[0] + w->row[i] * H, H);
         else
             clear_row(y + t * H, H);
 }
@@ -145,48 +201,67 @@ static void fill_sequence(const sweep_t *s, const walk_t *w, int64_t i, const RE
  * waits for the prefix waits for a thread at work on it. */
 static void forward_task(const void *context, int64_t task, int slot) {
     const sweep_t *s = context;
-    const int64_t H = s->H, Hp = padded(H), shard = task - (s->prefix_length > 0);
-    REAL *work = (REAL *)s->work + slot * sweep_work_size(H, s->shard_rows);
+    const int64_t shard = task - (s->prefix_length > 0);
+    REAL *work = (REAL *)s->work + slot * sweep_work_size(s);
+    walk_t prefix = prefix_walk(s);
     if (shard < 0) {
-        const walk_t prefix = prefix_walk(s);
-        walk_forward(s, &prefix, 1, work);
+        walk_forward(s, &prefix, NULL, 1, work);
         return;
     }
+    const walk_t *leader = s->prefix_length ? &prefix : NULL;
     walk_t w = walk_of(s, shard);
-    if (!s->keep) w.tape = work + w.rows * Hp;
-    if (s->prefix_length) fastrnn_wait_for(s->prefix_done, w.start[w.rows - 1]);
-    walk_forward(s, &w, 0, work);
-    for (int64_t i = 0; s->y && i < w.rows; i++)
-        fill_sequence(s, &w, i, (const REAL *)s->last + w.row[i] * H);
+    if (leader) fastrnn_wait_for(s->prefix_done, w.start[w.rows - 1]);
+    walk_forward(s, &w, leader, 0, work);
+    for (int64_t i = 0; s->y && i < w.rows; i++) fill_sequence(s, &w, leader, i);
 }
 
-static void simple_rnn_forward(const sweep_t *s) {
-    pack(s->U, s->H, 1, s->H, s->H, s->packed);
-    const int64_t shards = (s->B + s->shard_rows - 1) / s->shard_rows;
+static int64_t shards_of(const sweep_t *s) { return (s->B + s->shard_rows - 1) / s->shard_rows; }
+
+static void sweep_forward(const sweep_t *s) {
+    pack_U(s);
     if (s->prefix_length) fastrnn_report(s->prefix_done, 0);
-    fastrnn_parallel(shards + (s->prefix_length > 0), s->slots, forward_task, s);
+    fastrnn_parallel(shards_of(s) + (s->prefix_length > 0), s->slots, forward_task, s);
 }
 
 /* -- backward -------------------------------------------------------------------------------------- */
 
-/* The gradient of row i's last state: from outside, and from the outputs that repeat it. */
-static void last_gradient(const sweep_t *s, const walk_t *w, int64_t i, REAL *dh) {
+/* What a walk sums: dU (H, G Hp), then dbias (Hp). */
+INLINE int64_t partial_size(const sweep_t *s, int64_t gates) { return (s->H * gates + 1) * padded(s->H); }
+
+/* Point walk number `walk` at its sums: its weights' gradients, and rows of the table. */
+INLINE void give_sums(const sweep_t *s, walk_t *w, int64_t walk, int slot) {
+    const int64_t Hp = padded(s->H), G = w->cell.gates;
+    w->dU = (REAL *)s->partial + walk * partial_size(s, G);
+    w->dbias = w->dU + s->H * G * Hp;
+    memset(w->dU, 0, (size_t)partial_size(s, G) * sizeof(REAL));
+    if (!s->ids) return;
+    w->met = (REAL *)s->met + s->met_offset[walk] * G * Hp;
+    w->met_slot = s->met_slot + s->met_offset[walk];
+    w->met_count = s->met_count + walk;
+    w->place = s->place + slot * s->n_rows;
+    memset(w->place, -1, (size_t)s->n_rows * sizeof *w->place);
+    *w->met_count = 0;
+}
+
+/* The gradient of row i's last k-th state: from outside, and from the outputs that repeat it. */
+static void last_gradient(const sweep_t *s, const walk_t *w, int64_t i, int64_t k, REAL *dh) {
     const int64_t H = s->H, Hp = padded(H), b = w->row[i];
     memset(dh, 0, (size_t)Hp * sizeof *dh);
-    if (w->inject) {
-        add_row(dh, w->inject + w->length[i] * Hp, H);
+    if (w->inject[0]) {
+        add_row(dh, w->inject[k] + w->length[i] * Hp, H);
         return;
     }
-    if (s->dlast) add_row(dh, (const REAL *)s->dlast + b * H, H);
-    if (s->dy && s->repeat && w->length[i])
+    if (s->dlast[k]) add_row(dh, (const REAL *)s->dlast[k] + b * H, H);
+    if (k == 0 && s->dy && s->repeat && w->length[i])
         for (int64_t t = w->start[i] + w->length[i]; t < s->T; t++)
             add_row(dh, (const REAL *)s->dy + (b * s->T + t) * H, H);
 }
 
-/* dU += h^T dz over steps [from, to), whose dz stand in `dz` from its front. */
+/* dU += a^T dz over steps [from, to), whose dz stand in `dz` from its front; a is what U multiplied. */
 static void add_weight_gradient(const sweep_t *s, const walk_t *w, int64_t from, int64_t to,
-                                const REAL *dz) {
-    const int64_t H = s->H, Hp = padded(H), block = w->rows * Hp;
+                                const REAL *dz, REAL *room) {
+    const int64_t H = s->H, Hp = padded(H), G = w->cell.gates, block = w->rows * Hp;
+    const int apart = s->noise || s->cell == CELL_GRU_RESET_BEFORE;
     while (from < to) {
         /* Steps that all rows take lie side by side and make one long sum. */
         int64_t steps = 1, n = w->rows;
@@ -195,136 +270,169 @@ static void add_weight_gradient(const sweep_t *s, const walk_t *w, int64_t from,
             const int64_t shortest = w->length[n - 1];
             steps = (to < shortest ? to : shortest) - from;
         }
-        add_outer(w->tape + from * block, Hp, dz, Hp, H, H, steps * n, w->dU);
+        const REAL *h = w->state[0] + from * block, *kept = w->kept + from * w->cell.kept * block;
+        if (!apart)
+            add_outer(h, Hp, dz, G * Hp, H, G * Hp, steps * n, w->dU, G * Hp);
+        for (int64_t gate = 0; gate < G && apart; gate++)
+            add_outer(left_operand(s, w, gate, steps, n, h, kept, room), Hp, dz + gate * Hp, G * Hp, H, Hp,
+                      steps * n, w->dU + gate * Hp, G * Hp);
         from += steps;
-        dz += steps * block;
+        dz += steps * G * block;
     }
 }
 
 /* Add a step's gradient to that of its row of the table.  A walk meets the same rows again and again; its
  * own sums of them stay in cache, and need no agreement with other threads. */
-INLINE void meet(const walk_t *w, int32_t slot, const REAL *dz, int64_t Hp) {
+INLINE void meet(const walk_t *w, int32_t slot, const REAL *dz, const REAL *dx_h, int64_t Hp) {
+    const int64_t G = w->cell.gates, most = dx_h ? (G - 1) * Hp : G * Hp;
     int32_t place = w->place[slot];
     if (place < 0) {
         place = w->place[slot] = (int32_t)(*w->met_count)++;
         w->met_slot[place] = slot;
-        copy_row(w->met + place * Hp, dz, Hp);
+        copy_row(w->met + place * G * Hp, dz, most);
+        if (dx_h) copy_row(w->met + place * G * Hp + most, dx_h, Hp);
     } else {
-        add_row(w->met + place * Hp, dz, Hp);
+        add_row(w->met + place * G * Hp, dz, most);
+        if (dx_h) add_row(w->met + place * G * Hp + most, dx_h, Hp);
     }
 }
 
 /* Hand on the gradients of one step's projected inputs. */
 INLINE void give_input_gradients(const sweep_t *s, const walk_t *w, int64_t n, int64_t step,
-                                 const REAL *dz) {
-    const int64_t H = s->H, Hp = padded(H);
+                                 const step_gradient_t *d) {
+    const int64_t H = s->H, Hp = padded(H), G = w->cell.gates;
     for (int64_t i = 0; i < n; i++) {
         const int64_t place = w->row[i] * s->T + w->start[i] + step;
-        if (s->ids)
-            meet(w, s->slot[s->ids[place]], dz + i * Hp, Hp);
-        else
-            copy_row((REAL *)s->dxz + place * H, dz + i * Hp, H);
+        const REAL *dz = d->dz + i * G * Hp, *dx_h = s->cell == CELL_GRU ? d->dx_h + i * Hp : NULL;
+        if (s->ids) {
+            meet(w, s->slot[s->ids[place]], dz, dx_h, Hp);
+            continue;
+        }
+        REAL *dxz = (REAL *)s->dxz + place * G * H;
+        for (int64_t gate = 0; gate < G; gate++)
+            copy_row(dxz + gate * H, gate == G - 1 && dx_h ? dx_h : dz + gate * Hp, H);
     }
 }
 
-/* Leaves the gradients of the first states in `dh` (rows, Hp), which is work's front. */
-static void walk_backward(const sweep_t *s, const walk_t *w, REAL *work) {
+/* Fetch what the way back will soon read. */
+INLINE void fetch_behind(const sweep_t *s, const walk_t *w, int64_t n, int64_t step) {
+    const int64_t Hp = padded(s->H), block = w->rows * Hp, K = w->cell.kept;
+    if (step < AHEAD) return;
+    for (int64_t k = 0; k < w->cell.states; k++)
+        PREFETCH(w->state[k] + (step + 1 - AHEAD) * block, (size_t)(n * Hp) * sizeof(REAL));
+    if (K) PREFETCH(w->kept + (step - AHEAD) * K * block, (size_t)(n * K * Hp) * sizeof(REAL));
+}
+
+/* Leaves the gradients of the first states in `work`: S times (rows, Hp). */
+static void walk_backward(const sweep_t *s, walk_t *w, REAL *work) {
     const int64_t H = s->H, Hp = padded(H), block = w->rows * Hp;
-    REAL *dh = work, *zeros = work + block, *kept = work + 2 * block;
-    const REAL *init[MAX_SHARD];
-    int64_t n = 0;
-    memset(zeros, 0, (size_t)Hp * sizeof *zeros);
-    memset(w->dU, 0, (size_t)(H * Hp) * sizeof *w->dU);
-    if (s->ids) {
-        memset(w->place, -1, (size_t)s->n_rows * sizeof *w->place);
-        *w->met_count = 0;
-    }
-    for (int64_t i = 0; i < w->rows; i++) init[i] = zeros;
-    int64_t kept_to = w->length[0];
+    const int64_t S = w->cell.states, G = w->cell.gates, K = w->cell.kept;
+    const int64_t steps_kept = step_block(H, G, s->shard_rows);
+    REAL *dstate[MAX_STATES] = {NULL};
+    for (int64_t k = 0; k < S; k++) dstate[k] = take(&work, block);
+    work = give_room(s, w, work);
+    step_gradient_t d = {.dh = dstate[0], .dc = S > 1 ? dstate[1] : NULL, .dx_h = take(&work, block)};
+    REAL *kept_dz = take(&work, steps_kept * G * block), *room = work;
+    int64_t n = 0, kept_to = w->length[0];
     for (int64_t step = w->length[0] - 1; step >= 0; step--) {
-        REAL *dz = kept + step % STEP_BLOCK * block;
-        const REAL *h = w->tape + (step + 1) * block;
         const int64_t joined = n;
         while (n < w->rows && w->length[n] > step) n++;
-        for (int64_t i = joined; i < n; i++) last_gradient(s, w, i, dh + i * Hp);
-        if (w->inject && n == joined) add_row(dh, w->inject + (step + 1) * Hp, H);
-        if (s->dy && !w->inject)
+        for (int64_t k = 0; k < S; k++) {
+            for (int64_t i = joined; i < n; i++) last_gradient(s, w, i, k, dstate[k] + i * Hp);
+            if (w->inject[0] && n == joined) add_row(dstate[k], w->inject[k] + (step + 1) * Hp, H);
+        }
+        if (s->dy && !w->inject[0])
             for (int64_t i = 0; i < n; i++)
-                add_row(dh + i * Hp,
+                add_row(d.dh + i * Hp,
                         (const REAL *)s->dy + (w->row[i] * s->T + w->start[i] + step) * H, H);
-        if (step >= AHEAD) PREFETCH(h - AHEAD * block, n * Hp * sizeof(REAL));
-        slope_block(s->activation, h, dh, dz, n * Hp);
-        give_input_gradients(s, w, n, step, dz);
-        times_U(s, n, dz, init, dh, ACT_LINEAR);
-        if (step % STEP_BLOCK == 0) {
-            add_weight_gradient(s, w, step, kept_to, kept);
+        fetch_behind(s, w, n, step);
+        d.dz = kept_dz + step % steps_kept * G * block;
+        const step_t t = {
+            .n = n,
+            .h = w->state[0] + step * block,
+            .new_h = w->state[0] + (step + 1) * block,
+            .c = S > 1 ? w->state[1] + step * block : NULL,
+            .new_c = S > 1 ? w->state[1] + (step + 1) * block : NULL,
+            .kept = w->kept + step * K * block,
+        };
+        step_backward(s, w, &t, &d);
+        give_input_gradients(s, w, n, step, &d);
+        states_through_U(s, w, n, &d);
+        if (step % steps_kept == 0) {
+            add_weight_gradient(s, w, step, kept_to, kept_dz, room);
             kept_to = step;
         }
     }
-    for (int64_t i = n; i < w->rows; i++) last_gradient(s, w, i, dh + i * Hp); /* rows without steps */
+    for (int64_t k = 0; k < S; k++) /* rows without steps */
+        for (int64_t i = n; i < w->rows; i++) last_gradient(s, w, i, k, dstate[k] + i * Hp);
 }
 
 static void backward_task(const void *context, int64_t shard, int slot) {
     const sweep_t *s = context;
     const int64_t H = s->H, Hp = padded(H);
     walk_t w = walk_of(s, shard);
-    REAL *work = (REAL *)s->work + slot * sweep_work_size(H, s->shard_rows);
+    REAL *work = (REAL *)s->work + slot * sweep_work_size(s);
     give_sums(s, &w, shard + 1, slot);
     walk_backward(s, &w, work);
-    for (int64_t i = 0; i < w.rows; i++) copy_row((REAL *)s->dh0 + w.row[i] * H, work + i * Hp, H);
+    for (int64_t k = 0; k < w.cell.states; k++)
+        for (int64_t i = 0; i < w.rows; i++)
+            copy_row((REAL *)s->dfirst[k] + w.row[i] * H, work + (k * w.rows + i) * Hp, H);
 }
 
 /* Backward through the shared prefix.  The Jacobians along it are those of every row, so the gradients of
  * the rows add up: each shard's where it joined, and those of the outputs that all rows show there. */
 static void prefix_backward(const sweep_t *s, int slot) {
-    const int64_t H = s->H, Hp = padded(H);
-    REAL *inject = s->inject;
-    memset(inject, 0, (size_t)((s->prefix_length + 1) * Hp) * sizeof *inject);
-    for (int64_t i = 0; i < s->B; i++) {
-        add_row(inject + s->start[i] * Hp, (const REAL *)s->dh0 + s->row[i] * H, H);
-        if (s->dy)
-            for (int64_t t = 0; t < s->start[i]; t++)
-                add_row(inject + (t + 1) * Hp, (const REAL *)s->dy + (s->row[i] * s->T + t) * H, H);
-    }
+    const int64_t H = s->H, Hp = padded(H), all = (s->prefix_length + 1) * Hp;
     walk_t prefix = prefix_walk(s);
+    const int64_t S = prefix.cell.states;
+    REAL *inject = s->inject;
+    memset(inject, 0, (size_t)(S * all) * sizeof *inject);
+    for (int64_t k = 0; k < S; k++)
+        for (int64_t i = 0; i < s->B; i++)
+            add_row(inject + k * all + s->start[i] * Hp, (const REAL *)s->dfirst[k] + s->row[i] * H, H);
+    for (int64_t i = 0; s->dy && i < s->B; i++)
+        for (int64_t t = 0; t < s->start[i]; t++)
+            add_row(inject + (t + 1) * Hp, (const REAL *)s->dy + (s->row[i] * s->T + t) * H, H);
+    for (int64_t k = 0; k < S; k++) prefix.inject[k] = inject + k * all;
     give_sums(s, &prefix, 0, slot);
-    walk_backward(s, &prefix, (REAL *)s->work + slot * sweep_work_size(H, s->shard_rows));
+    walk_backward(s, &prefix, (REAL *)s->work + slot * sweep_work_size(s));
 }
 
-/* dP += the rows that a walk met, `width` columns from `column` on. */
-static void add_met(const sweep_t *s, int64_t walk, int64_t column, int64_t width) {
-    const int64_t H = s->H, Hp = padded(H);
-    const REAL *met = (const REAL *)s->met + s->met_offset[walk] * Hp + column;
+/* dP += the rows that a walk met, `width` columns of a gate from `column` on. */
+static void add_met(const sweep_t *s, int64_t walk, int64_t gate, int64_t column, int64_t width) {
+    const int64_t H = s->H, Hp = padded(H), G = fastrnn_cell(s->cell).gates;
+    const REAL *met = (const REAL *)s->met + (s->met_offset[walk] * G + gate) * Hp + column;
     const int32_t *slots = s->met_slot + s->met_offset[walk];
-    REAL *dP = (REAL *)s->dP + column;
-    for (int64_t i = 0; i < s->met_count[walk]; i++) add_row(dP + slots[i] * H, met + i * Hp, width);
+    REAL *dP = (REAL *)s->dP + gate * H + column;
+    for (int64_t i = 0; i < s->met_count[walk]; i++) add_row(dP + slots[i] * G * H, met + i * G * Hp, width);
 }
 
-/* After the shards: task 0 is the prefix where there is one, each other a cache line of columns of dP,
- * summed over the shards in their order. */
+/* After the shards: task 0 is the prefix where there is one, each other a cache line of a gate's columns of
+ * dP, summed over the shards in their order. */
 static void after_shards_task(const void *context, int64_t task, int slot) {
     const sweep_t *s = context;
     if (s->prefix_length && task == 0) {
         prefix_backward(s, slot);
         return;
     }
-    const int64_t H = s->H, column = (task - (s->prefix_length > 0)) * LINE;
+    const int64_t H = s->H, G = fastrnn_cell(s->cell).gates, lines = (H + LINE - 1) / LINE;
+    const int64_t line = task - (s->prefix_length > 0), gate = line / lines, column = line % lines * LINE;
     const int64_t width = H - column < LINE ? H - column : LINE;
-    for (int64_t i = 0; i < s->n_rows; i++) clear_row((REAL *)s->dP + i * H + column, width);
-    for (int64_t first = 0, walk = 1; first < s->B; first += s->shard_rows, walk++)
-        add_met(s, walk, column, width);
+    for (int64_t i = 0; i < s->n_rows; i++) clear_row((REAL *)s->dP + (i * G + gate) * H + column, width);
+    for (int64_t walk = 1; walk <= shards_of(s); walk++) add_met(s, walk, gate, column, width);
 }
 
-static void simple_rnn_backward(const sweep_t *s) {
-    const int64_t H = s->H, Hp = padded(H), shards = (s->B + s->shard_rows - 1) / s->shard_rows;
-    pack(s->U, 1, H, H, H, s->packed); /* U transposed */
+static void sweep_backward(const sweep_t *s) {
+    const int64_t H = s->H, Hp = padded(H), G = fastrnn_cell(s->cell).gates, shards = shards_of(s);
+    const int64_t lines = (H + LINE - 1) / LINE, prefix = s->prefix_length > 0;
+    pack_U_transposed(s);
     fastrnn_parallel(shards, s->slots, backward_task, s);
-    if (s->ids)
-        fastrnn_parallel((s->prefix_length > 0) + (H + LINE - 1) / LINE, s->slots, after_shards_task, s);
+    if (s->ids) fastrnn_parallel(prefix + G * lines, s->slots, after_shards_task, s);
     const uint64_t setting = fastrnn_flush_denormals();
-    if (s->prefix_length) add_met(s, 0, 0, H);
-    const int64_t first = s->prefix_length ? 0 : 1; /* the prefix's place is the first */
-    sum_parts((const REAL *)s->partial + first * H * Hp, s->dU, shards + 1 - first, H * Hp, H, H, Hp,
-              s->slots);
+    for (int64_t gate = 0; gate < G && prefix; gate++) add_met(s, 0, gate, 0, H);
+    const int64_t first = prefix ? 0 : 1, size = partial_size(s, G); /* the prefix's place is the first */
+    const REAL *partial = (const REAL *)s->partial + first * size;
+    sum_parts(partial, s->dU, shards + 1 - first, size, H * G, H, Hp, s->slots);
+    if (s->dbias) sum_parts(partial + H * G * Hp, s->dbias, shards + 1 - first, size, 1, H, Hp, 1);
     fastrnn_restore_denormals(setting);
 }

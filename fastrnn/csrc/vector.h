@@ -105,14 +105,14 @@ INLINE int vzero(vec a) {
 #endif
 }
 
-/* exp(x) for LOWEST_EXP <= x <= 0; below, the exponential of LOWEST_EXP.
+/* exp(x) for LOWEST_EXP <= x <= HIGHEST_EXP; outside, the exponential of the nearer end.
  *
  * x = n log 2 + r with |r| <= log(2) / 2 (log 2 in two parts, the first exact in few bits, so that
  * n LN2_HIGH is exact: Cody and Waite, 1980), exp(r) by its Taylor series, 2^n through the exponent. */
 INLINE vec vexp(vec x) {
     static const REAL c[] = EXP_TAYLOR;
     const int degree = sizeof c / sizeof c[0] - 1;
-    x = vmax(x, vset(LOWEST_EXP));
+    x = vmin(vmax(x, vset(LOWEST_EXP)), vset(HIGHEST_EXP));
     const vec shifted = x * vset((REAL)1.4426950408889634074) + vset(ROUND_MAGIC);
     const vec n = shifted - vset(ROUND_MAGIC);
     const vec r = (x - n * vset(LN2_HIGH)) - n * vset(LN2_LOW);
@@ -122,12 +122,8 @@ INLINE vec vexp(vec x) {
     return y * vreal((vbits(shifted) << MANTISSA_BITS) + ONE_BITS);
 }
 
-/* sigmoid(x) = 1 / (1 + e) for x >= 0 and e / (1 + e) for x < 0, with e = exp(-|x|). */
-INLINE vec vsigmoid(vec x) {
-    const vec e = vexp(-vabs(x));
-    const vec y = vselect(MASK(x < vset(0)), e, vset(1)) / (vset(1) + e);
-    return vselect(MASK(x < vset(LOWEST_EXP)), vset(0), y);
-}
+/* sigmoid(x) = 1 / (1 + exp(-x)); where exp(-x) ends, the quotient is denormal and flushed to zero. */
+INLINE vec vsigmoid(vec x) { return vset(1) / (vset(1) + vexp(-x)); }
 
 /* tanh. Coefficients: tools/fit_tanh.py. */
 INLINE vec vtanh(vec x) {
@@ -173,6 +169,8 @@ INLINE vec apply(int32_t activation, vec z) {
         case ACT_RELU: return vmax(z, vset(0));
         case ACT_TANH: return vtanh(z);
         case ACT_SIGMOID: return vsigmoid(z);
+        case ACT_HARD_SIGMOID:
+            return vmin(vmax(z * vset((REAL)1 / 6) + vset((REAL)0.5), vset(0)), vset(1));
         default: return z;
     }
 }
@@ -183,6 +181,8 @@ INLINE vec slope(int32_t activation, vec y) {
         case ACT_RELU: return vselect(MASK(y > vset(0)), vset(1), vset(0));
         case ACT_TANH: return vset(1) - y * y;
         case ACT_SIGMOID: return y * (vset(1) - y);
+        case ACT_HARD_SIGMOID:
+            return vselect(MASK(y > vset(0)) & MASK(y < vset(1)), vset((REAL)1 / 6), vset(0));
         default: return vset(1);
     }
 }
@@ -193,6 +193,7 @@ INLINE vec slope(int32_t activation, vec y) {
         case ACT_RELU: BODY(ACT_RELU); break;                 \
         case ACT_TANH: BODY(ACT_TANH); break;                 \
         case ACT_SIGMOID: BODY(ACT_SIGMOID); break;           \
+        case ACT_HARD_SIGMOID: BODY(ACT_HARD_SIGMOID); break; \
         default: BODY(ACT_LINEAR);                            \
     }
 

@@ -127,6 +127,11 @@ class Engine(abc.ABC):
         (n, G * H) for the n rows that occur.
         """
 
+    @abc.abstractmethod
+    def columns(self, dxz, where):
+        """The columns ``where``, a slice, of a gradient that `recurrent_backward` returned, in the
+        form that `project_backward` takes; not of a `RowGradient`."""
+
     # -- losses ----------------------------------------------------------------------------------
 
     @abc.abstractmethod

@@ -21,7 +21,7 @@ from fastrnn.values import Lookup, RowGradient
 
 __all__ = ["CPUEngine"]
 
-KERNEL_ACTIVATIONS = frozenset({"linear", "relu", "tanh", "sigmoid"})
+KERNEL_ACTIVATIONS = frozenset({"linear", "relu", "tanh", "sigmoid", "hard_sigmoid"})
 KERNEL_LOSSES = frozenset({"binary_crossentropy", "mean_squared_error", "mean_absolute_error"})
 
 
@@ -129,40 +129,44 @@ class CPUEngine(ReferenceEngine):
 
     def recurrent(self, cell, xz, U, states=None, mask=None, return_sequences=False,
                   zero_output_for_mask=False, keep=True, bias=None, noise=None):
-        if cell.kind != "simple_rnn" or cell.activation not in KERNEL_ACTIVATIONS or (
-            noise is not None
-        ):
+        if not {cell.activation, cell.recurrent_activation} <= KERNEL_ACTIVATIONS:
             return super().recurrent(
                 cell, xz, U, states, mask, return_sequences, zero_output_for_mask, keep, bias, noise
             )
-        rows, steps, units = xz.shape
+        rows, steps, _ = xz.shape
+        units = len(U)
         ids, values = None, xz
         if isinstance(xz, Lookup):
             ids, values = xz.count or count_ids(xz.ids, len(xz.table)), xz.table
-        h0 = None if states is None else states[0]
         y = self.empty((rows, steps, units), U.dtype) if return_sequences else None
-        last = self.empty((rows, units), U.dtype)
+        last = [self.empty((rows, units), U.dtype) for _ in range(cell.states)]
         start, stop = (None, None) if mask is None else (mask.start, mask.stop)
-        sweep = _core.simple_rnn_forward(
-            cell.activation, rows, steps, matrix(values), ids, U, h0, start, stop, True,
-            y, last, not zero_output_for_mask, keep,
+        sweep = _core.sweep_forward(
+            *cell, rows, steps, matrix(values), ids, U, states, start, stop, True, y, last,
+            not zero_output_for_mask, keep, bias, noise,
         )
-        return y, [last], sweep
+        return y, last, sweep
 
     def recurrent_backward(self, tape, U, dsequence, dstates, dU, need_dxz=True, dbias=None):
         if not isinstance(tape, _core.Sweep):
             return super().recurrent_backward(tape, U, dsequence, dstates, dU, need_dxz, dbias)
         ids = tape.ids
-        shape = (tape.B, tape.T, tape.H) if ids is None else (ids.n, tape.H)
-        dxz = self.empty(shape, U.dtype)
-        dh0 = self.empty((tape.B, tape.H), U.dtype)
-        dlast = None if dstates is None or dstates[0] is None else self.asarray(dstates[0])
+        steps = (tape.B, tape.T) if ids is None else (ids.n,)
+        dxz = self.empty((*steps, tape.gates * tape.H), U.dtype)
+        dfirst = [self.empty((tape.B, tape.H), U.dtype) for _ in range(tape.states)]
+        if dstates is not None:
+            dstates = [None if d is None else self.asarray(d) for d in dstates]
         if dsequence is not None:
             dsequence = self.asarray(dsequence)
-        _core.simple_rnn_backward(tape, U, dsequence, dlast, matrix(dxz), dh0, dU)
+        _core.sweep_backward(tape, U, dsequence, dstates, matrix(dxz), dfirst, dU, dbias)
         if ids is not None:
-            return RowGradient(rows_of(ids), dxz), [dh0]
-        return StepGradient(dxz, np.frombuffer(tape.runs, np.int64).reshape(-1, 2)), [dh0]
+            return RowGradient(rows_of(ids), dxz), dfirst
+        return StepGradient(dxz, np.frombuffer(tape.runs, np.int64).reshape(-1, 2)), dfirst
+
+    def columns(self, dxz, where):
+        if isinstance(dxz, StepGradient):
+            return dxz._replace(values=super().columns(dxz.values, where))
+        return super().columns(dxz, where)
 
     # -- losses ----------------------------------------------------------------------------------
 

@@ -128,6 +128,9 @@ class ReferenceEngine(Engine):
             dxz = sum_by_id(ids, dxz)
         return (dxz if need_dxz else None), dstates
 
+    def columns(self, dxz, where):
+        return self.asarray(dxz[..., where])
+
     # -- losses ----------------------------------------------------------------------------------
 
     def loss(self, kind, target, output, weight, from_logits=False):

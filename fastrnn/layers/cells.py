@@ -352,10 +352,9 @@ class EngineCell(RecurrentCell):
             dx = engine.project_backward(x * noise[0], W, dxz, dW, db) * noise[0]
         else:
             dx = np.zeros_like(x)
-            dxz = engine.to_host(dxz)
             for own, columns, part in self._gates_of(noise, W):
                 dpart = np.zeros_like(part)
-                dz = engine.asarray(dxz[..., columns])
+                dz = engine.columns(dxz, columns)
                 dx += own * engine.project_backward(
                     x * own, part, dz, dpart, None if db is None else db[columns]
                 )

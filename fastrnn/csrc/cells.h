@@ -1,0 +1,316 @@
+/* One step of each recurrent cell, forward and backward, for the rows of a walk.  Included by sweep.h.
+ *
+ * G gates, S states (h, and c of an LSTM) and K vectors that a step keeps for the way back:
+ *
+ *                      G  S  K
+ *   simple RNN         1  1  0                   h' = f(z)
+ *   LSTM               4  2  4: i f g o          c' = f c + i g, h' = o f(c')
+ *   GRU                3  1  4: z r g q          g = f(x_h + r q), q = h U_h + b, h' = z h + (1 - z) g
+ *   GRU, reset before  3  1  3: z r g            g = f(x_h + (r h) U_h)
+ *
+ * Rows of gates are G Hp wide, those of what is kept K Hp, those of states Hp. */
+
+/* The loops of most nets, tanh and sigmoid, know their activations; those of others ask. */
+#define EACH_PAIR(s, BODY)                                                                   \
+    if ((s)->activation == ACT_TANH && (s)->recurrent_activation == ACT_SIGMOID)             \
+        BODY(ACT_TANH, ACT_SIGMOID)                                                          \
+    else                                                                                     \
+        BODY((s)->activation, (s)->recurrent_activation)
+
+#define EACH_ELEMENT(n, Hp)                 \
+    for (int64_t i = 0; i < (n); i++)       \
+        for (int64_t j = 0; j < (Hp); j += VL)
+
+/* The states of n rows, before and after a step, and what the step keeps. */
+typedef struct {
+    int64_t n;
+    const REAL *h, *c;
+    REAL *new_h, *new_c, *kept;
+} step_t;
+
+/* Their gradients.  Before: by the states after the step.  After: dz (n, G Hp) by the products with U,
+ * dx_h (n, Hp) by a GRU's last gate where that differs, dh and dc by the states before the step but for
+ * what comes through U. */
+typedef struct {
+    REAL *dh, *dc, *dz, *dx_h;
+} step_gradient_t;
+
+/* -- products with the state -------------------------------------------------------------------------- */
+
+/* The state as the product of a gate sees it: itself, or with its dropout. */
+INLINE const REAL *dropped(const sweep_t *s, const walk_t *w, int64_t n, const REAL *h, int64_t gate) {
+    const int64_t Hp = padded(s->H);
+    if (!s->noise) return h;
+    const REAL *noise = w->noise + gate % s->noises * w->rows * Hp;
+    for (int64_t k = 0; k < n * Hp; k += VL) vstore(w->dropped + k, vload(h + k) * vload(noise + k));
+    return w->dropped;
+}
+
+/* out = f(init + h U) for the gates from .. to - 1, `out` and `init` being rows of gates. */
+INLINE void times_U(const sweep_t *s, const walk_t *w, int64_t n, const REAL *h, int64_t from, int64_t to,
+                    const REAL *const *init, REAL *out, int64_t out_m, int32_t activation) {
+    const int64_t H = s->H, Hp = padded(H);
+    for (int64_t gate = from; gate < to; gate++) {
+        const REAL *packed = (const REAL *)s->packed + gate * H * Hp;
+        const REAL *a = s->noise ? dropped(s, w, n, h, gate) : h;
+        for (int64_t j = 0; j < H; j += NR) {
+            const int vectors = panel_vectors(j, H);
+            rows_times_panel(n, vectors, a, Hp, 1, packed + j * H, vectors * VL, H, init, gate * Hp + j,
+                             out + gate * Hp + j, out_m, activation);
+        }
+    }
+}
+
+/* dh += dz U^T for the gates from .. to - 1; or, without `add`, dh = dz U^T. */
+INLINE void times_U_transposed(const sweep_t *s, const walk_t *w, int64_t n, const REAL *dz, int64_t from,
+                               int64_t to, int add, REAL *dh) {
+    const int64_t H = s->H, Hp = padded(H), G = w->cell.gates;
+    const REAL *init[MAX_SHARD];
+    if (s->noise) { /* each gate's gradient through its own noise */
+        if (!add) memset(dh, 0, (size_t)(n * Hp) * sizeof *dh);
+        for (int64_t i = 0; i < n; i++) init[i] = w->zeros;
+    } else {
+        for (int64_t i = 0; i < n; i++) init[i] = add ? dh + i * Hp : w->zeros;
+    }
+    for (int64_t gate = from; gate < to; gate = s->noise ? gate + 1 : to) {
+        const int64_t K = (s->noise ? 1 : to - from) * Hp;
+        REAL *out = s->noise ? w->dropped : dh;
+        for (int64_t j = 0; j < H; j += NR) {
+            const int vectors = panel_vectors(j, H);
+            const REAL *packed = (const REAL *)s->packed + j * G * Hp + gate * Hp * vectors * VL;
+            rows_times_panel(n, vectors, dz + gate * Hp, G * Hp, 1, packed, vectors * VL, K, init, j,
+                             out + j, Hp, ACT_LINEAR);
+        }
+        if (!s->noise) continue;
+        const REAL *noise = w->noise + gate % s->noises * w->rows * Hp;
+        for (int64_t k = 0; k < n * Hp; k += VL)
+            vstore(dh + k, vload(dh + k) + vload(out + k) * vload(noise + k));
+    }
+}
+
+/* U for `times_U`: the panels of each gate. */
+static void pack_U(const sweep_t *s) {
+    const int64_t H = s->H, G = fastrnn_cell(s->cell).gates;
+    for (int64_t gate = 0; gate < G; gate++)
+        pack((const REAL *)s->U + gate * H, G * H, 1, H, H, (REAL *)s->packed + gate * H * padded(H));
+}
+
+/* U^T for `times_U_transposed`: panels of K = G Hp, gate after gate. */
+static void pack_U_transposed(const sweep_t *s) {
+    const int64_t H = s->H, Hp = padded(H), G = fastrnn_cell(s->cell).gates;
+    const REAL *U = s->U;
+    REAL *packed = s->packed;
+    for (int64_t n = 0; n < H; n += NR) {
+        const int64_t width = panel_vectors(n, H) * VL;
+        for (int64_t gate = 0; gate < G; gate++)
+            for (int64_t k = 0; k < Hp; k++)
+                for (int64_t j = n; j < n + width; j++)
+                    *packed++ = k < H && j < H ? U[(j * G + gate) * H + k] : 0;
+    }
+}
+
+/* -- simple RNN ----------------------------------------------------------------------------------------- */
+
+static void simple_rnn_step(const sweep_t *s, const walk_t *w, const step_t *t, const REAL *const *init) {
+    const int64_t Hp = padded(s->H);
+    times_U(s, w, t->n, t->h, 0, 1, init, t->new_h, Hp, s->activation);
+    if (!TILES_ACTIVATE) activate_block(s->activation, t->new_h, t->n * Hp);
+}
+
+static void simple_rnn_step_backward(const sweep_t *s, const walk_t *w, const step_t *t,
+                                     const step_gradient_t *d) {
+    (void)w;
+    slope_block(s->activation, t->new_h, d->dh, d->dz, t->n * padded(s->H));
+}
+
+/* -- LSTM ----------------------------------------------------------------------------------------------- */
+
+static void lstm_step(const sweep_t *s, const walk_t *w, const step_t *t, const REAL *const *init) {
+    const int64_t Hp = padded(s->H);
+    times_U(s, w, t->n, t->h, 0, 4, init, t->kept, 4 * Hp, ACT_LINEAR);
+#define BODY(F, R)                                                                                \
+    EACH_ELEMENT(t->n, Hp) {                                                                      \
+        REAL *y = t->kept + i * 4 * Hp + j;                                                       \
+        const int64_t at = i * Hp + j;                                                            \
+        const vec in = apply(R, vload(y)), forget = apply(R, vload(y + Hp));                      \
+        const vec g = apply(F, vload(y + 2 * Hp)), out = apply(R, vload(y + 3 * Hp));             \
+        const vec c = forget * vload(t->c + at) + in * g;                                         \
+        vstore(y, in);                                                                            \
+        vstore(y + Hp, forget);                                                                   \
+        vstore(y + 2 * Hp, g);                                                                    \
+        vstore(y + 3 * Hp, out);                                                                  \
+        vstore(t->new_c + at, c);                                                                 \
+        vstore(t->new_h + at, out * apply(F, c));                                                 \
+    }
+    EACH_PAIR(s, BODY)
+#undef BODY
+}
+
+static void lstm_step_backward(const sweep_t *s, const walk_t *w, const step_t *t,
+                               const step_gradient_t *d) {
+    const int64_t Hp = padded(s->H);
+    (void)w;
+#define BODY(F, R)                                                                                \
+    EACH_ELEMENT(t->n, Hp) {                                                                      \
+        const REAL *y = t->kept + i * 4 * Hp + j;                                                 \
+        REAL *dz = d->dz + i * 4 * Hp + j;                                                        \
+        const int64_t at = i * Hp + j;                                                            \
+        const vec in = vload(y), forget = vload(y + Hp), g = vload(y + 2 * Hp);                   \
+        const vec out = vload(y + 3 * Hp), shown = apply(F, vload(t->new_c + at));                \
+        const vec dh = vload(d->dh + at), dc = vload(d->dc + at) + dh * out * slope(F, shown);    \
+        vstore(dz, dc * g * slope(R, in));                                                        \
+        vstore(dz + Hp, dc * vload(t->c + at) * slope(R, forget));                                \
+        vstore(dz + 2 * Hp, dc * in * slope(F, g));                                               \
+        vstore(dz + 3 * Hp, dh * shown * slope(R, out));                                          \
+        vstore(d->dc + at, dc * forget);                                                          \
+    }
+    EACH_PAIR(s, BODY)
+#undef BODY
+}
+
+/* -- GRU ------------------------------------------------------------------------------------------------ */
+
+static void gru_step(const sweep_t *s, const walk_t *w, const step_t *t, const REAL *const *init) {
+    const int64_t Hp = padded(s->H);
+    const REAL *inner[MAX_SHARD];
+    times_U(s, w, t->n, t->h, 0, 2, init, t->kept, 4 * Hp, ACT_LINEAR);
+    for (int64_t i = 0; i < t->n; i++) inner[i] = w->bias;
+    times_U(s, w, t->n, t->h, 2, 3, inner, t->kept + Hp, 4 * Hp, ACT_LINEAR);
+#define BODY(F, R)                                                                                \
+    EACH_ELEMENT(t->n, Hp) {                                                                      \
+        REAL *y = t->kept + i * 4 * Hp + j;                                                       \
+        const int64_t at = i * Hp + j;                                                            \
+        const vec z = apply(R, vload(y)), r = apply(R, vload(y + Hp));                            \
+        const vec g = apply(F, vload(init[i] + 2 * Hp + j) + r * vload(y + 3 * Hp));              \
+        vstore(y, z);                                                                             \
+        vstore(y + Hp, r);                                                                        \
+        vstore(y + 2 * Hp, g);                                                                    \
+        vstore(t->new_h + at, g + z * (vload(t->h + at) - g));                                    \
+    }
+    EACH_PAIR(s, BODY)
+#undef BODY
+}
+
+static void gru_step_backward(const sweep_t *s, const walk_t *w, const step_t *t,
+                              const step_gradient_t *d) {
+    const int64_t Hp = padded(s->H);
+#define BODY(F, R)                                                                                \
+    EACH_ELEMENT(t->n, Hp) {                                                                      \
+        const REAL *y = t->kept + i * 4 * Hp + j;                                                 \
+        REAL *dz = d->dz + i * 3 * Hp + j;                                                        \
+        const int64_t at = i * Hp + j;                                                            \
+        const vec z = vload(y), r = vload(y + Hp), g = vload(y + 2 * Hp), q = vload(y + 3 * Hp);  \
+        const vec dh = vload(d->dh + at), dx_h = dh * (vset(1) - z) * slope(F, g);                \
+        const vec dq = dx_h * r;                                                                  \
+        vstore(dz, dh * (vload(t->h + at) - g) * slope(R, z));                                    \
+        vstore(dz + Hp, dx_h * q * slope(R, r));                                                  \
+        vstore(dz + 2 * Hp, dq);                                                                  \
+        vstore(d->dx_h + at, dx_h);                                                               \
+        vstore(d->dh + at, dh * z);                                                               \
+        vstore(w->dbias + j, vload(w->dbias + j) + dq);                                           \
+    }
+    EACH_PAIR(s, BODY)
+#undef BODY
+}
+
+/* -- GRU, reset before the product ------------------------------------------------------------------------ */
+
+static void gru_before_step(const sweep_t *s, const walk_t *w, const step_t *t, const REAL *const *init) {
+    const int64_t Hp = padded(s->H);
+    times_U(s, w, t->n, t->h, 0, 2, init, t->kept, 3 * Hp, ACT_LINEAR);
+#define BODY(F, R)                                                                                \
+    EACH_ELEMENT(t->n, Hp) {                                                                      \
+        REAL *y = t->kept + i * 3 * Hp + j;                                                       \
+        const int64_t at = i * Hp + j;                                                            \
+        const vec r = apply(R, vload(y + Hp));                                                    \
+        vstore(y, apply(R, vload(y)));                                                            \
+        vstore(y + Hp, r);                                                                        \
+        vstore(w->reset + at, r * vload(t->h + at));                                              \
+    }
+    EACH_PAIR(s, BODY)
+#undef BODY
+    times_U(s, w, t->n, w->reset, 2, 3, init, t->kept, 3 * Hp, ACT_LINEAR);
+#define BODY(F, R)                                                                                \
+    EACH_ELEMENT(t->n, Hp) {                                                                      \
+        REAL *y = t->kept + i * 3 * Hp + j;                                                       \
+        const int64_t at = i * Hp + j;                                                            \
+        const vec z = vload(y), g = apply(F, vload(y + 2 * Hp));                                  \
+        vstore(y + 2 * Hp, g);                                                                    \
+        vstore(t->new_h + at, g + z * (vload(t->h + at) - g));                                    \
+    }
+    EACH_PAIR(s, BODY)
+#undef BODY
+}
+
+static void gru_before_step_backward(const sweep_t *s, const walk_t *w, const step_t *t,
+                                     const step_gradient_t *d) {
+    const int64_t Hp = padded(s->H);
+#define BODY(F, R)                                                                                \
+    EACH_ELEMENT(t->n, Hp) {                                                                      \
+        const REAL *y = t->kept + i * 3 * Hp + j;                                                 \
+        REAL *dz = d->dz + i * 3 * Hp + j;                                                        \
+        const int64_t at = i * Hp + j;                                                            \
+        const vec z = vload(y), g = vload(y + 2 * Hp), dh = vload(d->dh + at);                    \
+        vstore(dz, dh * (vload(t->h + at) - g) * slope(R, z));                                    \
+        vstore(dz + 2 * Hp, dh * (vset(1) - z) * slope(F, g));                                    \
+        vstore(d->dh + at, dh * z);                                                               \
+    }
+    EACH_PAIR(s, BODY)
+#undef BODY
+    times_U_transposed(s, w, t->n, d->dz, 2, 3, 0, w->reset); /* by r h */
+#define BODY(F, R)                                                                                \
+    EACH_ELEMENT(t->n, Hp) {                                                                      \
+        const vec r = vload(t->kept + i * 3 * Hp + Hp + j);                                       \
+        const int64_t at = i * Hp + j;                                                            \
+        const vec dreset = vload(w->reset + at);                                                  \
+        vstore(d->dz + i * 3 * Hp + Hp + j, dreset * vload(t->h + at) * slope(R, r));             \
+        vstore(d->dh + at, vload(d->dh + at) + dreset * r);                                       \
+    }
+    EACH_PAIR(s, BODY)
+#undef BODY
+}
+
+/* -- all of them ------------------------------------------------------------------------------------------ */
+
+static void step_forward(const sweep_t *s, const walk_t *w, const step_t *t, const REAL *const *init) {
+    switch (s->cell) {
+        case CELL_LSTM: lstm_step(s, w, t, init); break;
+        case CELL_GRU: gru_step(s, w, t, init); break;
+        case CELL_GRU_RESET_BEFORE: gru_before_step(s, w, t, init); break;
+        default: simple_rnn_step(s, w, t, init);
+    }
+}
+
+static void step_backward(const sweep_t *s, const walk_t *w, const step_t *t, const step_gradient_t *d) {
+    switch (s->cell) {
+        case CELL_LSTM: lstm_step_backward(s, w, t, d); break;
+        case CELL_GRU: gru_step_backward(s, w, t, d); break;
+        case CELL_GRU_RESET_BEFORE: gru_before_step_backward(s, w, t, d); break;
+        default: simple_rnn_step_backward(s, w, t, d);
+    }
+}
+
+/* dh through U, after `step_backward`. */
+static void states_through_U(const sweep_t *s, const walk_t *w, int64_t n, const step_gradient_t *d) {
+    const int64_t gates = s->cell == CELL_GRU_RESET_BEFORE ? 2 : w->cell.gates;
+    const int direct = s->cell == CELL_GRU || s->cell == CELL_GRU_RESET_BEFORE;
+    times_U_transposed(s, w, n, d->dz, 0, gates, direct, d->dh);
+}
+
+/* What a gate's product multiplied U by, at `steps` steps of n rows: `h` itself, or a copy in `room`. */
+static const REAL *left_operand(const sweep_t *s, const walk_t *w, int64_t gate, int64_t steps, int64_t n,
+                                const REAL *h, const REAL *kept, REAL *room) {
+    const int64_t Hp = padded(s->H), block = w->rows * Hp, K = w->cell.kept;
+    const int reset = s->cell == CELL_GRU_RESET_BEFORE && gate == 2;
+    if (!s->noise && !reset) return h;
+    const REAL *noise = s->noise ? w->noise + gate % s->noises * block : NULL;
+    for (int64_t step = 0; step < steps; step++)
+        EACH_ELEMENT(n, Hp) {
+            const int64_t at = i * Hp + j;
+            vec x = vload(h + step * block + at);
+            if (reset) x *= vload(kept + (step * w->rows + i) * K * Hp + Hp + j);
+            if (noise) x *= vload(noise + at);
+            vstore(room + step * block + at, x);
+        }
+    return room;
+}
