@@ -132,8 +132,8 @@ static void lstm_step(const sweep_t *s, const walk_t *w, const step_t *t, const 
     EACH_ELEMENT(t->n, Hp) {                                                                      \
         REAL *y = t->kept + i * 4 * Hp + j;                                                       \
         const int64_t at = i * Hp + j;                                                            \
-        const vec in = apply(R, vload(y)), forget = apply(R, vload(y + Hp));                      \
-        const vec g = apply(F, vload(y + 2 * Hp)), out = apply(R, vload(y + 3 * Hp));             \
+        const vec in = apply_gate(R, vload(y)), forget = apply_gate(R, vload(y + Hp));                      \
+        const vec g = apply(F, vload(y + 2 * Hp)), out = apply_gate(R, vload(y + 3 * Hp));             \
         const vec c = forget * vload(t->c + at) + in * g;                                         \
         vstore(y, in);                                                                            \
         vstore(y + Hp, forget);                                                                   \
@@ -180,7 +180,7 @@ static void gru_step(const sweep_t *s, const walk_t *w, const step_t *t, const R
     EACH_ELEMENT(t->n, Hp) {                                                                      \
         REAL *y = t->kept + i * 4 * Hp + j;                                                       \
         const int64_t at = i * Hp + j;                                                            \
-        const vec z = apply(R, vload(y)), r = apply(R, vload(y + Hp));                            \
+        const vec z = apply_gate(R, vload(y)), r = apply_gate(R, vload(y + Hp));                            \
         const vec g = apply(F, vload(init[i] + 2 * Hp + j) + r * vload(y + 3 * Hp));              \
         vstore(y, z);                                                                             \
         vstore(y + Hp, r);                                                                        \
@@ -222,8 +222,8 @@ static void gru_before_step(const sweep_t *s, const walk_t *w, const step_t *t, 
     EACH_ELEMENT(t->n, Hp) {                                                                      \
         REAL *y = t->kept + i * 3 * Hp + j;                                                       \
         const int64_t at = i * Hp + j;                                                            \
-        const vec r = apply(R, vload(y + Hp));                                                    \
-        vstore(y, apply(R, vload(y)));                                                            \
+        const vec r = apply_gate(R, vload(y + Hp));                                                    \
+        vstore(y, apply_gate(R, vload(y)));                                                            \
         vstore(y + Hp, r);                                                                        \
         vstore(w->reset + at, r * vload(t->h + at));                                              \
     }

@@ -175,6 +175,16 @@ INLINE vec apply(int32_t activation, vec z) {
     }
 }
 
+/* The same for a gate, of which only the absolute error counts: sigmoid(z) = (1 + tanh(z / 2)) / 2 then
+ * serves in single precision, and costs a third less. */
+INLINE vec apply_gate(int32_t activation, vec z) {
+#if REAL_BITS == 32
+    const vec half = vset((REAL)0.5);
+    if (activation == ACT_SIGMOID) return half + half * vtanh(half * z);
+#endif
+    return apply(activation, z);
+}
+
 /* f'(z) as a function of y = f(z). */
 INLINE vec slope(int32_t activation, vec y) {
     switch (activation) {
