@@ -7,12 +7,12 @@ Data falls from the top of this map to the bottom, and imports point the same wa
 ``datasets``, ``preprocessing``
     IMDB, and built-in reviews for machines without it; padding and tokenising.
 ``models``, ``training``, ``callbacks``
-    `Sequential`, and the loop behind ``fit``: epoch -> batch -> step -> update.
+    `Model` and `Sequential`, and the loop behind ``fit``: epoch -> batch -> step -> update.
 ``layers``, ``losses``, ``metrics``, ``optimizers``, ``initializers``, ``regularizers``, \
 ``constraints``, ``activations``
     What a model is made of. A layer is shapes, parameters and two methods.
 ``saving``
-    A model in one file, without pickle.
+    A model in one file, without pickle; Keras's files; PyTorch's weights.
 ``engines``
     All that knows a device: ``reference`` is the readable specification in NumPy, ``cpu`` the
     fast one.
@@ -36,12 +36,14 @@ __version__ = "0.1.0"
 # Where each public name is found; None: the name is a submodule itself.
 _HOMES = {
     "Input": "layers",
+    "Model": "models",
     "Sequential": "models",
     "activations": None,
     "callbacks": None,
     "config": None,
     "constraints": None,
     "datasets": None,
+    "diagnostics": None,
     "engines": None,
     "get_num_threads": "_core",
     "initializers": None,

@@ -962,10 +962,10 @@ def sweep_forward(str kind, str activation, str recurrent_activation, bint reset
 def sweep_backward(Sweep sweep not None, U, dy, dlast, dxz, dfirst, dU, dbias=None):
     """Backward through a `Sweep`.
 
-    dy (B, T, H) or None and dlast, a list of (B, H) or None, are the gradients of the outputs and of
-    the last states.  Written are dfirst, a list of (B, H), and ``dxz``: without ids (B * T, G * H),
-    in the steps of ``sweep.runs`` only; with ids (n, G * H), the gradients of the rows of xz that
-    occur.  dU (H, G * H) and dbias (H,) or None are added into.
+    dy (B, T, H) or None and dlast, a list of (B, H) or None, are the gradients of the outputs and
+    of the last states.  Written are dfirst, a list of (B, H), and ``dxz``: without ids
+    (B * T, G * H), in the steps of ``sweep.runs`` only; with ids (n, G * H), the gradients of the
+    rows of xz that occur.  dU (H, G * H) and dbias (H,) or None are added into.
     """
     cdef _Arguments a = _Arguments()
     cdef sweep_t s = sweep.s

@@ -3,7 +3,8 @@
 Two kinds of rows: an array, of which a batch is some rows; and sequences of different lengths, kept
 one behind the other in one flat array, of which a batch is some runs, brought to the length of the
 longest and marked by a `StepMask`.  Either is made once for each ``fit``; the data are copied only
-where they are not yet what the first layer takes.
+where they are not yet what the first layer takes.  Of a model with several inputs a row is one of
+each: `JointRows`.
 
 Letters: N rows in all, B rows in a batch, T steps, D features.
 """
@@ -17,13 +18,16 @@ import numpy as np
 
 from fastrnn.checks import numbers, row_count
 from fastrnn.masks import StepMask
+from fastrnn.names import unknown
 
 __all__ = [
     "ArrayRows",
     "Data",
+    "JointRows",
     "Outputs",
     "RaggedRows",
     "batches_of",
+    "entries",
     "rows_of",
     "split",
     "weights_of_classes",
@@ -223,38 +227,156 @@ class RaggedRows:
         return np.argsort(self.lengths, kind="stable")
 
 
+class JointRows:
+    """The rows of several inputs, side by side.
+
+    Parameters
+    ----------
+    parts : list of `ArrayRows` and `RaggedRows`
+        All of the same length.  Their shapes, batches and masks come as lists.
+    """
+
+    def __init__(self, parts):
+        self.parts = parts
+        # Whose lengths decide which rows go together.
+        self._leader = next((p for p in parts if isinstance(p, RaggedRows)), parts[0])
+
+    def __len__(self):
+        return len(self.parts[0])
+
+    @property
+    def values(self):
+        """Every number there is, for each input."""
+        return [part.values for part in self.parts]
+
+    @property
+    def shape(self):
+        """(N, ...) of each input."""
+        return [part.shape for part in self.parts]
+
+    @property
+    def build_shape(self):
+        """The shapes to build a model for."""
+        return [part.build_shape for part in self.parts]
+
+    def part(self, start, stop):
+        """The rows from ``start`` up to ``stop``, without copying."""
+        return JointRows([part.part(start, stop) for part in self.parts])
+
+    def batch(self, index):
+        """``(x, mask)``, a list each, for a slice or an array of row numbers."""
+        x, mask = zip(*(part.batch(index) for part in self.parts), strict=True)
+        return list(x), list(mask)
+
+    def shuffled(self, batch_size, generator):
+        """The row numbers in a random order; rows of a batch have similar lengths."""
+        return self._leader.shuffled(batch_size, generator)
+
+    def sorted(self):
+        """The order in which all rows cost least."""
+        return self._leader.sorted()
+
+
+def entries(argument, given, names, missing=False):
+    """What ``given`` has for each of several inputs or outputs, as a list.
+
+    Parameters
+    ----------
+    argument : str
+        What to call it in messages.
+    given : list, tuple or dict
+        An entry for each name, in their order or by name.
+    names : list of str
+    missing : bool, default False
+        Whether a dict may leave names out; their entry is then None.
+
+    Raises
+    ------
+    ValueError
+        If there are too many or too few, or names that are not known.
+
+    Examples
+    --------
+    >>> entries("x", {"b": 2, "a": 1}, ["a", "b"])
+    [1, 2]
+    """
+    wanted = ", ".join(map(repr, names))
+    if isinstance(given, dict):
+        for name in given:
+            if name not in names:
+                raise ValueError(f"{argument}: {unknown('name', name, names)}")
+        lacking = [name for name in names if name not in given]
+        if lacking and not missing:
+            raise ValueError(
+                f"{argument}: expected an entry for each of {wanted}; there is none for "
+                f"{', '.join(map(repr, lacking))}."
+            )
+        return [given.get(name) for name in names]
+    if isinstance(given, (list, tuple)) and len(given) == len(names):
+        return list(given)
+    got = f"a list of {len(given)}" if isinstance(given, (list, tuple)) else (
+        f"an array of shape {given.shape}" if hasattr(given, "shape") else repr(given)
+    )
+    raise ValueError(
+        f"{argument}: expected a list of {len(names)}, or a dict, for {wanted}; got {got:.80}."
+    )
+
+
 class Data(NamedTuple):
     """Rows with their labels and weights, checked and ready to be cut into batches.
 
     Attributes
     ----------
-    rows : `ArrayRows` or `RaggedRows`
+    rows : `ArrayRows`, `RaggedRows` or `JointRows`
     target : array (N, ...), or None
     weight : array (N,) or (N, T), or None
-    by_step : bool
-        Labels (and perhaps weights) have an axis of steps, longer than a ragged batch's.
+    by_step : int, or None
+        The number of the input whose ragged steps the labels (and perhaps weights) follow, so that
+        those of a batch are cut to its length.
+
+    For a model with several outputs target, weight and by_step are lists, with one for each.
     """
 
     rows: Any
     target: Any = None
     weight: Any = None
-    by_step: bool = False
+    by_step: Any = None
 
     def part(self, start, stop):
         """The rows from ``start`` up to ``stop``."""
         own = slice(start, stop)
-        target, weight = (a if a is None else a[own] for a in (self.target, self.weight))
-        return Data(self.rows.part(start, stop), target, weight, self.by_step)
+        return Data(
+            self.rows.part(start, stop), _taken(self.target, own), _taken(self.weight, own),
+            self.by_step,
+        )
 
     def batch(self, index):
         """``(x, mask, target, weight)`` of the rows ``index``, a slice or row numbers."""
         x, mask = self.rows.batch(index)
-        target = self.target[index]
-        weight = None if self.weight is None else self.weight[index]
-        if self.by_step:
-            target = np.ascontiguousarray(target[:, : x.shape[1]])
-            weight = weight if weight is None or weight.ndim == 1 else weight[:, : x.shape[1]]
+        target, weight = _taken(self.target, index), _taken(self.weight, index)
+        if isinstance(self.by_step, list):
+            cut = [_cut(*own, x) for own in zip(target, weight, self.by_step, strict=True)]
+            target, weight = map(list, zip(*cut, strict=True))
+        elif self.by_step is not None:
+            target, weight = _cut(target, weight, self.by_step, x)
         return x, mask, target, weight
+
+
+def _taken(arrays, index):
+    """The rows ``index`` of an array, of each of a list, or of None."""
+    if isinstance(arrays, list):
+        return [_taken(a, index) for a in arrays]
+    return None if arrays is None else arrays[index]
+
+
+def _cut(target, weight, by_step, x):
+    """Labels and weights, cut to the steps of the input ``by_step`` of a batch."""
+    if by_step is None:
+        return target, weight
+    steps = (x[by_step] if isinstance(x, list) else x).shape[1]
+    if target is not None:
+        target = np.ascontiguousarray(target[:, :steps])
+    return target, weight if weight is None or weight.ndim == 1 else weight[:, :steps]
 
 
 def batches_of(rows, batch_size, order=None):

@@ -6,6 +6,8 @@ each time it is called with the same shape.
 
 from __future__ import annotations
 
+import contextlib
+import contextvars
 import math
 
 import numpy as np
@@ -33,11 +35,31 @@ __all__ = [
     "Zeros",
     "deserialize",
     "get",
+    "initial",
+    "instead",
     "serialize",
 ]
 
 _registry = Registry("initializer", "keras.initializers")
 get, serialize, deserialize = _registry.get, _registry.serialize, _registry.deserialize
+
+
+_instead = contextvars.ContextVar("instead", default=None)
+
+
+@contextlib.contextmanager
+def instead(make):
+    """Inside, new weights are ``make(shape, dtype=…)``, whatever their initializers."""
+    before = _instead.set(make)
+    try:
+        yield
+    finally:
+        _instead.reset(before)
+
+
+def initial(initializer, shape, dtype):
+    """The first values of a new weight: those of ``initializer``, or what is taken `instead`."""
+    return (_instead.get() or get(initializer))(shape, dtype=dtype)
 
 
 class Initializer(Configurable):

@@ -161,6 +161,18 @@ class Loss(Configurable):
 
     # -- weights ---------------------------------------------------------------------------------
 
+    def counted(self, target, mask):
+        """The mask of the rows (and steps) that count: ``mask``, less those left out by label.
+
+        Parameters
+        ----------
+        target : array
+            Labels as `target` gives them.
+        mask : array of shape (B, T) or None
+            What reaches the loss.
+        """
+        return mask
+
     def row_weights(self, shape, dtype, weight=None, mask=None):
         """The factor of each row in the sum, (n,), for rows and steps of ``shape``.
 
@@ -203,7 +215,7 @@ class Loss(Configurable):
         target = self.target(y_true, output.shape, dtype)
         if sample_weight is not None:
             sample_weight = sample_weights(sample_weight, shape[0], shape[1:])
-        weight = self.row_weights(shape, dtype, sample_weight)
+        weight = self.row_weights(shape, dtype, sample_weight, self.counted(target, None))
         losses, _ = self.flat(target, output, weight, self.from_logits)
         losses = losses.astype(np.float64) * weight
         return losses.reshape(shape) if self.reduction in ("none", None) else float(losses.sum())
@@ -396,8 +408,9 @@ class SparseCategoricalCrossentropy(EngineLoss):
     ----------
     from_logits : bool, default False
         The predictions are logits, not probabilities.
-    ignore_class : None
-        Not supported: give such rows the sample weight 0.
+    ignore_class : int, optional
+        Rows (and steps) with this label do not count, such as -1 for padding.  It may be one of the
+        classes or none.
     reduction, name, dtype
         See `Loss`.
     axis : int, default -1
@@ -408,6 +421,8 @@ class SparseCategoricalCrossentropy(EngineLoss):
     >>> loss = SparseCategoricalCrossentropy()
     >>> round(loss([1, 0], [[0.5, 0.5], [0.25, 0.75]]), 4)
     1.0397
+    >>> round(SparseCategoricalCrossentropy(ignore_class=-1)([1, -1], [[0.5, 0.5]] * 2), 4)
+    0.6931
     """
 
     kind = "sparse_categorical_crossentropy"
@@ -416,11 +431,6 @@ class SparseCategoricalCrossentropy(EngineLoss):
     def __init__(self, from_logits=False, ignore_class=None, reduction="sum_over_batch_size",
                  axis=-1, name="sparse_categorical_crossentropy", dtype=None):
         super().__init__(name, reduction, dtype)
-        if ignore_class is not None:
-            raise ValueError(
-                "SparseCategoricalCrossentropy: ignore_class is not supported; "
-                "give such rows the sample weight 0."
-            )
         self.from_logits = from_logits
         self.ignore_class = ignore_class
         self.axis = _last_axis("SparseCategoricalCrossentropy", axis)
@@ -440,6 +450,8 @@ class SparseCategoricalCrossentropy(EngineLoss):
         check_finite("y", y)
         whole = y.astype(np.int64)
         wrong = (whole != y) | (whole < 0) | (whole >= classes)
+        if self.ignore_class is not None:
+            wrong &= y != self.ignore_class
         if wrong.any():
             raise ValueError(
                 f"{self.name}: expected class numbers from 0 to {classes - 1}, as the model's "
@@ -448,7 +460,16 @@ class SparseCategoricalCrossentropy(EngineLoss):
             )
         return np.ascontiguousarray(whole)
 
+    def counted(self, target, mask):
+        if self.ignore_class is None:
+            return mask
+        counts = target != self.ignore_class
+        return counts if mask is None else counts & np.asarray(mask, bool)
+
     def flat(self, target, output, weight, from_logits):
+        if self.ignore_class is not None:
+            # Any class will do: the row weighs nothing.
+            target = np.where(target == self.ignore_class, 0, target)
         losses, doutput = self.rows(
             target.reshape(-1), output.reshape(-1, output.shape[-1]), weight, from_logits
         )

@@ -1,58 +1,200 @@
 """Models: layers put together, to be trained and used as one.
 
-A `Model` is a layer that holds others, and a `fastrnn.training.Trainer`; what it must say is how
-data run through them: `run` and `backward`.  `Sequential` is the model whose layers form a chain.
+A `Model` is a `fastrnn.graph.Graph` of layers between its inputs and its outputs, a
+`fastrnn.training.Trainer`, and a layer itself, so that models go into models.  `Sequential` is the
+model whose graph is a chain; it makes the graph itself, as soon as it knows the shape of its input.
 """
 
 from __future__ import annotations
 
-from fastrnn import layers as layer_classes
-from fastrnn.layers import Input, InputLayer, Layer
-from fastrnn.names import snake_case
-from fastrnn.registry import Registry
-from fastrnn.training import Trainer
+from fastrnn.adapters import entries
+from fastrnn.graph import Graph, MaskOf, SymbolicTensor, apply, as_lists, flatten
+from fastrnn.layers import Input, InputLayer, Layer, serialization
+from fastrnn.layers.base import _unique_name
+from fastrnn.training import Trainer, unused
 
-__all__ = ["Input", "Model", "Sequential", "load_model"]
-
-_registry = Registry("layer", "keras.layers")
-for _name in layer_classes.__all__:
-    if isinstance(_class := getattr(layer_classes, _name), type):
-        _registry.add(snake_case(_name))(_class)
+__all__ = ["Input", "Model", "Sequential", "clone_model", "load_model"]
 
 
-def load_model(path, compile=True):
-    """A model that `Model.save` saved; see `fastrnn.saving.load_model`."""
+def load_model(path, custom_objects=None, compile=True, safe_mode=True):
+    """A model that `Model.save` saved, or Keras; see `fastrnn.saving.load_model`."""
     from fastrnn import saving
 
-    return saving.load_model(path, compile=compile)
+    return saving.load_model(path, custom_objects, compile, safe_mode)
+
+
+def clone_model(model):
+    """A model of the same configuration, with new weights.
+
+    Layers of one's own are made anew by their ``from_config``.
+
+    >>> from fastrnn.layers import Dense
+    >>> model = Sequential([Input((3,)), Dense(2)])
+    >>> clone_model(model).count_params()
+    8
+    """
+    own = {type(layer).__name__: type(layer) for layer in model.walk()[1:]}
+    return type(model).from_config(model.get_config(), own)
 
 
 class Model(Trainer, Layer):
-    """What every model has beside training: weights of all its layers, and a summary.
+    """The layers between some symbolic tensors and others, to be trained and used as one.
 
     Parameters
     ----------
+    inputs, outputs : SymbolicTensor, or a list or dict of them
+        Outputs must come from the inputs.  The inputs may be any tensors, those inside of another
+        model too: the new one then begins there, and shares the layers.
     name : str, optional
-    trainable : bool, default True
-    dtype : {"float32", "float64"}, optional
+    trainable : bool, optional
+        Sets ``trainable`` of all layers.
+
+    Attributes
+    ----------
+    inputs, outputs : list of SymbolicTensor
+    input, output
+        The same as they were given.
+    input_names, output_names : list of str
+        By which ``fit`` takes and reports several: the keys of a dict, else the names of the
+        layers.
+    input_shapes, output_dtypes : list
+        One for each.
+
+    Raises
+    ------
+    ValueError
+        If the outputs do not come from the inputs alone, an input leads nowhere, or names of layers
+        are not unique.
+    TypeError
+        If inputs or outputs are no symbolic tensors.
+
+    Examples
+    --------
+    An encoder hands its state over to a decoder:
+
+    >>> from fastrnn.layers import GRU, Dense
+    >>> source, target = Input((None, 3)), Input((None, 2))
+    >>> _, state = GRU(8, return_state=True)(source)
+    >>> y = Dense(2)(GRU(8, return_sequences=True)(target, initial_state=state))
+    >>> model = Model([source, target], y)
+    >>> model.compile("adam", "mse")
+    >>> import numpy as np
+    >>> x = np.ones((4, 5, 3)), np.ones((4, 7, 2))
+    >>> history = model.fit(x, np.ones((4, 7, 2)), verbose=0)
+    >>> model.predict(x, verbose=0).shape
+    (4, 7, 2)
     """
 
-    def __init__(self, name=None, trainable=True, dtype=None):
-        super().__init__(name=name, trainable=trainable, dtype=dtype)
+    def __init__(self, inputs=None, outputs=None, name=None, trainable=None):
+        if inputs is None or outputs is None:
+            raise TypeError(
+                f"{type(self).__name__}: expected inputs and outputs, symbolic tensors, as in "
+                "Model(inputs, outputs); " + _NO_CALL
+            )
+        self._start(name or _unique_name("functional"))
+        self.input = _tensors("inputs", inputs)
+        self.output = _tensors("outputs", outputs)
+        self._connect(flatten(as_lists(self.input)), flatten(as_lists(self.output)))
+        self.built = True
+        if trainable is not None:
+            self.trainable = trainable
+
+    def __init_subclass__(cls, **kwargs):
+        super().__init_subclass__(**kwargs)
+        if "call" in vars(cls):
+            raise TypeError(f"class {cls.__name__}: {_NO_CALL}")
+
+    def _start(self, name, trainable=True, dtype=None):
+        """What every model begins with."""
+        Layer.__init__(self, name=name, trainable=trainable, dtype=dtype)
         self._init_trainer()
+        self.graph = None
 
-    # -- to be written by each kind of model -----------------------------------------------------
+    def _connect(self, inputs, outputs):
+        """Make the graph between tensors, with an `InputLayer` wherever it begins."""
+        entrances = [
+            tensor if tensor.node.inputs is None
+            else Input(batch_shape=tensor.shape, dtype=tensor.dtype)
+            for tensor in inputs
+        ]
+        self.graph = Graph(self.name, inputs, outputs, entrances)
+        self.input_names = _names(self.input, entrances)
+        self.output_names = _names(self.output, outputs)
+        self.input_shapes = [tensor.shape for tensor in inputs]
+        self.output_dtypes = [tensor.dtype for tensor in outputs]
 
-    def run(self, x, mask=None, training=False):
-        """``(y, mask, tape)`` for engine arrays."""
-        raise NotImplementedError
+    # -- what goes in and comes out --------------------------------------------------------------
 
-    # -- as a layer ------------------------------------------------------------------------------
+    input = output = None  # as they were given
+
+    @property
+    def inputs(self):
+        return self._built_graph.inputs
+
+    @property
+    def outputs(self):
+        return self._built_graph.outputs
+
+    @property
+    def input_shape(self):
+        """The shape of the input; of several a list."""
+        return _one_or_all(self.input_shapes) if self.graph else None
+
+    @input_shape.setter
+    def input_shape(self, value):
+        """It is the graph's affair."""
+
+    @property
+    def output_shape(self):
+        return _one_or_all([tensor.shape for tensor in self.outputs])
 
     @property
     def output_dtype(self):
-        """The float type of the output."""
-        raise NotImplementedError
+        """The float type of the first output."""
+        return self.output_dtypes[0]
+
+    @property
+    def _built_graph(self):
+        if self.graph is None:
+            raise ValueError(
+                f"Model '{self.name}' is not built yet: its inputs and outputs are known once it "
+                "has an Input, or after model.build(input_shape)."
+            )
+        return self.graph
+
+    def as_given(self, outputs):
+        """Outputs, one or a list, in the structure in which the model's were given."""
+        if not isinstance(self.output, dict):
+            return outputs
+        outputs = outputs if isinstance(outputs, list) else [outputs]
+        return dict(zip(sorted(self.output), outputs, strict=True))
+
+    def compute_output_shape(self, input_shape):
+        shapes = input_shape if len(self.input_shapes) > 1 else [input_shape]
+        return _one_or_all(self.graph.output_shapes([tuple(shape) for shape in shapes]))
+
+    # -- running: as a layer ---------------------------------------------------------------------
+
+    def convert_input(self, x):
+        if len(self.graph.readers) == 1:
+            return self._convert(0, x)
+        return [self._convert(i, part) for i, part in enumerate(x)]
+
+    def _convert(self, i, x):
+        readers = self.graph.readers[i]
+        return readers[0].convert(x) if readers else super().convert_input(x)
+
+    def check_input(self, x):
+        parts = x if isinstance(x, list) else [x]
+        for part, readers in zip(parts, self.graph.readers, strict=True):
+            for reader in readers:
+                reader.check(part)
+
+    def run(self, x, mask=None, training=False):
+        outputs, masks, tape = self.run_outputs(x, mask, training)
+        if len(outputs) == 1:
+            return outputs[0], masks[0], tape
+        return outputs, masks, tape
 
     def forward(self, x, mask=None, training=False):
         y, _, tape = self.run(x, mask, training)
@@ -61,12 +203,64 @@ class Model(Trainer, Layer):
     def compute_mask(self, x, mask):
         return self.run(x, mask)[1]
 
+    def backward(self, tape, dy):
+        return _one_or_all(self.backward_outputs(tape, dy if isinstance(dy, list) else [dy]))
+
+    def logits(self, tape):
+        found = self.output_logits(tape)
+        return found[0] if len(found) == 1 else (None, None)
+
+    def backward_logits(self, tape, dz):
+        return _one_or_all(self.backward_outputs(tape, [dz], [0]))
+
+    # -- running: as what is trained -------------------------------------------------------------
+
+    def run_outputs(self, x, mask=None, training=False):
+        """Lists of outputs and their masks, and a tape; x and mask are lists for several inputs."""
+        if not isinstance(x, list):
+            x, mask = [x], [mask]
+        return self.graph.forward(x, mask or [None] * len(x), training)
+
+    def output_logits(self, tape):
+        """`Layer.logits` of each output, a list."""
+        return self.graph.logits(tape)
+
+    def backward_outputs(self, tape, gradients, from_logits=()):
+        """The gradients of the inputs, a list, from one for each output; see `Graph.backward`."""
+        return self.graph.backward(tape, gradients, from_logits)
+
+    def _apply(self, x, mask):
+        """The model as a layer of another."""
+        if isinstance(x, dict):
+            x = entries(f"Model '{self.name}'", x, self.input_names)
+        elif isinstance(x, (list, tuple)) and len(x) == 1:
+            x = x[0]
+        if self.graph is not None and len(x if isinstance(x, (list, tuple)) else [x]) != len(
+            self.inputs
+        ):
+            x = entries(f"Model '{self.name}'", x, self.input_names)  # says what is missing
+        return apply(self, x, mask)
+
     # -- looking at it, keeping it ---------------------------------------------------------------
 
     @property
     def layers(self):
-        """The layers, in their order."""
+        """The layers, in their order; the input layers too."""
         return list(self.sublayers)
+
+    @property
+    def sublayers(self):
+        return self.graph.layers
+
+    # Models inside may share layers: each weight counts once.
+
+    @property
+    def parameters(self):
+        return list(dict.fromkeys(super().parameters))
+
+    @property
+    def trainable_parameters(self):
+        return list(dict.fromkeys(super().trainable_parameters))
 
     def get_layer(self, name=None, index=None):
         """The layer of that name, or number.
@@ -98,11 +292,17 @@ class Model(Trainer, Layer):
         print_fn : callable, default print
             Called with the text.
         """
+        connected = self.graph and not _is_chain(self.graph)
         rows = [("Layer (type)", "Output Shape", "Param #")]
+        if connected:
+            rows[0] += ("Connected to",)
         for layer in self.layers:
             count = f"{layer.count_params():,}" if layer.built else "0 (unbuilt)"
             shape = _shape_text(layer.output_shape) if layer.built else "?"
             rows.append((f"{layer.name} ({type(layer).__name__})", shape, count))
+            if connected:
+                read = self._sources(layer)
+                rows[-1] += (", ".join("{}[{}][{}]".format(*place) for place in read) or "-",)
         trained = {id(p) for p in self.trainable_parameters}
         sizes = {True: [0, 0], False: [0, 0]}
         for p in self.parameters:
@@ -118,11 +318,119 @@ class Model(Trainer, Layer):
         ]
         (print_fn or print)("\n".join(lines))
 
+    # -- configuration ---------------------------------------------------------------------------
+
+    def get_config(self):
+        """The layers, and what each is applied to, as a dict in the form that Keras writes."""
+        return {
+            "name": self.name,
+            "trainable": self.trainable,
+            "layers": [
+                _entry(layer) | {
+                    "name": layer.name,
+                    "inbound_nodes": [self._node_config(node) for node in self._uses(layer)],
+                }
+                for layer in self.layers
+            ],
+            "input_layers": _mapped(self._place, self.input),
+            "output_layers": _mapped(self._output_place, self.output),
+        }
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        """A new model, with new weights, from `get_config`'s dict.
+
+        Parameters
+        ----------
+        config : dict
+        custom_objects : dict of str to class, optional
+            Layers of one's own, by name.
+
+        Raises
+        ------
+        ValueError
+            If layers are not known, or refer to one another in a loop or to what is not there.
+        """
+        if "input_layers" not in config:
+            return Sequential.from_config(config, custom_objects)
+        tensor = _Rebuilt(config, custom_objects).tensor
+        inputs = _places(tensor, config["input_layers"])
+        outputs = _places(tensor, config["output_layers"])
+        return cls(inputs, outputs, name=config.get("name"), trainable=config.get("trainable"))
+
+    def _uses(self, layer):
+        """The nodes of the model in which ``layer`` is applied, those made first first."""
+        nodes = [n for n in self.graph.nodes if n.layer is layer and n.inputs is not None]
+        return sorted(nodes, key=lambda node: node.serial)
+
+    def _place(self, tensor):
+        """[layer, number of its use in this model, number of the output], as Keras has it."""
+        tensor = self.graph.source(tensor)
+        uses = self._uses(tensor.node.layer)
+        return [tensor.name, uses.index(tensor.node) if uses else 0, tensor.index]
+
+    def _output_place(self, tensor):
+        name, use, i = self._place(tensor)
+        # Keras counts from 1 here for models inside, but for chains.
+        return [name, use + _counts_from_one(tensor.node.layer), i]
+
+    def _sources(self, layer):
+        return [self._place(tensor) for node in self._uses(layer) for tensor in node.parents]
+
+    def _node_config(self, node):
+        def tensor_config(tensor):
+            return {
+                "class_name": "__keras_tensor__",
+                "config": {
+                    "shape": list(tensor.shape), "dtype": tensor.dtype,
+                    "keras_history": self._place(tensor),
+                },
+            }
+
+        kwargs = {}
+        if node.initial_state is not None:
+            kwargs["initial_state"] = [tensor_config(t) for t in node.initial_state]
+        if node.mask is not None:
+            kwargs["mask"] = (
+                {"class_name": _MASK_OF, "config": tensor_config(node.mask.tensor)}
+                if isinstance(node.mask, MaskOf) else tensor_config(node.mask)
+            )
+        return {"args": [_mapped(tensor_config, node.inputs)], "kwargs": kwargs}
+
+    def stream(self, batch_size=1):
+        """A `fastrnn.streaming.Stream`: feeds the model one step at a time, the state in hand.
+
+        Parameters
+        ----------
+        batch_size : int, default 1
+            How many rows go on side by side.
+
+        Raises
+        ------
+        ValueError
+            If a layer needs later steps too, or the model is not built.
+        """
+        from fastrnn.streaming import Stream
+
+        return Stream(self, batch_size)
+
     def save(self, path, overwrite=True):
         """Save weights, configuration and optimizer state; see `fastrnn.saving.save_model`."""
         from fastrnn import saving
 
         saving.save_model(self, path, overwrite=overwrite)
+
+    def save_weights(self, path, overwrite=True):
+        """Save the weights alone; see `fastrnn.saving.save_weights`."""
+        from fastrnn import saving
+
+        saving.save_weights(self, path, overwrite=overwrite)
+
+    def load_weights(self, path, skip_mismatch=False):
+        """Load the weights in a file; see `fastrnn.saving.load_weights`."""
+        from fastrnn import saving
+
+        saving.load_weights(self, path, skip_mismatch)
 
 
 class Sequential(Model):
@@ -146,9 +454,11 @@ class Sequential(Model):
     """
 
     def __init__(self, layers=None, trainable=True, name=None, dtype=None):
-        super().__init__(name, trainable, dtype)
+        self._start(name, trainable, dtype)
         self._layers = []
         self._input = None
+        self._chain = []  # once built: the input, then the output of each layer
+        self.input_names, self.output_names = ["x"], ["y"]  # until they are known
         for layer in layers or ():
             self.add(layer)
 
@@ -159,7 +469,7 @@ class Sequential(Model):
 
         Parameters
         ----------
-        layer : Layer or Input
+        layer : Layer, or what `Input` gives
         rebuild : bool
             Accepted for Keras's sake: the layer is built as soon as its input's shape is known.
 
@@ -168,8 +478,11 @@ class Sequential(Model):
         TypeError
             If it is no layer.
         ValueError
-            If there is a layer of its name, or an input is not the first.
+            If there is a layer of its name, an input is not the first, or a model would be inside
+            itself.
         """
+        if isinstance(layer, SymbolicTensor) and isinstance(layer.node.layer, InputLayer):
+            layer = layer.node.layer
         if isinstance(layer, InputLayer):
             if self._input is not None or self._layers:
                 raise ValueError(f"Model '{self.name}': an Input must be its first entry.")
@@ -182,17 +495,25 @@ class Sequential(Model):
             raise ValueError(
                 f"Model '{self.name}' has a layer '{layer.name}' already; names must differ."
             )
+        if self in layer.walk():
+            raise ValueError(f"Model '{self.name}': a model cannot be a layer of itself.")
         if self.built:
-            layer.build(self.compute_output_shape(self.input_shape))
+            self._chain.append(apply(layer, self._chain[-1]))
+            self._layers.append(layer)
+            self._connect_chain()
+            return
         self._layers.append(layer)
         shape = self._input.batch_shape if self._input else self._layers[0].declared_input_shape
-        if not self.built and shape is not None:
+        if shape is not None:
             self.build(shape)
 
     def pop(self, rebuild=True):
         """Take the last layer off, and return it."""
         if not self._layers:
             raise ValueError(f"Model '{self.name}' has no layer to take off.")
+        if self.built:
+            self._forget(self._chain.pop())
+            self._connect_chain()
         return self._layers.pop()
 
     @property
@@ -200,17 +521,43 @@ class Sequential(Model):
         return self._layers
 
     def create(self, input_shape):
-        self._need_layers()
+        if not self._layers:
+            raise ValueError(f"Model '{self.name}' has no layers; add some first.")
         fresh = list(_unbuilt(self._layers))
+        first = self._input
+        if first is None or first.batch_shape != input_shape:
+            first = InputLayer(batch_shape=input_shape)
+        self._chain = [first.output]
         try:
             for layer in self._layers:
-                layer.build(input_shape)
-                input_shape = layer.compute_output_shape(input_shape)
+                self._chain.append(apply(layer, self._chain[-1]))
+            self._connect_chain()
         except Exception:
             # Nothing is left of a shape that did not fit: the next may.
+            self._drop_chain()
             for layer in fresh:
                 layer.unbuild()
             raise
+
+    def unbuild(self):
+        super().unbuild()
+        self._drop_chain()
+        self.graph = None
+
+    def _drop_chain(self):
+        for made in self._chain[1:]:
+            self._forget(made)
+        self._chain = []
+
+    def _forget(self, made):
+        """The layer that made this is not applied here any more."""
+        flatten(made)[0].node.remove()
+
+    def _connect_chain(self):
+        """The graph from the chain."""
+        outputs = flatten(self._chain[-1])
+        self.input, self.output = self._chain[0], _one_or_all(outputs)
+        self._connect(self._chain[:1], outputs)
 
     def build(self, input_shape=None):
         """Make the weights, for inputs of this shape, batch included: ``(None, 500)``."""
@@ -227,51 +574,18 @@ class Sequential(Model):
             input_shape = layer.compute_output_shape(input_shape)
         return input_shape
 
-    @property
-    def output_dtype(self):
-        return self._layers[-1].dtype
-
-    def _need_layers(self):
+    def convert_input(self, x):
+        # Before there is a graph, too: its shape follows from the data.
         if not self._layers:
             raise ValueError(f"Model '{self.name}' has no layers; add some first.")
-
-    # -- running ---------------------------------------------------------------------------------
-
-    def convert_input(self, x):
-        self._need_layers()
         return self._layers[0].convert_input(x)
-
-    def check_input(self, x):
-        self._layers[0].check_input(x)
-
-    def run(self, x, mask=None, training=False):
-        tapes = []
-        for layer in self._layers:
-            x, mask, tape = layer.run(x, mask, training)
-            tapes.append(tape)
-        return x, mask, tapes
-
-    def backward(self, tape, dy):
-        return self._backward(tape, self._layers[-1].backward, dy)
-
-    def logits(self, tape):
-        return self._layers[-1].logits(tape[-1])
-
-    def backward_logits(self, tape, dz):
-        return self._backward(tape, self._layers[-1].backward_logits, dz)
-
-    def _backward(self, tape, backward_last, gradient):
-        gradient = backward_last(tape[-1], gradient)
-        for layer, own in zip(self._layers[-2::-1], tape[-2::-1], strict=True):
-            gradient = layer.backward(own, gradient)
-        return gradient
 
     # -- configuration -----------------------------------------------------------------------------
 
     def get_config(self):
         entries = [] if self._input is None else [self._input]
-        return super().get_config() | {
-            "layers": [_registry.serialize(layer) for layer in (*entries, *self._layers)],
+        return Layer.get_config(self) | {
+            "layers": [_entry(layer) for layer in (*entries, *self._layers)],
             "build_input_shape": list(self.input_shape) if self.built else None,
         }
 
@@ -287,11 +601,8 @@ class Sequential(Model):
         """
         config = dict(config)
         shape = config.pop("build_input_shape", None)
-        own = custom_objects or {}
         config["layers"] = [
-            own[entry["class_name"]].from_config(entry["config"])
-            if entry["class_name"] in own else _registry.deserialize(entry)
-            for entry in config["layers"]
+            serialization.deserialize(entry, custom_objects) for entry in config["layers"]
         ]
         model = cls(**config)
         if shape is not None:
@@ -299,7 +610,171 @@ class Sequential(Model):
         return model
 
 
-_registry.add("sequential")(Sequential)
+for _class, _name in ((Sequential, "sequential"), (Model, "functional")):
+    serialization.registry.add(_name)(_class)
+
+_NO_CALL = (
+    "models with a `call` of their own are not supported, as gradients are not derived from code. "
+    "Build the model from symbolic tensors, Model(inputs, outputs), and write what no layer does "
+    "as a Layer with forward and backward."
+)
+
+
+# -- from configurations ---------------------------------------------------------------------------
+
+# How a node's config says that a mask is the one that travels with a tensor.
+_MASK_OF = "__mask_of__"
+
+
+def _entry(layer):
+    """A layer in the config of a model."""
+    entry = serialization.serialize(layer)
+    if isinstance(layer, Sequential):
+        entry["module"] = "keras"
+    elif isinstance(layer, Model):
+        entry |= {
+            "module": "keras.src.models.functional", "class_name": "Functional",
+            "registered_name": "Functional",
+        }
+    return entry
+
+
+def _counts_from_one(layer):
+    return isinstance(layer, Model) and not isinstance(layer, Sequential)
+
+
+def _places(tensor_at, given):
+    """`_mapped` for places: lists of a name and two numbers."""
+    if isinstance(given, dict):
+        return {key: _places(tensor_at, value) for key, value in given.items()}
+    if len(given) == 3 and isinstance(given[0], str):
+        return tensor_at(*given)
+    return [_places(tensor_at, part) for part in given]
+
+
+class _Rebuilt:
+    """The layers of a config, made anew and applied to one another as it says."""
+
+    def __init__(self, config, custom_objects):
+        # What Keras computes masks with stands among the layers: ours travel by themselves.
+        self._operations = {
+            entry["name"] for entry in config["layers"]
+            if str(entry.get("module")).startswith("keras.src.ops")
+        }
+        entries_ = [e for e in config["layers"] if e["name"] not in self._operations]
+        self.layers = {
+            e["name"]: serialization.deserialize(e, custom_objects) for e in entries_
+        }
+        self.made = {
+            name: [layer.nodes[0]] if isinstance(layer, InputLayer) else []
+            for name, layer in self.layers.items()
+        }
+        waiting = {e["name"]: list(e["inbound_nodes"]) for e in entries_}
+        while any(waiting.values()):
+            before = sum(map(len, waiting.values()))
+            for name, nodes in waiting.items():
+                while nodes and self._ready(nodes[0]):
+                    self._apply(name, nodes.pop(0))
+            if sum(map(len, waiting.values())) == before:
+                stuck = ", ".join(repr(name) for name, nodes in waiting.items() if nodes)
+                raise ValueError(
+                    f"Model '{config.get('name')}': the configuration of its layers {stuck} is a "
+                    "loop, or refers to outputs that there are not."
+                )
+
+    def tensor(self, name, use, i):
+        """The tensor at a place of ``input_layers`` or ``output_layers``."""
+        return self._tensor(name, use - _counts_from_one(self.layers.get(name)), i)
+
+    def _tensor(self, name, use, i):
+        if name not in self.made:
+            raise ValueError(f"The configuration refers to a layer '{name}' that is not there.")
+        return self.made[name][use].outputs[i]
+
+    def _ready(self, node):
+        return all(
+            name in self._operations or name in self.made and use < len(self.made[name])
+            for name, use, _ in _histories(node)
+        )
+
+    def _apply(self, name, node):
+        (x, *positional), kwargs = node["args"], dict(node["kwargs"])
+        if positional:
+            kwargs["initial_state"] = positional[0]
+        x, states = self._given(x), self._given(kwargs.get("initial_state"))
+        mask = self._mask(kwargs.get("mask"), x, states)
+        structure = apply(self.layers[name], x, mask, states)
+        self.made[name].append(flatten(structure)[0].node)
+
+    def _given(self, config):
+        """Tensors, from their configs."""
+        if isinstance(config, (list, tuple)):
+            return [self._given(part) for part in config]
+        if not isinstance(config, dict):
+            return None
+        return self._tensor(*config["config"]["keras_history"])
+
+    def _mask(self, config, x, states):
+        if not isinstance(config, dict):
+            return None
+        if config["class_name"] == _MASK_OF:
+            return MaskOf(self._given(config["config"]))
+        if config["config"]["keras_history"][0] in self._operations:
+            # Computed from ids or features: the mask that x has here too, and takes along unless
+            # there is a state.
+            return MaskOf(x) if states is not None else None
+        return self._given(config)
+
+
+def _histories(config):
+    """All places that the config of a node refers to."""
+    if isinstance(config, dict):
+        if "keras_history" in config:
+            yield config["keras_history"]
+        config = list(config.values())
+    if isinstance(config, (list, tuple)):
+        for part in config:
+            yield from _histories(part)
+
+
+# -- structures of tensors -------------------------------------------------------------------------
+
+
+def _mapped(f, given):
+    """``f`` of each tensor in a list or dict."""
+    if isinstance(given, dict):
+        return {key: _mapped(f, value) for key, value in given.items()}
+    return [_mapped(f, part) for part in given] if isinstance(given, list) else f(given)
+
+
+def _tensors(argument, given):
+    """``given``, with the outputs of input layers in their place, checked."""
+    if isinstance(given, dict):
+        return {key: _tensors(argument, value) for key, value in given.items()}
+    if isinstance(given, (list, tuple)):
+        return [_tensors(argument, value) for value in given]
+    if isinstance(given, InputLayer):
+        return given.output
+    if not isinstance(given, SymbolicTensor):
+        raise TypeError(
+            f"Model: {argument}: expected symbolic tensors, such as Input(...) gives, and layers "
+            f"applied to them; got {given!r:.80}."
+        )
+    return given
+
+
+def _one_or_all(parts):
+    return parts[0] if len(parts) == 1 else parts
+
+
+def _names(given, tensors):
+    """Names of inputs or outputs: the keys of a dict, else of the layers; no two alike."""
+    if isinstance(given, dict):
+        return sorted(given)
+    names = []
+    for name in (tensor.name for tensor in tensors):
+        names.append(unused(name, names))
+    return names
 
 
 def _unbuilt(layers):
@@ -317,6 +792,15 @@ def _shape_text(shape):
     return ", ".join(map(_shape_text, shape)) if isinstance(shape, list) else str(tuple(shape))
 
 
+def _is_chain(graph):
+    """Whether each layer is applied once, to the output of the one before."""
+    nodes = graph.nodes
+    return len(graph.inputs) == len(graph.outputs) == 1 and all(
+        len(node.parents) == 1 and graph.source(node.parents[0]).node is before
+        for before, node in zip(nodes, nodes[1:], strict=False)
+    )
+
+
 def _amount(count, size):
     """A number of parameters, with their size in memory."""
     for unit in ("B", "KB", "MB", "GB"):
@@ -327,14 +811,17 @@ def _amount(count, size):
 
 
 def _table(rows, line_length):
-    """Lines of a table of three columns, the last one aligned right."""
+    """Lines of a table, the third column aligned right."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     if line_length is not None:
-        widths[0] += max(0, line_length - sum(widths) - 10)
+        widths[0] += max(0, line_length - sum(widths) - 3 * len(widths) - 1)
 
     def line(cells):
-        first, second, third = cells
-        return f"│ {first:<{widths[0]}} │ {second:<{widths[1]}} │ {third:>{widths[2]}} │"
+        cells = [
+            f"{cell:{'>' if i == 2 else '<'}{width}}"
+            for i, (cell, width) in enumerate(zip(cells, widths, strict=True))
+        ]
+        return f"│ {' │ '.join(cells)} │"
 
     def rule(left, middle, right):
         return left + middle.join("─" * (width + 2) for width in widths) + right

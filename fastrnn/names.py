@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 
-__all__ = ["snake_case", "unknown"]
+__all__ = ["nearest", "snake_case", "unknown"]
 
 
 def unknown(kind, given, known):
@@ -15,10 +15,18 @@ def unknown(kind, given, known):
     Unknown optimizer: 'rmsprob'. Did you mean 'rmsprop'? Known: adam, rmsprop.
     """
     known = sorted(known)
+    return f"Unknown {kind}: {given!r}.{nearest(given, known)} Known: {', '.join(known)}."
+
+
+def nearest(given, known):
+    """The part of a message that asks whether the nearest name was meant; empty if none is near.
+
+    >>> nearest("rmsprob", ["adam", "rmsprop"])
+    " Did you mean 'rmsprop'?"
+    """
     lowered = {name.lower(): name for name in known}
     near = difflib.get_close_matches(str(given).lower(), lowered, n=1, cutoff=0.5)
-    hint = f" Did you mean '{lowered[near[0]]}'?" if near else ""
-    return f"Unknown {kind}: {given!r}.{hint} Known: {', '.join(known)}."
+    return f" Did you mean '{lowered[near[0]]}'?" if near else ""
 
 
 def snake_case(name):

@@ -8,9 +8,46 @@ dict that Keras writes into its files.
 
 from __future__ import annotations
 
-from fastrnn.names import unknown
+import contextlib
+import contextvars
 
-__all__ = ["Configurable", "Registry"]
+from fastrnn.names import nearest, unknown
+
+__all__ = ["Configurable", "Registry", "custom_object_scope", "own", "with_own"]
+
+# A variable, so that what is made inside of something else need not be told.
+_own = contextvars.ContextVar("own", default=None)
+
+
+@contextlib.contextmanager
+def custom_object_scope(objects):
+    """Inside, classes and functions of one's own are known by name, as `fastrnn`'s are.
+
+    Parameters
+    ----------
+    objects : dict of str to class or function, or None
+
+    Raises
+    ------
+    TypeError
+        If it is no dict.
+
+    Examples
+    --------
+    >>> from fastrnn import layers
+    >>> class Linear(layers.Dense):
+    ...     pass
+    >>> with custom_object_scope({"Linear": Linear}):
+    ...     layers.deserialize({"class_name": "Linear", "config": {"units": 3}}).units
+    3
+    """
+    if not isinstance(objects, (dict, type(None))):
+        raise TypeError(f"custom_objects must be a dict of classes by name; got {objects!r}.")
+    before = _own.set((_own.get() or {}) | (objects or {}))
+    try:
+        yield
+    finally:
+        _own.reset(before)
 
 # Set in a function's code flags where it takes **kwargs.
 _TAKES_KEYWORDS = 0x08
@@ -26,6 +63,27 @@ def _arguments(cls):
             if not code.co_flags & _TAKES_KEYWORDS:
                 break
     return names
+
+
+def own(name):
+    """What `custom_object_scope` has under that name, or None."""
+    return (_own.get() or {}).get(name)
+
+
+def with_own(value):
+    """``value`` with what `own` has in place of names and configs, in lists and dicts too."""
+    if isinstance(value, (list, tuple)):
+        return [with_own(part) for part in value]
+    if isinstance(value, str):
+        return value if own(value) is None else own(value)
+    if not isinstance(value, dict):
+        return value
+    name, config = value.get("class_name"), value.get("config")
+    if name == "function" and isinstance(config, str) and own(config) is not None:
+        return own(config)
+    if isinstance(name, str) and own(name) is not None:
+        return own(name).from_config(config)
+    return {key: with_own(part) if key != "config" else part for key, part in value.items()}
 
 
 class Configurable:
@@ -104,17 +162,26 @@ class Registry:
         return register
 
     def find(self, name):
-        """The class of that name.
+        """The class of that name, or a function of one's own (see `custom_object_scope`).
 
         Raises
         ------
         ValueError
             If there is none; the message names the nearest.
         """
-        cls = self._classes.get(_plain(name))
-        if cls is None:
+        found = self._found(name)
+        if found is None:
             raise ValueError(unknown(self.kind, name, self._names))
-        return cls
+        return found
+
+    def _found(self, name):
+        found = own(name)
+        return self._classes.get(_plain(name)) if found is None else found
+
+    def _named(self, name):
+        """The object of that name, made without arguments."""
+        found = self.find(name)
+        return found() if isinstance(found, type) else found
 
     def get(self, identifier):
         """The object that ``identifier`` stands for.
@@ -135,7 +202,7 @@ class Registry:
         if identifier is None or isinstance(identifier, Configurable):
             return identifier
         if isinstance(identifier, str):
-            return self.find(identifier)()
+            return self._named(identifier)
         if isinstance(identifier, dict):
             return self.deserialize(identifier)
         if isinstance(identifier, type):
@@ -169,8 +236,16 @@ class Registry:
             "registered_name": None if known else cls.__name__,
         }
 
-    def deserialize(self, config):
+    def deserialize(self, config, custom_objects=None):
         """The object of a dict made by `serialize` (``class_name`` and ``config`` will do).
+
+        Layers come without weights.
+
+        Parameters
+        ----------
+        config : dict, or None
+        custom_objects : dict of str to class or function, optional
+            Those of one's own, by name; see `custom_object_scope`.
 
         Raises
         ------
@@ -183,6 +258,23 @@ class Registry:
             raise ValueError(
                 f"{self.kind}: expected a dict with 'class_name' and 'config'; got {config!r}."
             )
-        if config["class_name"] == "function":
-            return self.find(config["config"])()
-        return self.find(config["class_name"]).from_config(config.get("config") or {})
+        with custom_object_scope(custom_objects):
+            return self._deserialized(config["class_name"], config.get("config") or {})
+
+    def _deserialized(self, name, config):
+        if name == "function":
+            return self._named(config)
+        title = isinstance(config, dict) and config.get("name")
+        found = self._found(str(name))
+        if found is None:
+            what = f"{self.kind} {title!r} is a {name}" if title else f"{self.kind}: {name!r}"
+            raise ValueError(
+                f"{what}, which fastrnn does not have.{nearest(name, self._names)} If it is one "
+                "of your own, give its class in custom_objects."
+            )
+        try:
+            return found.from_config(config)
+        except Exception as error:
+            if title:
+                error.add_note(f"{self.kind} {title!r} ({name}) cannot be made from its config")
+            raise

@@ -10,6 +10,8 @@ Letters: N rows in all, B rows in a batch, T steps, C columns of the output.
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import itertools
 
 import numpy as np
@@ -17,37 +19,53 @@ import numpy as np
 from fastrnn import engines, losses, metrics, optimizers, random
 from fastrnn.adapters import (
     Data,
+    JointRows,
     Outputs,
     RaggedRows,
     batches_of,
+    entries,
     rows_of,
     split,
     weights_of_classes,
 )
 from fastrnn.callbacks import CallbackList, History
-from fastrnn.checks import check_finite, row_count, shown
+from fastrnn.checks import check_finite, numbers, row_count, shown
+from fastrnn.graph import flatten, is_symbolic
 from fastrnn.interrupts import Shield
+from fastrnn.layers.recurrent import RNN
 from fastrnn.masks import StepMask
 from fastrnn.parameters import ParameterStore
 from fastrnn.progress import Progress, level
+from fastrnn.registry import with_own
+from fastrnn.truncation import Truncation
 
-__all__ = ["Trainer"]
+__all__ = ["Trainer", "unused"]
 
 BATCH_SIZE = 32
 
 
-class Scores:
-    """The loss and the metrics of an epoch.
+class Head:
+    """One output in training: what is made small of it, and what is reported.
 
     Parameters
     ----------
+    name : str or None
+        None for the only output of a model: what is reported then has plain names.
+    loss : Loss or None
+        None for an output that is not trained.
+    factor : float
+        Of the loss, in the sum over all outputs.
     unweighted, weighted : list
         Metrics as they were given to ``compile``.
     """
 
-    def __init__(self, unweighted, weighted):
+    def __init__(self, name, loss, factor, unweighted, weighted):
+        self.name = name
+        self.loss = loss
+        self.factor = factor
         self._given = unweighted, weighted
         self.unweighted = self.weighted = None
+        self._alike = {}
         self.reset()
 
     @property
@@ -55,24 +73,70 @@ class Scores:
         """All metrics but the loss; none before they are resolved."""
         return [] if self.unweighted is None else [*self.unweighted, *self.weighted]
 
-    def resolve(self, target_ndim, output_shape):
-        """Find out what "accuracy" stands for."""
+    def target(self, y, output_shape, dtype):
+        """The labels as the loss and the metrics take them, checked; they are resolved as well."""
+        if self.loss is None:
+            target = numbers("y", y) if any(self._given) else None
+        else:
+            target = self.loss.target(y, output_shape, dtype)
         if self.unweighted is None:
+            ndim = 0 if target is None else target.ndim
             self.unweighted, self.weighted = (
-                [metrics.resolve(m, target_ndim, output_shape) for m in given]
-                for given in self._given
+                [metrics.resolve(m, ndim, output_shape) for m in given] for given in self._given
             )
             self.reset()
+        return target
 
     def reset(self):
-        self.loss, self.rows = 0.0, 0
+        self.total, self.rows = 0.0, 0
         for metric in self.metrics:
             metric.reset_state()
 
-    def update(self, loss, rows, target, output, mask, weight):
-        """Take in a batch whose loss is ``loss``."""
-        self.loss += loss * rows
-        self.rows += rows
+    def objective(self, output, logits, target, mask, weight):
+        """The loss of a batch, and the gradient of the loss times its factor.
+
+        Parameters
+        ----------
+        output : array (B, ..., C)
+        logits : (str or None, array or None)
+            See `Layer.logits`.
+        target, mask, weight
+            Of the batch.
+
+        Returns
+        -------
+        value : float
+        gradient : array of the output's shape
+        stable : bool
+            Whether the gradient is by the logits: from there nothing overflows, and the gradient
+            of a sure but wrong answer stays.
+        """
+        loss = self.loss
+        activation, z = logits
+        stable = activation is not None and activation == loss.activation
+        predicted = z if stable else output
+        weights = self._row_weights(predicted, loss.counted(target, mask), weight)
+        factors = weights if self.factor == 1 else weights * self.factor
+        values, gradient = loss.flat(target, predicted, factors, stable or loss.from_logits)
+        return float((values * weights).sum(dtype=np.float64)), gradient, stable
+
+    def _row_weights(self, output, mask, weight):
+        """`Loss.row_weights`, remembered where they are all the same."""
+        shape, dtype = output.shape[:-1], output.dtype
+        if mask is not None or weight is not None:
+            return self.loss.row_weights(shape, dtype, weight, mask)
+        weights = self._alike.get((shape, dtype))
+        if weights is None:
+            if len(self._alike) > 64:  # ragged batches have many shapes
+                self._alike = {}
+            weights = self._alike[shape, dtype] = self.loss.row_weights(shape, dtype)
+        return weights
+
+    def update(self, value, target, output, mask, weight):
+        """Take in a batch whose loss, without its factor, is ``value``."""
+        output = engines.current().to_host(output)
+        self.total += value * len(output)
+        self.rows += len(output)
         if mask is not None:
             mask = np.asarray(mask, output.dtype)
         for metric in self.unweighted:
@@ -83,17 +147,209 @@ class Scores:
             for metric in self.weighted:
                 metric.update_state(target, output, weight)
 
+    def loss_result(self):
+        """The mean of the loss so far, without its factor."""
+        return self.total / self.rows if self.rows else 0.0
+
     def results(self):
-        """The means so far as a dict, the loss first, then the metrics in their order."""
-        results = {"loss": self.loss / self.rows if self.rows else 0.0}
+        """The metrics so far, by name in their order."""
+        results, before = {}, f"{self.name}_" if self.name else ""
         for prefix, group in (("", self.unweighted), ("weighted_", self.weighted)):
             for metric in group or ():
-                name = metric.name if metric.name not in results else prefix + metric.name
-                results[_unused(name, results)] = metric.result()
+                name = before + metric.name
+                if name in results or name == "loss":
+                    name = before + prefix + metric.name
+                results[unused(name, {"loss": None} | results)] = metric.result()
         return results
 
 
-def _unused(name, taken):
+class Scores:
+    """The loss and the metrics of an epoch.
+
+    Parameters
+    ----------
+    heads : list of Head
+    """
+
+    def __init__(self, heads):
+        self.heads = heads
+        self._several = sum(head.loss is not None for head in heads) > 1
+        self.reset()
+
+    @property
+    def metrics(self):
+        """All metrics but the losses."""
+        return [metric for head in self.heads for metric in head.metrics]
+
+    def reset(self):
+        self.loss, self.rows = 0.0, 0
+        for head in self.heads:
+            head.reset()
+
+    def update(self, loss, values, outputs, masks, target, weight):
+        """Take in a batch: the loss with penalties; that of each output without, and so on."""
+        rows = len(outputs[0])
+        self.loss += loss * rows
+        self.rows += rows
+        if len(self.heads) == 1:
+            target, weight = [target], [weight]
+        for i, head in enumerate(self.heads):
+            head.update(values[i], target[i], outputs[i], masks[i], weight[i])
+
+    def results(self):
+        """The means so far as a dict: the loss, the loss of each output, then the metrics."""
+        results = {"loss": self.loss / self.rows if self.rows else 0.0}
+        if len(self.heads) == 1:
+            return results | self.heads[0].results()
+        if self._several:
+            results |= {f"{h.name}_loss": h.loss_result() for h in self.heads if h.loss}
+        found = [item for head in self.heads for item in head.results().items()]
+        return results | {unused(name, results): value for name, value in sorted(found)}
+
+    def state(self):
+        """The sums of the epoch so far, for `load_state`."""
+        sums = [
+            {k: v for k, v in vars(metric).items() if isinstance(v, (int, float, np.ndarray))}
+            for metric in self.metrics
+        ]
+        heads = [[head.total, head.rows] for head in self.heads]
+        return {"loss": self.loss, "rows": self.rows, "heads": heads, "metrics": sums}
+
+    def load_state(self, state):
+        """Go on from sums that `state` gave."""
+        self.loss, self.rows = state["loss"], state["rows"]
+        for head, sums in zip(self.heads, state["heads"], strict=True):
+            head.total, head.rows = sums
+        for metric, sums in zip(self.metrics, state["metrics"], strict=True):
+            vars(metric).update(sums)
+
+
+class Batches:
+    """The rows of each batch, pass after pass: an iterator without an end.
+
+    The order of a pass depends on the seed and the number of the pass alone.
+
+    Parameters
+    ----------
+    rows : `ArrayRows` or `RaggedRows`
+    batch_size : int
+    shuffle : bool
+    """
+
+    def __init__(self, rows, batch_size, shuffle):
+        self.rows = rows
+        self.batch_size = batch_size
+        self._begin(random.draw_seed() if shuffle else None, 0, 0)
+
+    def _begin(self, seed, passes, done):
+        self.seed, self.passes, self.done = seed, passes, done
+        generator = None if seed is None else random.generator(seed, passes)
+        self.order = None if seed is None else self.rows.shuffled(self.batch_size, generator)
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        if self.done * self.batch_size >= len(self.rows):
+            self._begin(self.seed, self.passes + 1, 0)
+        start = self.done * self.batch_size
+        self.done += 1
+        piece = slice(start, min(start + self.batch_size, len(self.rows)))
+        return piece if self.order is None else self.order[piece]
+
+    def state(self):
+        """Where the iterator stands, for `load_state`."""
+        return {"seed": self.seed, "passes": self.passes, "done": self.done}
+
+    def load_state(self, state):
+        """Go on from where another stood, over the same rows."""
+        self._begin(**state)
+
+
+class Run:
+    """Where a ``fit`` stands: with the model, all that the rest of it depends on.
+
+    Attributes
+    ----------
+    epoch, step : int
+        The epoch that is on, or comes next, and how many steps of it are done.
+    """
+
+    def __init__(self, model, batches, steps, epoch, hooks):
+        self.model = model
+        self.batches = batches
+        self.steps = steps
+        self.epoch, self.step = epoch, 0
+        self.hooks = hooks
+
+    def state(self):
+        """All of it as a dict of numbers, strings and arrays, for `load_state`."""
+        model = self.model
+        return {
+            "data": self._data(), "epoch": self.epoch, "step": self.step,
+            "stop": model.stop_training, "batches": self.batches.state(),
+            "scores": model._scores.state(),
+            "weights": model.get_weights(), "optimizer": model.optimizer.state(),
+            "streams": [[s.seed, s.calls] for s in random.streams_of(model)],
+            "states": [layer.states for layer in _stateful(model)],
+            "callbacks": {name: c.get_state() for name, c in self._callbacks()},
+        }
+
+    def load_state(self, state):
+        """Go on from where another `Run`, of an equal model on the same data, stood.
+
+        Raises
+        ------
+        ValueError
+            If the model or the data differ; nothing is changed then.
+        """
+        model, streams = self.model, random.streams_of(self.model)
+        shapes = [w.shape for w in model.weights]
+        if [w.shape for w in state["weights"]] != shapes or len(streams) != len(state["streams"]):
+            raise ValueError(
+                f"it is that of another model: its weights have the shapes "
+                f"{[w.shape for w in state['weights']]}, those of '{model.name}' are {shapes}."
+            )
+        if state["data"] != self._data():
+            raise ValueError(
+                f"it is that of a fit on other data: it was {state['data']}, and now is "
+                f"{self._data()}."
+            )
+        model.optimizer.load_state(state["optimizer"])
+        model.set_weights(state["weights"])
+        self.epoch, self.step, model.stop_training = state["epoch"], state["step"], state["stop"]
+        self.batches.load_state(state["batches"])
+        model._scores.load_state(state["scores"])
+        for stream, (seed, calls) in zip(streams, state["streams"], strict=True):
+            stream.seed, stream.calls = seed, calls
+        for layer, states in zip(_stateful(model), state["states"], strict=True):
+            layer.states = states
+        for name, callback in self._callbacks():
+            if name in state["callbacks"]:
+                callback.set_state(state["callbacks"][name])
+
+    def _data(self):
+        batches = self.batches
+        return {
+            "rows": len(batches.rows), "batch_size": batches.batch_size, "steps": self.steps,
+            "shuffle": batches.seed is not None,
+        }
+
+    def _callbacks(self):
+        """Each callback, with a name that the callback in its place has in another run."""
+        names = set()
+        for callback in self.hooks.callbacks:
+            name = unused(type(callback).__name__, names)
+            names.add(name)
+            yield name, callback
+
+
+def _stateful(layer):
+    """The layers inside that keep states from batch to batch."""
+    return [part for part in layer.walk() if isinstance(part, RNN) and part.stateful]
+
+
+def unused(name, taken):
     """``name``, numbered if it is taken."""
     names = itertools.chain([name], (f"{name}_{i}" for i in itertools.count(1)))
     return next(n for n in names if n not in taken)
@@ -118,12 +374,24 @@ def _metrics(argument, given):
     return found
 
 
-def _only(argument, given):
-    """The one that there is, or None: models here have one output."""
-    found = _leaves(given)
-    if len(found) > 1:
-        raise ValueError(f"compile: expected one {argument}, for one output; got {given!r}.")
-    return found[0] if found else None
+def _by_output(argument, given, names):
+    """What ``compile`` was given for each output, as a list: one, a list or a dict by name."""
+    if len(names) == 1:
+        found = _leaves(given)
+        if len(found) > 1:
+            raise ValueError(f"compile: expected one {argument}, for one output; got {given!r}.")
+        return found or [None]
+    if isinstance(given, (list, tuple)) or isinstance(given, dict) and "class_name" not in given:
+        return entries(f"compile: {argument}", given, names, missing=True)
+    return [given] * len(names)
+
+
+def _metrics_by_output(argument, given, names):
+    """The metrics of each output, as a list of lists."""
+    flat = _metrics(argument, given)
+    if len(names) == 1 or not flat:
+        return [flat, *([] for _ in names[1:])]
+    return [_leaves(m) for m in entries(f"compile: {argument}", given, names, missing=True)]
 
 
 class Trainer:
@@ -135,16 +403,15 @@ class Trainer:
         self.history = None
         self.stop_training = False
         self._compiled = None
-        self._loss = None
-        self._loss_weight = 1.0
         self._scores = None
         self._store = None
         self._views = []
-        self._factors = {}
+        self._regularized = self._penalised = ()
+        self.current_fit = None  # the `Run` that is on
 
     def __getstate__(self):
         # In a copy, parameters are no views of the buffer any more: the next fit makes a new one.
-        return self.__dict__ | {"_store": None, "_views": []}
+        return self.__dict__ | {"_store": None, "_views": [], "current_fit": None}
 
     # -- compile ---------------------------------------------------------------------------------
 
@@ -157,11 +424,13 @@ class Trainer:
         ----------
         optimizer : str or Optimizer, default "rmsprop"
         loss : str or Loss, optional
-            Without one the model can predict, not train.
+            Without one the model can predict, not train.  For several outputs: one for all, or a
+            list or a dict by output name; None for an output that is not to be trained.
         loss_weights : float, optional
-            A factor of the loss.
+            A factor of the loss.  For several outputs a list or a dict.
         metrics, weighted_metrics : list of str, Metric or callable, optional
-            Reported for each epoch; sample weights count in the latter only.
+            Reported for each epoch; sample weights count in the latter only.  For several outputs
+            a list of such lists or a dict of them.
         run_eagerly, steps_per_execution, jit_compile, auto_scale_loss
             Accepted for Keras's sake; they change nothing here.
 
@@ -179,23 +448,31 @@ class Trainer:
         optimizer_object = optimizers.get(optimizer)
         if not isinstance(optimizer_object, optimizers.Optimizer):
             raise TypeError(f"compile: expected an optimizer or its name; got {optimizer!r}.")
-        loss_object = losses.get(_only("loss", loss))
-        if loss_object is not None and loss_object.reduction in ("none", None):
-            raise ValueError(
-                f"compile: the loss '{loss_object.name}' has the reduction 'none'; training needs "
-                "a single number, such as that of 'sum_over_batch_size'."
-            )
-        factor = _only("loss weight", loss_weights)
-        self._scores = Scores(
-            _metrics("metrics", metrics), _metrics("weighted_metrics", weighted_metrics)
-        )
+        self._scores = Scores(self._heads(given))
         self.optimizer = optimizer_object
         self.loss = loss
-        self._loss = loss_object
-        self._loss_weight = 1.0 if factor is None else float(factor)
         self._compiled = given
         self._store = None
-        self._factors = {}
+
+    def _heads(self, given):
+        """A `Head` for each output, of the arguments of `compile`."""
+        names = self.output_names
+        found = [losses.get(loss) for loss in _by_output("loss", given["loss"], names)]
+        for loss in found:
+            if loss is not None and loss.reduction in ("none", None):
+                raise ValueError(
+                    f"compile: the loss '{loss.name}' has the reduction 'none'; training needs a "
+                    "single number, such as that of 'sum_over_batch_size'."
+                )
+        factors = _by_output("loss weight", given["loss_weights"], names)
+        return [
+            Head(name if len(names) > 1 else None, loss, 1.0 if f is None else float(f), *group)
+            for name, loss, f, *group in zip(
+                names, found, factors, _metrics_by_output("metrics", given["metrics"], names),
+                _metrics_by_output("weighted_metrics", given["weighted_metrics"], names),
+                strict=True,
+            )
+        ]
 
     @property
     def compiled(self):
@@ -223,14 +500,14 @@ class Trainer:
 
     def compile_from_config(self, config):
         """`compile` with the dict of `get_compile_config`."""
-        self.compile(**config)
+        self.compile(**with_own(config))
 
     def _need(self, method, loss=True):
         if not self.compiled:
             raise ValueError(
                 f"Model '{self.name}': call compile(optimizer, loss) before {method}()."
             )
-        if loss and self._loss is None:
+        if loss and not any(head.loss for head in self._scores.heads):
             raise ValueError(
                 f"Model '{self.name}': there is no loss to compute; {method}() needs one: "
                 "compile(optimizer, loss)."
@@ -239,50 +516,125 @@ class Trainer:
     # -- data ------------------------------------------------------------------------------------
 
     def _rows(self, x):
-        rows = rows_of(x, self.convert_input)
+        names = self.input_names
+        if len(names) == 1:
+            x = _alone("x", x, names, lambda a: self.built and np.ndim(a) == len(self.input_shape))
+            return self._rows_of_input("x", x, self.convert_input, 0)
+        parts = [
+            self._rows_of_input(f"x['{name}']", own, self.graph.readers[i][0].convert, i)
+            for i, (name, own) in enumerate(zip(names, entries("x", x, names), strict=True))
+        ]
+        counts = [len(part) for part in parts]
+        if len(set(counts)) > 1:
+            counts = ", ".join(f"{c} for '{n}'" for n, c in zip(names, counts, strict=True))
+            raise ValueError(
+                f"Model '{self.name}': expected equally many rows for all inputs; got {counts}."
+            )
+        return JointRows(parts)
+
+    def _rows_of_input(self, name, x, convert, i):
+        rows = rows_of(x, convert, name)
         if not self.built:
             self.build(rows.build_shape)
-        if len(rows.shape) != len(self.input_shape):
+        expected = self.input_shapes[i]
+        if len(rows.shape) != len(expected):
             raise ValueError(
-                f"Model '{self.name}': expected x of {len(self.input_shape)} axes, like "
-                f"{shown(self.input_shape)}, with which it was built; got shape {rows.shape}."
+                f"Model '{self.name}': expected {name} of {len(expected)} axes, like "
+                f"{shown(expected)}, with which it was built; got shape {rows.shape}."
             )
         return rows
 
     def _data(self, x, y, sample_weight=None):
         """x, y and weights as `Data`, checked."""
         rows = self._rows(x)
+        names = self.output_names
+        if len(names) != len(self._scores.heads):  # compiled before it was built
+            self._scores = Scores(self._heads(self._compiled))
+        heads = self._scores.heads
         if y is None:
             raise ValueError(f"Model '{self.name}': expected labels y beside x; got none.")
-        if row_count("y", y) != len(rows):
+        if len(names) == 1:
+            def fits(inside):
+                return 1 < len(rows) == np.size(inside, 0) if np.ndim(inside) else False
+
+            ys = [_alone("y", y, names, fits)]
+            weights = [_alone("sample_weight", sample_weight, names, fits)]
+        else:
+            ys, weights = self._labels(y, names), self._weights(sample_weight, names)
+        shapes = flatten(self.compute_output_shape(rows.shape))
+        found = [
+            self._labels_of_output(*own, len(rows))
+            for own in zip(heads, ys, weights, shapes, self.output_dtypes, strict=True)
+        ]
+        by_step = self._steps_followed(rows, shapes)
+        if len(names) == 1:
+            return Data(rows, *found[0], by_step[0])
+        targets, weights = map(list, zip(*found, strict=True))
+        return Data(rows, targets, weights, by_step)
+
+    def _labels(self, y, names):
+        """The labels of each output; None for those that need none."""
+        needed = [h.name for h in self._scores.heads if h.loss or any(h._given)]
+        if len(needed) < len(names) and isinstance(y, (list, tuple)) and len(y) == len(needed):
+            y = dict(zip(needed, y, strict=True))
+        return entries("y", y, names, missing=True)
+
+    def _weights(self, sample_weight, names):
+        """The weights of the rows for each output: the same for all, or a list or dict."""
+        if isinstance(sample_weight, (list, tuple, dict)):
+            return entries("sample_weight", sample_weight, names, missing=True)
+        return [sample_weight] * len(names)
+
+    def _labels_of_output(self, head, y, weight, output_shape, dtype, rows):
+        """Labels and weights of one output, checked; None where there are none."""
+        where = f" of output '{head.name}'" if head.name else ""
+        if y is None:
+            if head.loss or any(head._given):
+                raise ValueError(
+                    f"Model '{self.name}': expected labels y{where} beside x; got none."
+                )
+        elif row_count("y", y) != rows:
             raise ValueError(
-                f"Model '{self.name}': expected one label for each row; x has {len(rows)} rows, "
-                f"y has {len(y)}."
+                f"Model '{self.name}': expected one label for each row; x has {rows} rows, "
+                f"y{where} has {len(y)}."
             )
-        output_shape = self.compute_output_shape(rows.shape)
-        if isinstance(output_shape, list):
-            raise ValueError(
-                f"Model '{self.name}': training needs a model with one output; the last layer "
-                f"gives {len(output_shape)} (return_state=True)."
-            )
-        target_dtype = np.dtype(self.output_dtype)
-        target = self._loss.target(y, output_shape, target_dtype)
-        self._scores.resolve(target.ndim, output_shape)
-        steps = tuple(output_shape[1:-1])
-        if sample_weight is not None:
-            sample_weight = losses.sample_weights(sample_weight, len(rows), steps)
-            check_finite("sample_weight", sample_weight)
-            sample_weight = sample_weight.astype(target_dtype, copy=False)
-        by_step = isinstance(rows, RaggedRows) and bool(steps)
-        return Data(rows, target, sample_weight, by_step)
+        dtype = np.dtype(dtype)
+        target = head.target(y, output_shape, dtype)
+        if weight is not None:
+            weight = losses.sample_weights(weight, rows, tuple(output_shape[1:-1]))
+            check_finite("sample_weight", weight)
+            weight = weight.astype(dtype, copy=False)
+        return target, weight
+
+    def _steps_followed(self, rows, shapes):
+        """For each output the number of the ragged input that its steps are those of, or None."""
+        parts = rows.parts if isinstance(rows, JointRows) else [rows]
+        ragged = [i for i, part in enumerate(parts) if isinstance(part, RaggedRows)]
+        if not ragged:
+            return [None] * len(shapes)
+        # Numbers of steps that nobody has say where they come out again.
+        marked = [
+            (shape[0], -1 - i, *shape[2:]) if i in ragged else shape
+            for i, shape in enumerate(part.shape for part in parts)
+        ]
+        marked = self.compute_output_shape(marked if len(parts) > 1 else marked[0])
+        return [
+            -1 - shape[1] if len(shape) > 2 and (shape[1] or 0) < 0 else None
+            for shape in flatten(marked)
+        ]
 
     def _by_class(self, data, class_weight):
         """The same data, weighted by class."""
         if class_weight is None:
             return data
+        if isinstance(data.target, list):
+            raise ValueError(
+                f"class_weight: model '{self.name}' has {len(data.target)} outputs; give "
+                "sample_weight, a list with weights for each of them."
+            )
         if data.weight is not None:
             raise ValueError("Give sample_weight or class_weight, not both.")
-        weight = weights_of_classes(data.target, class_weight).astype(self.output_dtype)
+        weight = weights_of_classes(data.target, class_weight).astype(self.output_dtypes[0])
         return data._replace(weight=weight)
 
     # -- a step ----------------------------------------------------------------------------------
@@ -290,61 +642,65 @@ class Trainer:
     def _objective(self, x, mask, target, weight, training):
         """Run a batch forward to its loss.
 
-        Returns ``(loss, output, mask, backward)``: the loss with penalties, the output, the mask
-        that goes with it, and a function that adds the loss's gradient into the parameters'.
+        Returns ``(loss, values, results, backward)``: the loss with factors and penalties; that of
+        each output without; lists of the outputs and of the masks that go with them; and a
+        function that adds the loss's gradient into the parameters'.
         """
-        loss = self._loss
-        output, mask, tape = self.run(x, mask, training)
-        output = self.dense(output)
-        activation, z = self.logits(tape)
-        # From the logits nothing overflows, and the gradient of a sure but wrong answer stays.
-        stable = activation is not None and activation == loss.activation
-        predicted = z if stable else output
-        factors = self._row_factors(predicted, mask, weight)
-        values, gradient = loss.flat(target, predicted, factors, stable or loss.from_logits)
-        value = float((values * factors).sum(dtype=np.float64))
+        heads = self._scores.heads
+        targets, weights = ([target], [weight]) if len(heads) == 1 else (target, weight)
+        for layer in self._penalised:
+            layer.activity_penalty = 0.0
+        outputs, masks, tape = self.run_outputs(x, mask, training)
+        logits = self.output_logits(tape)
+        loss, values, gradients, from_logits = 0.0, [], [], []
+        for i, head in enumerate(heads):
+            output = outputs[i] = self.dense(outputs[i])
+            value, gradient = 0.0, None
+            if head.loss is not None:
+                value, gradient, stable = head.objective(
+                    output, logits[i], targets[i], masks[i], weights[i]
+                )
+                if stable:
+                    from_logits.append(i)
+            loss += head.factor * value
+            values.append(value)
+            gradients.append(gradient)
         for parameter in self._regularized:
-            value += parameter.regularizer(parameter.value)
-        backward = self.backward_logits if stable else self.backward
-        return value, output, mask, lambda: backward(tape, gradient)
+            loss += parameter.regularizer(parameter.value)
+        loss += sum(layer.activity_penalty for layer in self._penalised)
+        backward = functools.partial(self.backward_outputs, tape, gradients, from_logits)
+        return loss, values, (outputs, masks), backward
 
-    def _row_factors(self, output, mask, weight):
-        """`Loss.row_weights`, remembered where they are all the same."""
-        shape, dtype = output.shape[:-1], output.dtype
-        if mask is not None or weight is not None:
-            return self._loss.row_weights(shape, dtype, weight, mask) * self._loss_weight
-        factors = self._factors.get((shape, dtype))
-        if factors is None:
-            if len(self._factors) > 64:  # ragged batches have many shapes
-                self._factors = {}
-            factors = self._loss.row_weights(shape, dtype) * self._loss_weight
-            self._factors[shape, dtype] = factors
-        return factors
-
-    def _train_step(self, batch, shield):
+    def _train_step(self, batch, shield, counted=None):
+        """One update; ``counted``: the rows whose loss it is, and their weights (None: all)."""
         x, mask, target, weight = batch
         self._store.zero_grad()
-        loss, output, mask, backward = self._objective(x, mask, target, weight, training=True)
+        loss, values, results, backward = self._objective(x, mask, target, weight, training=True)
         backward()
         for parameter in self._regularized:
             parameter.regularizer.add_gradient(parameter.value, parameter.grad)
         if self._store.parameters:
             shield.update(self.optimizer.step)
-        self._count(loss, target, output, mask, weight)
+        if counted is not None:
+            rows, weight = counted
+            (output,), (mask,) = results
+            mask = None if mask is None else np.asarray(mask)[rows]
+            target, results = target[rows], ([output[rows]], [mask])
+        self._count(loss, values, results, target, weight)
 
     def _test_step(self, batch):
         x, mask, target, weight = batch
-        loss, output, mask, _ = self._objective(x, mask, target, weight, training=False)
-        self._count(loss, target, output, mask, weight)
+        loss, values, results, _ = self._objective(x, mask, target, weight, training=False)
+        self._count(loss, values, results, target, weight)
 
-    def _count(self, loss, target, output, mask, weight):
-        host = engines.current().to_host(output)
-        self._scores.update(loss, len(target), target, host, mask, weight)
+    def _count(self, loss, values, results, target, weight):
+        outputs, masks = results
+        self._scores.update(loss, values, outputs, masks, target, weight)
 
     def _prepare(self):
         """Bring all trainable parameters into one buffer, and the optimizer to it."""
         parameters = self.trainable_parameters
-        self._regularized = [p for p in parameters if p.regularizer is not None]
+        self._find_penalties()
         # A layer that another model trains as well has its parameters in that model's buffer.
         if (
             self._store is None
@@ -355,12 +711,20 @@ class Trainer:
             self.optimizer.bind(store)
             self._store, self._views = store, [p.value for p in parameters]
 
+    def _find_penalties(self):
+        """Who adds to the loss: regularized parameters, and layers with a penalty on outputs."""
+        self._regularized = [p for p in self.trainable_parameters if p.regularizer is not None]
+        self._penalised = [
+            layer for layer in self.walk()
+            if getattr(layer, "activity_regularizer", None) is not None
+        ]
+
     # -- fit -------------------------------------------------------------------------------------
 
     def fit(self, x=None, y=None, batch_size=None, epochs=1, verbose="auto", callbacks=None,
             validation_split=0.0, validation_data=None, shuffle=True, class_weight=None,
             sample_weight=None, initial_epoch=0, steps_per_epoch=None, validation_steps=None,
-            validation_batch_size=None, validation_freq=1):
+            validation_batch_size=None, validation_freq=1, truncate=None):
         """Train the model.
 
         Parameters
@@ -368,8 +732,9 @@ class Trainer:
         x : array (N, ...), or a list of N sequences of different lengths
             Ids (N, T) for a model that starts with an Embedding, else floats (N, T, D) or (N, D).
             Sequences (L,) or (L, D) need no padding; batches are made of similar lengths.
+            For several inputs a list of such, or a dict by their names.
         y : array
-            Labels, as the loss takes them.
+            Labels, as the loss takes them.  For several outputs a list of such, or a dict.
         batch_size : int, default 32
         epochs : int, default 1
             The number of the last epoch.
@@ -385,6 +750,7 @@ class Trainer:
         class_weight : dict of int to float, optional
             A weight for the rows of each class; 1 for those not named.
         sample_weight : array (N,) or (N, T), optional
+            For several outputs one for all, or a list or dict of them.
         initial_epoch : int, default 0
             The number of the first epoch.
         steps_per_epoch : int, optional
@@ -395,6 +761,10 @@ class Trainer:
             Default: ``batch_size``.
         validation_freq : int or list of int, default 1
             Validate every so many epochs, or after these, the first being 1.
+        truncate : int, optional
+            Truncated backpropagation through time: each batch is trained in pieces of so many
+            steps, one update a piece.  States go on from piece to piece, gradients do not: see
+            `fastrnn.truncation`.
 
         Returns
         -------
@@ -422,24 +792,25 @@ class Trainer:
         data = self._by_class(data, class_weight)
         rows = len(data.rows)
         steps = _positive("steps_per_epoch", steps_per_epoch, -(-rows // batch_size))
+        truncation = None if truncate is None else Truncation(self, truncate, data.rows.shape)
         self._prepare()
         self.stop_training = False
         callbacks, history = _with_history(callbacks)
         hooks = CallbackList(callbacks, self, verbose=level(verbose), epochs=epochs, steps=steps)
         self.history = history
-        batches = self._training_batches(data.rows, batch_size, shuffle)
+        batches = Batches(data.rows, batch_size, shuffle)
+        run = Run(self, batches, steps, initial_epoch, hooks)
         logs = {}
-        with Shield() as shield:
+        with self._on(run), Shield() as shield:
             hooks("on_train_begin")
-            for epoch in range(initial_epoch, epochs):
+            # An epoch that was begun when training was interrupted is brought to its end.
+            while (epoch := run.epoch) < epochs and (run.step or not self.stop_training):
                 if level(verbose) and epochs > 1:
                     print(f"Epoch {epoch + 1}/{epochs}")
                 hooks("on_epoch_begin", epoch)
                 progress = Progress(steps, verbose)
                 try:
-                    done = self._train_epoch(
-                        data, itertools.islice(batches, steps), hooks, progress, shield
-                    )
+                    done = self._train_epoch(data, run, truncation, progress, shield)
                     logs = self._scores.results()
                     if validation is not None and _due(epoch + 1, validation_freq):
                         own = self._scores_of(
@@ -450,36 +821,53 @@ class Trainer:
                     progress.finish(done, logs)
                 finally:
                     progress.close()
+                run.epoch, run.step = epoch + 1, 0
                 hooks("on_epoch_end", epoch, logs)
-                if self.stop_training:
-                    break
             self.optimizer.finalize_variable_values()
             hooks("on_train_end", logs)
         return history
 
-    def _training_batches(self, rows, batch_size, shuffle):
-        """The rows of each batch, epoch after epoch."""
-        generator = random.generator(random.draw_seed()) if shuffle else None
-        while True:
-            order = rows.shuffled(batch_size, generator) if shuffle else None
-            yield from batches_of(rows, batch_size, order)
+    @contextlib.contextmanager
+    def _on(self, run):
+        """Inside, ``run`` is the fit that is on."""
+        self.current_fit = run
+        try:
+            yield
+        finally:
+            self.current_fit = None
 
-    def _train_epoch(self, data, batches, hooks, progress, shield):
-        """All steps of an epoch; returns how many there were."""
+    def _train_epoch(self, data, run, truncation, progress, shield):
+        """All steps of an epoch that are left; returns how many it had."""
+        hooks, scores = run.hooks, self._scores
         begin, end = hooks.wants("on_train_batch_begin"), hooks.wants("on_train_batch_end")
-        scores, done = self._scores, 0
-        scores.reset()
-        for index in batches:
+        if not run.step:
+            scores.reset()
+        left = 0 if run.step and self.stop_training else run.steps - run.step
+        for index in itertools.islice(run.batches, left):
             if begin:
-                hooks("on_train_batch_begin", done)
-            self._train_step(data.batch(index), shield)
+                hooks("on_train_batch_begin", run.step)
+            if truncation is None:
+                self._train_step(data.batch(index), shield)
+            else:
+                self._train_pieces(data.batch(index), truncation, shield)
+            run.step += 1
             if end:
-                hooks("on_train_batch_end", done, scores.results())
-            done += 1
-            progress.update(done, scores.results)
+                hooks("on_train_batch_end", run.step - 1, scores.results())
+            progress.update(run.step, scores.results)
             if self.stop_training:
                 break
-        return done
+        return run.step
+
+    def _train_pieces(self, batch, truncation, shield):
+        """Training steps on the pieces of a batch, one after the other."""
+        with truncation.carried():
+            for piece in truncation.pieces(batch, self._scores.heads[0].loss):
+                if piece.trains:
+                    self._train_step(piece.batch, shield, piece.counted)
+                else:
+                    x, mask, _, _ = piece.batch
+                    with engines.without_tapes():
+                        self.run(x, mask, training=True)
 
     # -- evaluate --------------------------------------------------------------------------------
 
@@ -518,16 +906,15 @@ class Trainer:
 
     def _scores_of(self, data, batch_size, steps, hooks, progress=None):
         """Evaluate ``steps`` batches (None: all, in whatever order); the results as a dict."""
-        self._regularized = [p for p in self.trainable_parameters if p.regularizer is not None]
+        self._find_penalties()
         begin, end = hooks.wants("on_test_batch_begin"), hooks.wants("on_test_batch_end")
         scores = self._scores
         scores.reset()
         hooks("on_test_begin")
-        # Rows that are all evaluated may come in the order that costs least.
-        order = data.rows.sorted() if steps is None else None
-        together = 1
-        if steps is None and not (begin or end) and self._rows_count_alike(data):
-            together = batches_together(batch_size, data.rows.shape)
+        order, together = None, 1
+        if steps is None:
+            watched = begin or end or not self._rows_count_alike(data)
+            order, together = self._passes(data.rows, batch_size, watched)
         batches = itertools.islice(batches_of(data.rows, together * batch_size, order), steps)
         with engines.without_tapes():
             for done, index in enumerate(batches):
@@ -542,11 +929,20 @@ class Trainer:
         hooks("on_test_end", results)
         return results
 
+    def _passes(self, rows, batch_size, watched):
+        """In which order all rows cost least, and how many batches go in one pass."""
+        if _stateful(self):  # row follows row from batch to batch
+            return None, 1
+        return rows.sorted(), 1 if watched else batches_together(batch_size, rows.shape)
+
     def _rows_count_alike(self, data):
         """Whether a mean over batches, weighted by their rows, is the mean over all rows."""
         # Not where a mask reaches the loss: a batch then counts its steps.
-        has_steps = len(self.compute_output_shape(data.rows.shape)) > 2
-        return not has_steps and self._loss.reduction in ("sum_over_batch_size", "mean")
+        shapes = flatten(self.compute_output_shape(data.rows.shape))
+        means = ("sum_over_batch_size", "mean")
+        return all(len(shape) < 3 for shape in shapes) and all(
+            head.loss is None or head.loss.reduction in means for head in self._scores.heads
+        )
 
     # -- predict ---------------------------------------------------------------------------------
 
@@ -565,7 +961,7 @@ class Trainer:
 
         Returns
         -------
-        array (N, ...), or a list of arrays where the last layer gives several
+        array (N, ...), or a list of arrays for several outputs (a dict, if the model's are one)
             Of sequences of different lengths the outputs of steps are zero behind their ends.
         """
         rows = self._rows(x)
@@ -577,22 +973,21 @@ class Trainer:
         outputs = Outputs(len(rows), self.compute_output_shape(rows.shape))
         hooks("on_predict_begin")
         watched = hooks.wants("on_predict_batch_begin") or hooks.wants("on_predict_batch_end")
-        together = 1 if watched else batches_together(batch_size, rows.shape)
+        order, together = self._passes(rows, batch_size, watched)
         try:
             with engines.without_tapes():
-                passes = batches_of(rows, together * batch_size, rows.sorted())
-                for done, index in enumerate(passes):
+                for done, index in enumerate(batches_of(rows, together * batch_size, order)):
                     hooks("on_predict_batch_begin", done)
                     x_batch, mask = rows.batch(index)
                     batch = cut_off(self._to_host(self.run(x_batch, mask)[0]), mask)
                     outputs.put(index, batch)
-                    hooks("on_predict_batch_end", done, {"outputs": batch})
+                    hooks("on_predict_batch_end", done, {"outputs": self.as_given(batch)})
                     progress.update(min((done + 1) * together, steps), dict)
             progress.finish(steps, {})
         finally:
             progress.close()
         hooks("on_predict_end")
-        return outputs.value
+        return self.as_given(outputs.value)
 
     # -- single batches --------------------------------------------------------------------------
 
@@ -622,13 +1017,19 @@ class Trainer:
     def predict_on_batch(self, x):
         """`predict` for these rows as one batch."""
         rows = self._rows(x)
-        return self._to_host(self.run(*rows.batch(slice(None)))[0])
+        return self.as_given(self._to_host(self.run(*rows.batch(slice(None)))[0]))
 
     def __call__(self, x, mask=None, training=False):
-        """The model's output for arrays, or lists of sequences, as one batch."""
+        """The model's output for arrays, or lists of sequences, as one batch.
+
+        Applied to symbolic tensors it is a layer of the model that they will be part of.
+        """
+        if is_symbolic(x, mask):
+            return self.as_given(self._apply(x, mask))
         x, own = self._rows(x).batch(slice(None))
-        mask = own if mask is None else StepMask.of(mask)
-        return self._to_host(self.run(x, mask, training)[0])
+        if mask is not None:
+            own = [StepMask.of(m) for m in mask] if isinstance(x, list) else StepMask.of(mask)
+        return self.as_given(self._to_host(self.run(x, own, training)[0]))
 
 
 # -- what the methods share ------------------------------------------------------------------------
@@ -639,18 +1040,37 @@ PASS_ROWS, PASS_STEPS = 1024, 1 << 19
 
 
 def cut_off(output, mask):
-    """The outputs with zeros behind the ends of sequences, which ``mask`` knows (None: no ends)."""
+    """The outputs with zeros behind the ends of sequences, which ``mask`` knows (None: no ends).
+
+    Of the masks of several inputs that of the last which fits counts.
+    """
     if isinstance(output, list):
         return [cut_off(part, mask) for part in output]
-    if mask is None or output.ndim < 3 or output.shape[:2] != mask.shape:
+    masks = mask if isinstance(mask, list) else [mask]
+    fitting = [m for m in masks if m is not None and m.shape == output.shape[:2]]
+    if output.ndim < 3 or not fitting:
         return output
-    return output * np.asarray(mask)[..., None]
+    return output * np.asarray(fitting[-1])[..., None]
 
 
 def batches_together(batch_size, shape):
     """How many batches of rows of this shape make one pass; rows do not depend on one another."""
+    if isinstance(shape, list):  # of several inputs
+        return min(batches_together(batch_size, part) for part in shape)
     steps = shape[1] if len(shape) > 1 and shape[1] else 512
     return max(1, min(PASS_ROWS, PASS_STEPS // steps) // batch_size)
+
+
+def _alone(argument, given, names, fits):
+    """What a model with one input (or output) was given, without a list or dict of one around it.
+
+    ``fits`` tells whether what is inside a list is the whole: else the list is the data.
+    """
+    if isinstance(given, dict):
+        return entries(argument, given, names)[0]
+    if isinstance(given, (list, tuple)) and len(given) == 1 and fits(given[0]):
+        return given[0]
+    return given
 
 
 def _unpacked(validation_data):

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-__all__ = ["Lookup", "RowGradient"]
+import numpy as np
+
+__all__ = ["GradientSum", "Lookup", "RowGradient", "add_gradients", "gradient_parts"]
 
 
 class Lookup(NamedTuple):
@@ -57,3 +59,75 @@ class RowGradient(NamedTuple):
 
     rows: Any
     values: Any
+
+
+class GradientSum(NamedTuple):
+    """The gradient of a `Lookup` that some took as it was and others carried out first.
+
+    The two parts have no shape in common; who owns the table adds one after the other.
+
+    Attributes
+    ----------
+    steps : float array of shape (B, T, D)
+        By the values at each step.
+    rows : RowGradient
+        By the rows of the table.
+    """
+
+    steps: Any
+    rows: RowGradient
+
+
+def add_gradients(a, b):
+    """The gradient of a value that went two ways, from the gradients that came back.
+
+    Parameters
+    ----------
+    a, b : float array, RowGradient, GradientSum or None
+        Gradients of one and the same value; None is zero.  Neither is changed.
+
+    Returns
+    -------
+    float array, RowGradient, GradientSum or None
+        As simple as it can be: a `GradientSum` only where the kinds differ.
+
+    Examples
+    --------
+    >>> a = RowGradient(np.array([1, 4]), np.array([[1.0], [2.0]]))
+    >>> b = RowGradient(np.array([0, 4]), np.array([[3.0], [4.0]]))
+    >>> rows, values = add_gradients(a, b)
+    >>> rows, values[:, 0]
+    (array([0, 1, 4]), array([3., 1., 6.]))
+    >>> add_gradients(np.ones(2), None)
+    array([1., 1.])
+    """
+    (a_steps, a_rows), (b_steps, b_rows) = gradient_parts(a), gradient_parts(b)
+    steps = _sum(a_steps, b_steps, lambda x, y: x + y)
+    rows = _sum(a_rows, b_rows, _add_rows)
+    if steps is None or rows is None:
+        return rows if steps is None else steps
+    return GradientSum(steps, rows)
+
+
+def gradient_parts(gradient):
+    """A gradient as (of the steps, of the rows), None for what it does not have."""
+    if isinstance(gradient, GradientSum):
+        return gradient
+    return (None, gradient) if isinstance(gradient, RowGradient) else (gradient, None)
+
+
+def _sum(a, b, add):
+    if a is None or b is None:
+        return b if a is None else a
+    return add(a, b)
+
+
+def _add_rows(a, b):
+    """The sum of two `RowGradient` of one table."""
+    if np.array_equal(a.rows, b.rows):  # the same ids, read in two directions
+        return RowGradient(a.rows, a.values + b.values)
+    rows = np.union1d(a.rows, b.rows)
+    values = np.zeros((len(rows), a.values.shape[1]), a.values.dtype)
+    for part in (a, b):
+        values[np.searchsorted(rows, part.rows)] += part.values
+    return RowGradient(rows, values)

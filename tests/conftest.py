@@ -5,9 +5,6 @@ import json
 import numpy as np
 import pytest
 
-# It writes the values that test_keras_values reads, and runs under Keras, which tests do without.
-collect_ignore = ["keras_values/make_keras_values.py"]
-
 
 @pytest.fixture(scope="session")
 def tiny_imdb(tmp_path_factory):

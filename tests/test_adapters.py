@@ -204,7 +204,7 @@ def test_data_batches():
 
 def test_labels_of_steps_are_cut_to_the_batch():
     rows = rows_of(SEQUENCES, int32)
-    data = Data(rows, np.arange(16).reshape(4, 4), np.ones((4, 4)), by_step=True)
+    data = Data(rows, np.arange(16).reshape(4, 4), np.ones((4, 4)), by_step=0)
     x, _, target, weight = data.batch(np.array([0, 2]))
     assert x.shape == target.shape == weight.shape == (2, 2)
     np.testing.assert_array_equal(target, [[0, 1], [8, 9]])

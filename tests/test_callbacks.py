@@ -14,11 +14,12 @@ from fastrnn.callbacks import (
     History,
     LambdaCallback,
     LearningRateScheduler,
+    ModelCheckpoint,
     ReduceLROnPlateau,
     TerminateOnNaN,
 )
 from fastrnn.layers import Dense
-from fastrnn.models import Sequential
+from fastrnn.models import Sequential, load_model
 
 X = np.linspace(-1, 1, 5, dtype=np.float32)[:, None]
 Y = 2 * X
@@ -167,6 +168,21 @@ def test_learning_rate_scheduler(capsys):
     assert "Epoch 2: the learning rate is 0.125." in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("schedule", [
+    lambda epoch: 0.5 / (epoch + 1), lambda epoch, rate: 0.5 / (epoch + 1),
+    lambda epoch, rate=None: np.float32(0.5) / (epoch + 1),
+])
+def test_learning_rate_scheduler_of_the_epoch_alone(schedule):
+    history = fit(LearningRateScheduler(schedule))
+    assert history.history["learning_rate"] == [0.5, 0.25]
+    assert type(history.history["learning_rate"][0]) is float
+
+
+def test_learning_rate_scheduler_needs_a_number():
+    with pytest.raises(ValueError, match="expected the schedule to give a number; got None"):
+        fit(LearningRateScheduler(lambda epoch: None))
+
+
 class Scripted(Callback):
     """Puts given figures into the logs, in place of real ones."""
 
@@ -277,3 +293,124 @@ def test_csv_logger(tmp_path):
         assert [r[0] for r in csv.reader(file)] == ["epoch", "0", "1", "0"]
     fit(CSVLogger(path, separator=";"), epochs=1)
     assert path.read_text().splitlines()[0] == "epoch;loss;val_loss"
+
+
+# -- ModelCheckpoint ------------------------------------------------------------------------------
+
+
+def files(folder):
+    return sorted(p.name for p in folder.iterdir())
+
+
+def test_checkpoint_after_each_epoch(tmp_path, capsys):
+    trained, path = model(0.1), tmp_path / "new" / "{epoch:02d}-{val_loss:.2f}.fastrnn"
+    scripted(ModelCheckpoint(path, verbose=1), trained, val_loss=[3, 2, 2.5])
+    assert files(path.parent) == ["01-3.00.fastrnn", "02-2.00.fastrnn", "03-2.50.fastrnn"]
+    last = load_model(path.parent / "03-2.50.fastrnn")
+    np.testing.assert_array_equal(last.get_weights()[0], trained.get_weights()[0])
+    assert last.optimizer.iterations == 3
+    assert "Epoch 1: saved to " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("options", "figures", "saved"),
+    [
+        ({}, [3, 2, 2.5, 1], [1, 2, 4]),
+        ({"mode": "max"}, [3, 2, 2.5, 4], [1, 4]),
+        ({"initial_value_threshold": 2.2}, [3, 2, 2.5, 1], [2, 4]),
+        ({"initial_value_threshold": 2.2, "mode": "max"}, [2, 3, 2.5, 4], [2, 4]),
+        ({}, [float("nan"), 2, 1], [1]),  # as in Keras, nothing is better than NaN
+    ],
+)
+def test_checkpoint_of_the_best(options, figures, saved, tmp_path, capsys):
+    callback = ModelCheckpoint(
+        tmp_path / "{epoch}.fastrnn", save_best_only=True, verbose=1, **options
+    )
+    scripted(callback, val_loss=figures)
+    assert files(tmp_path) == [f"{epoch}.fastrnn" for epoch in saved]
+    out = capsys.readouterr().out
+    assert ("no better than" in out) == (len(saved) < len(figures))
+
+
+def test_what_was_best_stays_in_another_fit(tmp_path):
+    callback = ModelCheckpoint(tmp_path / "{epoch}-{val_loss}.fastrnn", save_best_only=True)
+    scripted(callback, val_loss=[3, 2])
+    scripted(callback, val_loss=[2, 1])
+    assert files(tmp_path) == ["1-3.fastrnn", "2-1.fastrnn", "2-2.fastrnn"]
+
+
+def test_checkpoint_after_batches(tmp_path):
+    callback = ModelCheckpoint(tmp_path / "{epoch}-{batch}-{loss:.0f}.fastrnn", save_freq=2)
+    fit(callback, epochs=2)  # three batches an epoch
+    assert [name[:3] for name in files(tmp_path)] == ["1-2", "2-1", "2-3"]
+
+
+def test_checkpoint_of_the_weights_alone(tmp_path):
+    trained = model(0.1)
+    fit(ModelCheckpoint(tmp_path / "w.fastrnn", save_weights_only=True), trained)
+    other = Sequential([Dense(1, name=trained.layers[0].name)])
+    other.build((None, 1))
+    other.load_weights(tmp_path / "w.fastrnn")
+    np.testing.assert_array_equal(other.get_weights()[0], trained.get_weights()[0])
+    with pytest.raises(ValueError, match="weights alone|weights only|no model"):
+        load_model(tmp_path / "w.fastrnn")
+
+
+def test_checkpoint_warns_of_a_figure_that_is_not_there_and_saves(tmp_path):
+    with pytest.warns(UserWarning, match="ModelCheckpoint: there is no 'val_loss'"):
+        fit(ModelCheckpoint(tmp_path / "m.fastrnn", save_best_only=True), epochs=1)
+    assert files(tmp_path) == ["m.fastrnn"]
+
+
+def test_checkpoint_names_a_field_that_is_not_there(tmp_path):
+    with pytest.raises(KeyError, match="has the field 'val_acc'; there are: epoch, loss"):
+        fit(ModelCheckpoint(tmp_path / "{val_acc}.fastrnn"))
+
+
+@pytest.mark.parametrize("save_freq", ["batch", 0, -1, True, 1.5])
+def test_checkpoint_frequency_that_cannot_be(save_freq):
+    with pytest.raises(ValueError, match="ModelCheckpoint: save_freq: expected 'epoch' or"):
+        ModelCheckpoint("a", save_freq=save_freq)
+
+
+# -- states ---------------------------------------------------------------------------------------
+
+
+def test_some_callbacks_come_last_whatever_their_place():
+    class Late(Callback):
+        runs_last = True
+
+    first, late, last = Callback(), Late(), History()
+    assert CallbackList([late, first, last]).callbacks == [first, last, late]
+
+
+def test_a_callback_goes_on_from_the_state_of_another():
+    one = EarlyStopping("loss", patience=3, restore_best_weights=True)
+    scripted(one, loss=[3, 2, 2.5])
+    other = EarlyStopping("loss", patience=3, restore_best_weights=True)
+    other.set_state(one.get_state())
+    assert (other.best, other.wait, other.best_epoch) == (2, 1, 1)
+    np.testing.assert_array_equal(other.best_weights[0], one.best_weights[0])
+    assert Callback().get_state() == {}
+
+
+def test_csv_logger_drops_lines_of_epochs_that_are_run_again(tmp_path):
+    path = tmp_path / "log.csv"
+    one = CSVLogger(path)
+    scripted(one, loss=[3, 2])
+    state = one.get_state()
+    more = CSVLogger(path)
+    more.on_train_begin()
+    more.set_state(state)
+    more.on_epoch_end(2, {"loss": 1})
+    more.on_epoch_end(3, {"loss": 0})
+    again = CSVLogger(path)
+    again.on_train_begin()
+    again.set_state(state)
+    again.on_epoch_end(2, {"loss": 0.5})
+    with open(path, newline="") as file:
+        rows = list(csv.reader(file))
+    assert [r[:2] for r in rows] == [["epoch", "loss"], ["0", "3"], ["1", "2"], ["2", "0.5"]]
+    path.unlink()  # a file that somebody has taken away is begun anew
+    again.on_epoch_end(3, {"loss": 0})
+    assert path.read_text().startswith("3,0")

@@ -8,72 +8,25 @@ import inspect
 import json
 import re
 import warnings
-from pathlib import Path
 
 import numpy as np
 import pytest
+from keras_values.reading import (
+    ABSENT,
+    TOLERANCE,
+    check,
+    check_arguments,
+    each,
+    engine,
+    load,
+    named,
+)
 
 import fastrnn
 
-TOLERANCE = 1e-5
+__all__ = ["engine"]  # a fixture
 
-# What Keras's calls take that fastrnn has no use for: other ways to run, and storage formats.
-ABSENT = {
-    "auto_scale_loss",
-    "gradient_accumulation_steps",
-    "jit_compile",
-    "lora_alpha",
-    "lora_rank",
-    "loss_scale_factor",
-    "quantization_config",
-    "run_eagerly",
-    "steps_per_execution",
-}
-
-
-def load_values():
-    """Return the topics, with each array in the place of its name."""
-    folder = Path(__file__).parent / "keras_values"
-    with np.load(folder / "keras_values.npz") as file:
-        arrays = dict(file)
-
-    def attach(tree):
-        if isinstance(tree, dict):
-            return {key: attach(value) for key, value in tree.items()}
-        if isinstance(tree, list):
-            return [attach(value) for value in tree]
-        if isinstance(tree, str) and tree.startswith("@"):
-            return arrays[tree[1:]]
-        return tree
-
-    return attach(json.loads((folder / "keras_values.json").read_text()))
-
-
-VALUES = load_values()
-
-
-def each(cases):
-    """Run a test with each case, under the case's name."""
-    return pytest.mark.parametrize("case", [pytest.param(c, id=name) for name, c in cases.items()])
-
-
-@pytest.fixture(params=["cpu", "reference"])
-def engine(request):
-    """Run the test on each engine."""
-    with fastrnn.engines.using(request.param):
-        yield request.param
-
-
-def check(actual, expected, tolerance=TOLERANCE):
-    """Compare arrays, or lists of them, in structure, shape, type and value."""
-    if isinstance(expected, list):
-        assert isinstance(actual, list) and len(actual) == len(expected)
-        for a, e in zip(actual, expected, strict=True):
-            check(a, e, tolerance)
-    else:
-        assert isinstance(actual, np.ndarray)
-        assert (actual.shape, actual.dtype) == (expected.shape, expected.dtype)
-        np.testing.assert_allclose(actual, expected, rtol=tolerance, atol=tolerance)
+VALUES = load("keras_values")
 
 
 def check_scores(actual, expected):
@@ -185,19 +138,12 @@ def test_initializer(case):
 # --- training -----------------------------------------------------------------------------------
 
 
-def make(module, what):
-    """Return the optimizer or loss that a case describes; a name stays a name."""
-    if isinstance(what, dict):
-        return getattr(module, what["class"])(**what["config"])
-    return what
-
-
 def compiled(case):
     """Return the case's model, compiled."""
     model = sequential(case)
     arguments = dict(case["compile"])
-    arguments["optimizer"] = make(fastrnn.optimizers, arguments["optimizer"])
-    arguments["loss"] = make(fastrnn.losses, arguments["loss"])
+    arguments["optimizer"] = named(fastrnn.optimizers, arguments["optimizer"])
+    arguments["loss"] = named(fastrnn.losses, arguments["loss"])
     model.compile(**arguments)
     return model
 
@@ -276,15 +222,7 @@ def unnumbered(name):
 
 @pytest.mark.parametrize("name", VALUES["facts"]["signatures"])
 def test_arguments_and_their_order(name):
-    expected = [pair for pair in VALUES["facts"]["signatures"][name] if pair[0] not in ABSENT]
-    names = [argument for argument, _ in expected]
-    parameters = inspect.signature(find(name)).parameters
-    assert [p for p in parameters if p in names] == names
-    for argument, default in expected:
-        if "required" in default:
-            assert parameters[argument].default is inspect.Parameter.empty
-        elif "default" in default:
-            assert parameters[argument].default == default["default"], argument
+    check_arguments(find(name), VALUES["facts"]["signatures"][name])
 
 
 @pytest.mark.parametrize("name", VALUES["facts"]["configs"])

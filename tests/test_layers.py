@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from engine_cases import assert_gradient, dense_gradient
 
-from fastrnn import engines, layers
+from fastrnn import engines, layers, random
 from fastrnn.layers import (
     GRU,
     LSTM,
@@ -42,10 +42,8 @@ def outputs_of(y):
 
 def rewind(layer):
     """Let the layer draw the same dropout masks again."""
-    if getattr(layer, "stream", None) is not None:
-        layer.stream.calls = 0
-    for inner in layer.sublayers:
-        rewind(inner)
+    for stream in random.streams_of(layer):
+        stream.calls = 0
 
 
 def check_gradients(layer, x, mask=None, initial_state=None, training=False):

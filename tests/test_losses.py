@@ -133,6 +133,72 @@ def test_a_mask_divides_by_the_steps_that_count():
     )
 
 
+IGNORED = np.array([[0, -1, 2], [1, 3, -1]])
+
+# Of Keras 3.15.1 with ignore_class: for each reduction, without weights and with them.
+KERAS_IGNORED = {
+    -1: {"sum_over_batch_size": (1.76128, 1.5746), "sum": (7.04513, 6.29839),
+         "mean_with_sample_weight": (1.76128, 1.92084)},
+    2: {"sum_over_batch_size": (1.93821, 1.46751), "sum": (9.69103, 7.33754),
+        "mean_with_sample_weight": (1.93821, 2.21284)},
+}
+
+
+@pytest.mark.parametrize("ignored", KERAS_IGNORED)
+@pytest.mark.parametrize("reduction", KERAS_IGNORED[-1])
+def test_a_class_that_does_not_count(ignored, reduction, engine):
+    rng = np.random.default_rng(0)
+    output = rng.random((2, 3, 4))
+    output /= output.sum(-1, keepdims=True)
+    y = IGNORED if ignored == -1 else np.abs(IGNORED)
+    loss = SparseCategoricalCrossentropy(ignore_class=ignored, reduction=reduction)
+    for weight, expected in zip((None, rng.random((2, 3))), KERAS_IGNORED[ignored][reduction],
+                                strict=True):
+        assert loss(y, output, sample_weight=weight) == pytest.approx(expected, abs=1e-5)
+    each = losses.sparse_categorical_crossentropy(y, output, ignore_class=ignored)
+    assert ((each == 0) == (y == ignored)).all()
+    assert losses.get(losses.serialize(loss)).ignore_class == ignored
+
+
+def test_a_class_that_does_not_count_has_no_gradient(engine):
+    loss, z = SparseCategoricalCrossentropy(ignore_class=-1), np.random.default_rng(1)
+    z = z.normal(size=(2, 3, 4))
+    target = loss.target(IGNORED, z.shape, z.dtype)
+    mask = np.array([[True, True, False], [True, True, True]])
+    weight = loss.row_weights((2, 3), z.dtype, None, loss.counted(target, mask))
+    np.testing.assert_allclose(weight, np.array([1, 0, 0, 1, 1, 0]) / 3)
+
+    def total():
+        return float((loss.flat(target, z, weight, True)[0] * weight).sum())
+
+    _, gradient = loss.flat(target, z, weight, True)
+    assert_gradient(gradient, total, z)
+    assert (gradient[IGNORED == -1] == 0).all()
+    none = np.full((2, 3), -1)
+    assert loss(none, np.full((2, 3, 4), 0.25)) == 0
+
+
+def test_training_without_the_class_that_does_not_count():
+    import fastrnn
+
+    x = np.random.default_rng(2).normal(size=(2, 3, 5))
+
+    def trained(y, loss, weight=None):
+        fastrnn.utils.set_random_seed(1)
+        model = fastrnn.Sequential([fastrnn.layers.Dense(4, activation="softmax")])
+        model.compile(fastrnn.optimizers.SGD(0.1), loss)
+        model.fit(x, y, epochs=3, verbose=0, sample_weight=weight)
+        return model.get_weights()
+
+    found = trained(IGNORED, SparseCategoricalCrossentropy(ignore_class=-1))
+    expected = trained(
+        np.maximum(IGNORED, 0), SparseCategoricalCrossentropy(reduction="mean_with_sample_weight"),
+        IGNORED >= 0,
+    )
+    for a, b in zip(found, expected, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("function", "cls"),
     [
@@ -213,7 +279,8 @@ def test_bad_labels(name, y, shape, error, message):
         (lambda: MeanSquaredError(reduction="average"), ValueError, "reduction must be one of"),
         (lambda: BinaryCrossentropy(label_smoothing=2), ValueError, "label_smoothing must lie"),
         (lambda: BinaryCrossentropy(axis=0), ValueError, "only axis=-1"),
-        (lambda: SparseCategoricalCrossentropy(ignore_class=0), ValueError, "sample weight 0"),
+        (lambda: SparseCategoricalCrossentropy(ignore_class=-1)([5], [[0.5, 0.5]]), ValueError,
+         "from 0 to 1.*; got 5"),
         (lambda: MeanSquaredError()([[1.0]], [[1.0]], [1, 2]), ValueError,
          r"one weight for each row, shape \(1,\); got shape \(2,\)"),
     ],

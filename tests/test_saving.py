@@ -9,7 +9,19 @@ import pytest
 import safetensors.numpy
 
 import fastrnn
-from fastrnn.layers import Dense, Dropout, Embedding, Input, SimpleRNN
+from fastrnn.layers import (
+    GRU,
+    RNN,
+    BatchNormalization,
+    Bidirectional,
+    Dense,
+    Dropout,
+    Embedding,
+    Input,
+    LSTMCell,
+    SimpleRNN,
+    TimeDistributed,
+)
 from fastrnn.models import Sequential
 from fastrnn.saving import load_model, native, read_extra, save_model
 
@@ -109,15 +121,14 @@ def test_any_reader_of_safetensors_finds_the_weights(file):
 
 
 def test_model_that_is_not_built(tmp_path):
-    with pytest.raises(ValueError, match="no weights to save yet: build it"):
+    with pytest.raises(ValueError, match="has no weights yet: build it.*before save"):
         save_model(Sequential([Dense(1)]), tmp_path / "m")
     assert not list(tmp_path.iterdir())
 
 
 def test_two_layers_of_one_name(tmp_path):
     model = Sequential([Input((2,)), Dense(1, name="a"), Dense(1, name="b")])
-    for weight in model.layers[1].weights:
-        weight.path = weight.path.replace("b/", "a/")
+    model.layers[1].name = "a"
     with pytest.raises(ValueError, match="Two weights are named 'a/kernel'"):
         save_model(model, tmp_path / "m")
     assert not list(tmp_path.iterdir())
@@ -176,10 +187,10 @@ def test_files_of_other_kinds(tmp_path):
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("config.json", "{}")
     with pytest.raises(ValueError, match=r"a zip archive, such as a \.keras file"):
-        load_model(path)
+        read_extra(path)
     path.write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(100))
     with pytest.raises(ValueError, match="an HDF5 file"):
-        load_model(path)
+        read_extra(path)
     path.write_text("just some text, longer than a header")
     with pytest.raises(ValueError, match="not a fastrnn model file"):
         load_model(path)
@@ -205,7 +216,7 @@ def test_newer_format(file):
 
 def test_array_that_is_missing(file):
     rewrite(file, drop="words/embeddings")
-    with pytest.raises(ValueError, match="does not fit together: .*words/embeddings"):
+    with pytest.raises(ValueError, match=r"layer 'words' \(Embedding\).*'embeddings'.*nothing"):
         load_model(file)
 
 
@@ -214,7 +225,7 @@ def test_array_of_another_shape(file):
     with safetensors.safe_open(file, framework="numpy") as opened:
         metadata = opened.metadata()
     safetensors.numpy.save_file(arrays, file, metadata)
-    with pytest.raises(ValueError, match=r"words/embeddings.*\(9, 4\).*\(2, 2\)"):
+    with pytest.raises(ValueError, match=r"'words'.*'embeddings'.*\(9, 4\).*\(2, 2\)"):
         load_model(file)
 
 
@@ -224,4 +235,175 @@ def test_class_that_is_not_known(file):
     config["layers"][-1]["class_name"] = "os.system"
     rewrite(file, config=json.dumps(config))
     with pytest.raises(ValueError, match=r"os\.system"):
+        load_model(file)
+
+
+# -- weights alone ---------------------------------------------------------------------------------
+
+
+def nested_model():
+    return Sequential([
+        Input((4, 3)),
+        Bidirectional(GRU(2, return_sequences=True), name="both"),
+        TimeDistributed(Dense(3), name="each"),
+        BatchNormalization(name="norm"),
+        RNN([LSTMCell(2), LSTMCell(3)], name="stack"),
+        Dense(1, name="out"),
+    ])
+
+
+def test_names_of_layers_inside_layers(tmp_path):
+    nested_model().save_weights(tmp_path / "w")
+    names = set(safetensors.numpy.load_file(tmp_path / "w"))
+    rnn = ("kernel", "recurrent_kernel", "bias")
+    assert names == {
+        *(f"both/{way}_layer/{w}" for way in ("forward", "backward") for w in rnn),
+        "each/layer/kernel", "each/layer/bias",
+        *(f"norm/{w}" for w in ("gamma", "beta", "moving_mean", "moving_variance")),
+        *(f"stack/cells/{i}/{w}" for i in (0, 1) for w in rnn),
+        "out/kernel", "out/bias",
+    }
+
+
+@pytest.mark.parametrize("save", ["save", "save_weights"])
+@pytest.mark.parametrize("name", ["w", "w.weights.h5"])
+def test_weights_go_from_model_to_model(name, save, tmp_path):
+    one, other = nested_model(), nested_model()
+    if save == "save" and name != "w":
+        name = "w.keras"
+    getattr(one, save)(tmp_path / name)
+    other.load_weights(tmp_path / name)
+    for ours, theirs in zip(one.get_weights(), other.get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_weights_of_another_model(file):
+    other = Sequential([
+        Input((5,)), Embedding(9, 3, name="words"), SimpleRNN(3, name="first"),
+        Dense(2, name="out"), Dense(2, name="more"),
+    ])
+    before = other.get_weights()
+    with pytest.raises(
+        ValueError,
+        match=r"another model: layer 'words' \(Embedding\): weight 'embeddings': expected shape "
+              r"\(9, 3\); got \(9, 4\); .*; and 2 more",
+    ):
+        other.load_weights(file)
+    for now, then in zip(other.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(now, then)
+
+
+def test_layer_that_the_model_has_not(file):
+    smaller = Sequential([Input((5,)), Embedding(9, 4, name="words")])
+    with pytest.raises(ValueError, match="no place for 'first', 'out', 'second'"):
+        smaller.load_weights(file)
+
+
+def test_skip_mismatch(file):
+    other = Sequential([
+        Input((5,)), Embedding(9, 4, name="words"), SimpleRNN(2, name="first"),
+    ])
+    kept = other.layers[1].get_weights()
+    with pytest.warns(UserWarning, match="skipped"):
+        other.load_weights(file, skip_mismatch=True)
+    np.testing.assert_array_equal(
+        other.layers[0].get_weights()[0], load_model(file).layers[0].get_weights()[0]
+    )
+    for now, then in zip(other.layers[1].get_weights(), kept, strict=True):
+        np.testing.assert_array_equal(now, then)
+
+
+def test_optimizer_comes_along_once_it_trains(data, tmp_path):
+    model, fresh = new_model("adam"), new_model(fastrnn.optimizers.Adam(0.5))
+    model.fit(*data, epochs=1, batch_size=4, verbose=0)
+    model.save_weights(tmp_path / "w")
+    fresh.load_weights(tmp_path / "w")
+    assert fresh.optimizer.learning_rate == 0.5  # as it was chosen, for what is to come
+    model.fit(*data, epochs=1, batch_size=4, shuffle=False, verbose=0)
+    expected = model.get_weights()
+    model.load_weights(tmp_path / "w")
+    model.fit(*data, epochs=1, batch_size=4, shuffle=False, verbose=0)
+    for ours, theirs in zip(model.get_weights(), expected, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_weights_are_no_model(tmp_path):
+    new_model().save_weights(tmp_path / "w")
+    with pytest.raises(ValueError, match="holds weights only.*then model.load_weights"):
+        load_model(tmp_path / "w")
+    assert read_extra(tmp_path / "w") == {}
+
+
+def test_weights_of_a_model_that_is_not_built(file, tmp_path):
+    model = Sequential([Dense(1)])
+    with pytest.raises(ValueError, match="has no weights yet: build it.*before load_weights"):
+        model.load_weights(file)
+    with pytest.raises(ValueError, match="has no weights yet: build it"):
+        model.save_weights(tmp_path / "w")
+
+
+def test_weights_are_not_replaced_unless_wanted(tmp_path):
+    new_model().save_weights(tmp_path / "w")
+    with pytest.raises(FileExistsError, match="overwrite=True"):
+        new_model().save_weights(tmp_path / "w", overwrite=False)
+
+
+# -- what else belongs to a model ------------------------------------------------------------------
+
+
+def test_dropout_goes_on_where_it_was(tmp_path):
+    x, y = np.ones((8, 4, 3), np.float32), np.ones((8, 1), np.float32)
+    model = Sequential([
+        Input((4, 3)), Dropout(0.5), Bidirectional(GRU(2, dropout=0.3)), Dense(1)
+    ])
+    model.compile("sgd", "mse")
+    model.train_on_batch(x, y)
+    model.save(tmp_path / "m")
+    same = load_model(tmp_path / "m")
+    for each in (model, same):
+        each.train_on_batch(x, y)
+    for ours, theirs in zip(model.get_weights(), same.get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_state_that_was_not_used_yet_is_saved_again(data, tmp_path):
+    model = new_model("adam")
+    model.fit(*data, epochs=1, batch_size=4, verbose=0)
+    model.save(tmp_path / "a")
+    load_model(tmp_path / "a").save(tmp_path / "b")
+    arrays = [safetensors.numpy.load_file(tmp_path / name) for name in "ab"]
+    assert arrays[0].keys() == arrays[1].keys()
+    assert any(name.startswith("optimizer/velocity/") for name in arrays[1])
+
+
+def test_initializers_are_kept(tmp_path):
+    model = Sequential([Input((4, 3)), Bidirectional(GRU(2, kernel_initializer="he_normal"))])
+    model.save(tmp_path / "m")
+    same = load_model(tmp_path / "m")
+    assert same.get_config() == model.get_config()
+    fresh = Sequential.from_config(same.get_config())
+    assert fresh.get_weights()[0].any()
+
+
+@pytest.mark.parametrize(("change", "message"), [
+    ({"config": "{"}, "is no JSON"),
+    ({"config": "[]"}, "expected a JSON object; got list"),
+    ({"config": "{}"}, "does not fit together"),
+    ({"class_name": "Dense"}, "configuration of a model; got that of 'Dense'"),
+    ({"compile_config": "[1]"}, "does not fit together"),
+    ({"random": "[[1]]"}, "does not fit together"),
+    ({"random": '[["a", 1]]'}, "does not fit together"),
+])
+def test_metadata_that_is_broken(change, message, file):
+    rewrite(file, **change)
+    with pytest.raises(ValueError, match=message):
+        load_model(file)
+
+
+def test_configuration_that_asks_for_terabytes(file):
+    with safetensors.safe_open(file, framework="numpy") as opened:
+        config = json.loads(opened.metadata()["config"])
+    config["layers"][1]["config"]["input_dim"] = 10**12
+    rewrite(file, config=json.dumps(config))
+    with pytest.raises(ValueError, match="'words'|more than the file has numbers"):
         load_model(file)

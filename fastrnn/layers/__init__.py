@@ -8,30 +8,97 @@ from fastrnn.layers.cells import (
     SimpleRNNCell,
     StackedRNNCells,
 )
-from fastrnn.layers.core import Activation, Dense, Dropout, Embedding, Masking
+from fastrnn.layers.core import (
+    Activation,
+    ActivityRegularization,
+    Dense,
+    Dropout,
+    Embedding,
+    Masking,
+    SpatialDropout1D,
+)
 from fastrnn.layers.input import Input, InputLayer
+from fastrnn.layers.merging import (
+    Add,
+    Average,
+    Concatenate,
+    Dot,
+    Maximum,
+    Minimum,
+    Multiply,
+    Subtract,
+    add,
+    average,
+    concatenate,
+    dot,
+    maximum,
+    minimum,
+    multiply,
+    subtract,
+)
+from fastrnn.layers.normalization import BatchNormalization, LayerNormalization
+from fastrnn.layers.pooling import (
+    GlobalAveragePooling1D,
+    GlobalAvgPool1D,
+    GlobalMaxPool1D,
+    GlobalMaxPooling1D,
+)
 from fastrnn.layers.recurrent import GRU, LSTM, RNN, SimpleRNN
-from fastrnn.layers.serialization import registry
+from fastrnn.layers.serialization import deserialize, registry, serialize
+from fastrnn.layers.shaping import Flatten, Permute, RepeatVector, Reshape
+from fastrnn.layers.wrappers import Bidirectional, TimeDistributed
 from fastrnn.names import snake_case
 
 __all__ = [
     "Activation",
+    "ActivityRegularization",
+    "Add",
+    "Average",
+    "BatchNormalization",
+    "Bidirectional",
+    "Concatenate",
     "Dense",
+    "Dot",
     "Dropout",
     "Embedding",
+    "Flatten",
     "GRU",
     "GRUCell",
+    "GlobalAveragePooling1D",
+    "GlobalAvgPool1D",
+    "GlobalMaxPool1D",
+    "GlobalMaxPooling1D",
     "Input",
     "InputLayer",
     "LSTM",
     "LSTMCell",
     "Layer",
+    "LayerNormalization",
     "Masking",
+    "Maximum",
+    "Minimum",
+    "Multiply",
+    "Permute",
     "RNN",
     "RecurrentCell",
+    "RepeatVector",
+    "Reshape",
     "SimpleRNN",
     "SimpleRNNCell",
+    "SpatialDropout1D",
     "StackedRNNCells",
+    "Subtract",
+    "TimeDistributed",
+    "add",
+    "average",
+    "concatenate",
+    "deserialize",
+    "dot",
+    "maximum",
+    "minimum",
+    "multiply",
+    "serialize",
+    "subtract",
 ]
 
 for _name in __all__:

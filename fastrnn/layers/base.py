@@ -12,7 +12,7 @@ from collections import defaultdict
 
 import numpy as np
 
-from fastrnn import constraints, engines, initializers, regularizers
+from fastrnn import constraints, engines, graph, initializers, regularizers
 from fastrnn.config import floatx
 from fastrnn.masks import StepMask
 from fastrnn.names import snake_case
@@ -45,7 +45,9 @@ class Layer:
     parameters : list of Parameter
         Its own, then those of its sublayers: in the order of `get_weights`.
     input_shape, output_shape : tuple
-        With None for the batch; known once built.
+        With None for the batch; known once built.  Lists of them for several inputs or outputs.
+    nodes : list of `fastrnn.graph.Node`
+        Where the layer was applied to symbolic tensors.
     """
 
     supports_masking = False  # True: the mask passes to the next layer as it came
@@ -59,6 +61,7 @@ class Layer:
         self.name = name or _unique_name(snake_case(type(self).__name__))
         self._trainable = trainable
         self._parameters = []
+        self.nodes = []
         self.built = False
         self.input_shape = None
         # Keras 2's way to say the shape of a row in the first layer of a Sequential.
@@ -108,14 +111,33 @@ class Layer:
         """The layers inside this one."""
         return ()
 
+    def walk(self):
+        """This layer, all layers inside it and inside those: each once, the outer ones first."""
+        found, waiting = {}, [self]
+        while waiting:
+            layer = waiting.pop(0)
+            if layer not in found:
+                found[layer] = None
+                waiting[:0] = layer.sublayers
+        return list(found)
+
     # -- building ----------------------------------------------------------------------------
 
     def build(self, input_shape):
         """Make the weights for inputs of this shape, batch included: ``(None, 500, 32)``."""
         if self.built:
             return
-        self.input_shape = tuple(input_shape)
-        self.create(self.input_shape)
+        several = bool(input_shape) and isinstance(input_shape[0], (list, tuple))
+        shape = [*map(tuple, input_shape)] if several else tuple(input_shape)
+        self.input_shape = shape
+        try:
+            self.create(shape)
+        except Exception as error:
+            error.add_note(
+                f"layer '{self.name}' ({type(self).__name__}) cannot be built for inputs of shape "
+                f"{shape}"
+            )
+            raise
         self.built = True
 
     def unbuild(self):
@@ -131,7 +153,7 @@ class Layer:
     def add_weight(self, name, shape, initializer, regularizer=None, constraint=None,
                    trainable=True):
         """A new `Parameter`, in the order in which they are added."""
-        initial = initializers.get(initializer)(shape, dtype=self.dtype)
+        initial = initializers.initial(initializer, shape, self.dtype)
         value = engines.current().asarray(initial, self.dtype)
         parameter = Parameter(
             name, value, trainable, regularizers.get(regularizer), constraints.get(constraint)
@@ -214,15 +236,56 @@ class Layer:
         """A new layer, without weights, from `get_config`'s dict."""
         return cls(**config)
 
-    # -- use on NumPy arrays ---------------------------------------------------------------------
+    # -- use on NumPy arrays, and on symbolic tensors --------------------------------------------
 
     def __call__(self, x, mask=None, training=False, **kwargs):
-        """Apply the layer to a NumPy array, building it for that shape if need be."""
+        """Apply the layer to an array, or to a symbolic tensor (see `fastrnn.models.Model`).
+
+        The layer is built for that shape if need be.  A layer with several inputs takes a list.
+
+        Parameters
+        ----------
+        x : array, SymbolicTensor, or list of either
+        mask : array of bool of shape (B, T), optional
+            Which steps count; or a symbolic tensor.
+        training : bool, default False
+            Of no account for symbolic tensors: there the model says what it is doing.
+
+        Returns
+        -------
+        array or SymbolicTensor, or a list of them
+        """
+        if graph.is_symbolic(x, mask, *kwargs.values()):
+            return graph.apply(self, x, mask, **kwargs)
         x = self.convert_input(x)
+        if isinstance(x, list):
+            shape = [(None, *part.shape[1:]) for part in x]
+            mask = mask and [StepMask.of(part) for part in mask]
+        else:
+            shape, mask = (None, *x.shape[1:]), StepMask.of(mask)
         if not self.built:
-            self.build((None, *x.shape[1:]))
-        y, _ = self.forward(x, mask=StepMask.of(mask), training=training, **kwargs)
+            self.build(shape)
+        y, _ = self.forward(x, mask=mask, training=training, **kwargs)
         return self._to_host(y)
+
+    @property
+    def input(self):
+        """The symbolic tensor, or list of them, that the layer was first applied to."""
+        return self._first_node.inputs
+
+    @property
+    def output(self):
+        """What came out when the layer was first applied to symbolic tensors."""
+        return self._first_node.structure
+
+    @property
+    def _first_node(self):
+        if not self.nodes:
+            raise AttributeError(
+                f"Layer '{self.name}' ({type(self).__name__}) was not applied to a symbolic tensor "
+                "yet, so it has no input and output; it has in a built model."
+            )
+        return self.nodes[0]
 
     def convert_input(self, x):
         """``x`` as the array that `forward` takes: floats of the layer's type."""

@@ -1,4 +1,4 @@
-"""Embedding, Dense, Activation, Dropout and Masking.
+"""Embedding, Dense, Activation, Dropout, Masking and their like.
 
 Letters: B rows in a batch, T steps, D input width, V vocabulary.
 """
@@ -10,12 +10,58 @@ import numpy as np
 from fastrnn import activations, constraints, engines, initializers, random, regularizers
 from fastrnn.layers.base import Layer
 from fastrnn.masks import StepMask
-from fastrnn.values import Lookup, RowGradient
+from fastrnn.values import Lookup, gradient_parts
 
-__all__ = ["Activation", "Dense", "Dropout", "Embedding", "Masking"]
+__all__ = [
+    "Activation",
+    "ActivityRegularization",
+    "Dense",
+    "Dropout",
+    "Embedding",
+    "Masking",
+    "SpatialDropout1D",
+]
 
 
-class Embedding(Layer):
+class ActivityRegularized(Layer):
+    """A layer that may have a penalty on its output, ``activity_regularizer(y) / B``.
+
+    The layer adds the penalty's gradient to that of its output by itself; who computes the loss
+    sets ``activity_penalty`` to zero before a batch and adds it to the loss after.
+
+    Attributes
+    ----------
+    activity_regularizer : Regularizer or None
+    activity_penalty : float
+        The sum of the penalties of all calls since it was set to zero.
+    """
+
+    def __init__(self, activity_regularizer=None, **kwargs):
+        super().__init__(**kwargs)
+        self.activity_regularizer = regularizers.get(activity_regularizer)
+        self.activity_penalty = 0.0
+
+    def penalise(self, y):
+        """Take in the output of a call."""
+        if self.activity_regularizer is not None and len(y):
+            self.activity_penalty += self.activity_regularizer(y) / len(y)
+
+    def penalised(self, dy, y):
+        """``dy`` with the gradient of the penalty on ``y``."""
+        if self.activity_regularizer is None or not len(y):
+            return dy
+        gradient = np.zeros_like(y)
+        self.activity_regularizer.add_gradient(y, gradient)
+        gradient /= len(y)
+        return gradient if dy is None else dy + gradient
+
+    def get_config(self):
+        return super().get_config() | {
+            "activity_regularizer": regularizers.serialize(self.activity_regularizer),
+        }
+
+
+class Embedding(ActivityRegularized):
     """Turns token ids into rows of a trained table: (B, T) -> (B, T, output_dim).
 
     Parameters
@@ -26,7 +72,7 @@ class Embedding(Layer):
         Width of a row.
     embeddings_initializer : default "uniform"
         U(-0.05, 0.05).
-    embeddings_regularizer, embeddings_constraint : default None
+    embeddings_regularizer, activity_regularizer, embeddings_constraint : default None
     mask_zero : bool, default False
         Id 0 is padding: the layers that follow pass over such steps.
     weights : array of shape (input_dim, output_dim), optional
@@ -49,7 +95,9 @@ class Embedding(Layer):
                  weights=None, input_length=None, **kwargs):
         if input_length is not None and kwargs.get("input_shape") is None:
             kwargs["input_shape"] = (input_length,)
+        foreign = {name: kwargs.pop(name, None) for name in FOREIGN}
         super().__init__(**kwargs)
+        not_there_yet(self, **foreign)
         self.input_dim = positive(self, "input_dim", input_dim)
         self.output_dim = positive(self, "output_dim", output_dim)
         self.embeddings_initializer = initializers.get(embeddings_initializer)
@@ -99,14 +147,22 @@ class Embedding(Layer):
         )
 
     def forward(self, x, mask=None, training=False):
-        return Lookup(x, self.embeddings.value), x
+        y = Lookup(x, self.embeddings.value)
+        if self.activity_regularizer is None:
+            return y, (x, None)
+        y = self.dense(y)
+        self.penalise(y)
+        return y, (x, y)
 
     def backward(self, tape, dy):
-        engine = engines.current()
-        if isinstance(dy, RowGradient):
-            engine.add_rows(dy, self.embeddings.grad)
-        else:
-            engine.lookup_backward(tape, dy, self.embeddings.grad)
+        engine, (ids, y) = engines.current(), tape
+        if y is not None:
+            dy = self.penalised(dy, y)
+        steps, rows = gradient_parts(dy)
+        if steps is not None:
+            engine.lookup_backward(ids, steps, self.embeddings.grad)
+        if rows is not None:
+            engine.add_rows(rows, self.embeddings.grad)
 
     def compute_mask(self, x, mask):
         if mask is None and self.mask_zero:
@@ -119,17 +175,11 @@ class Embedding(Layer):
             "output_dim": self.output_dim,
             "embeddings_initializer": initializers.serialize(self.embeddings_initializer),
             "embeddings_regularizer": regularizers.serialize(self.embeddings_regularizer),
-            "activity_regularizer": None,
             "embeddings_constraint": constraints.serialize(self.embeddings_constraint),
             "mask_zero": self.mask_zero,
         }
 
-    @classmethod
-    def from_config(cls, config):
-        return cls(**{k: v for k, v in config.items() if k != "activity_regularizer"})
-
-
-class Dense(Layer):
+class Dense(ActivityRegularized):
     """``activation(x @ kernel + bias)`` over the last axis: (..., D) -> (..., units).
 
     Parameters
@@ -138,9 +188,8 @@ class Dense(Layer):
     activation : str, callable of `fastrnn.activations` or None, default None
     use_bias : bool, default True
     kernel_initializer, bias_initializer : default "glorot_uniform", "zeros"
-    kernel_regularizer, bias_regularizer, kernel_constraint, bias_constraint : default None
-    activity_regularizer : None
-        Not there yet.
+    kernel_regularizer, bias_regularizer, activity_regularizer : default None
+    kernel_constraint, bias_constraint : default None
 
     Examples
     --------
@@ -154,8 +203,9 @@ class Dense(Layer):
                  kernel_initializer="glorot_uniform", bias_initializer="zeros",
                  kernel_regularizer=None, bias_regularizer=None, activity_regularizer=None,
                  kernel_constraint=None, bias_constraint=None, **kwargs):
-        super().__init__(**kwargs)
-        not_there_yet(self, activity_regularizer=activity_regularizer)
+        foreign = {name: kwargs.pop(name, None) for name in FOREIGN}
+        super().__init__(activity_regularizer, **kwargs)
+        not_there_yet(self, **foreign)
         self.units = positive(self, "units", units)
         self.activation = activations.name_of(activation)
         self.use_bias = use_bias
@@ -190,18 +240,26 @@ class Dense(Layer):
         self.check_width(x)
         z = engine.project(x, self.kernel.value, self.bias and self.bias.value)
         y = engine.activate(self.activation, z)
+        self.penalise(y)
         return y, (x, z, y)
 
     def backward(self, tape, dy):
-        _, z, y = tape
-        return self.backward_logits(
-            tape, engines.current().activate_backward(self.activation, z, y, dy)
-        )
+        dy = self.penalised(dy, tape[2])
+        return self._project_backward(tape, self._activate_backward(tape, dy))
 
     def logits(self, tape):
         return self.activation, tape[1]
 
     def backward_logits(self, tape, dz):
+        if self.activity_regularizer is not None:
+            dz = dz + self._activate_backward(tape, self.penalised(None, tape[2]))
+        return self._project_backward(tape, dz)
+
+    def _activate_backward(self, tape, dy):
+        _, z, y = tape
+        return engines.current().activate_backward(self.activation, z, y, dy)
+
+    def _project_backward(self, tape, dz):
         return engines.current().project_backward(
             tape[0], self.kernel.value, dz, self.kernel.grad, self.bias and self.bias.grad
         )
@@ -215,7 +273,6 @@ class Dense(Layer):
             "bias_initializer": initializers.serialize(self.bias_initializer),
             "kernel_regularizer": regularizers.serialize(self.kernel_regularizer),
             "bias_regularizer": regularizers.serialize(self.bias_regularizer),
-            "activity_regularizer": None,
             "kernel_constraint": constraints.serialize(self.kernel_constraint),
             "bias_constraint": constraints.serialize(self.bias_constraint),
         }
@@ -254,6 +311,42 @@ class Activation(Layer):
         return super().get_config() | {"activation": self.activation}
 
 
+class ActivityRegularization(ActivityRegularized):
+    """Passes its input on, and adds a penalty on it to the loss.
+
+    Parameters
+    ----------
+    l1, l2 : float, default 0
+        The penalty is ``(l1 * sum |x| + l2 * sum x**2) / B``.
+
+    Examples
+    --------
+    >>> layer = ActivityRegularization(l2=0.5)
+    >>> layer(np.array([[1.0, 2.0]]))
+    array([[1., 2.]], dtype=float32)
+    >>> layer.activity_penalty
+    2.5
+    """
+
+    supports_masking = True
+
+    def __init__(self, l1=0.0, l2=0.0, **kwargs):
+        super().__init__(regularizers.L1L2(l1, l2), **kwargs)
+
+    def forward(self, x, mask=None, training=False):
+        x = self.dense(x)
+        self.penalise(x)
+        return x, x
+
+    def backward(self, tape, dy):
+        return self.penalised(dy, tape)
+
+    def get_config(self):
+        config = super().get_config()
+        penalty = config.pop("activity_regularizer")["config"]
+        return config | {"l1": penalty["l1"], "l2": penalty["l2"]}
+
+
 class Dropout(Layer):
     """In training, zeroes each entry with probability ``rate`` and scales the rest by 1/(1 - rate).
 
@@ -285,13 +378,24 @@ class Dropout(Layer):
         if not training or self.rate == 0:
             return x, None
         x = self.dense(x)
-        noise_shape = x.shape
-        if self.noise_shape is not None:
-            noise_shape = tuple(
-                own if n is None else n for own, n in zip(x.shape, self.noise_shape, strict=True)
-            )
-        keep = dropout_mask(self.stream, noise_shape, self.rate, self.dtype)
+        keep = dropout_mask(self.stream, self._mask_shape(x), self.rate, self.dtype)
         return x * keep, keep
+
+    def _mask_shape(self, x):
+        """The shape of the mask for this input."""
+        if self.noise_shape is None:
+            return x.shape
+        fitting = len(self.noise_shape) == x.ndim and all(
+            n in (None, 1, own) for own, n in zip(x.shape, self.noise_shape, strict=True)
+        )
+        if not fitting:
+            raise ValueError(
+                f"Layer '{self.name}' ({type(self).__name__}): noise_shape={self.noise_shape} does "
+                f"not fit an input of shape {tuple(x.shape)}: each entry is 1, None or the input's."
+            )
+        return tuple(
+            own if n is None else n for own, n in zip(x.shape, self.noise_shape, strict=True)
+        )
 
     def backward(self, tape, dy):
         return dy if tape is None else dy * tape
@@ -300,6 +404,35 @@ class Dropout(Layer):
         return super().get_config() | {
             "rate": self.rate, "seed": self.seed, "noise_shape": self.noise_shape,
         }
+
+
+class SpatialDropout1D(Dropout):
+    """In training, drops whole features: each is zero at all steps of a row, or at none.
+
+    Parameters
+    ----------
+    rate : float in [0, 1]
+    seed : int, optional
+        Default: drawn from the global generator (`fastrnn.utils.set_random_seed`).
+
+    Examples
+    --------
+    >>> y = SpatialDropout1D(0.5, seed=1)(np.ones((1, 3, 8)), training=True)
+    >>> bool((y == y[:, :1]).all())
+    True
+    """
+
+    def __init__(self, rate, seed=None, **kwargs):
+        super().__init__(rate, (None, 1, None), seed, **kwargs)
+
+    def forward(self, x, mask=None, training=False):
+        self.check_rank(x, 3, "(batch, steps, features)")
+        return super().forward(x, mask, training)
+
+    def get_config(self):
+        config = super().get_config()
+        del config["noise_shape"]
+        return config
 
 
 class Masking(Layer):
@@ -325,10 +458,10 @@ class Masking(Layer):
     def forward(self, x, mask=None, training=False):
         x = self.dense(x)
         keep = self._keep(x)[..., None]
-        return x * keep, keep
+        return np.where(keep, x, 0), keep  # 0 * x would not do for an infinite mask_value
 
     def backward(self, tape, dy):
-        return dy * tape
+        return np.where(tape, dy, 0)
 
     def compute_mask(self, x, mask):
         return StepMask.from_array(self._keep(self.dense(x)))
@@ -338,6 +471,9 @@ class Masking(Layer):
 
 
 # -- what layers share ----------------------------------------------------------
+
+# Arguments of Keras's layers that fine-tune or pack weights.
+FOREIGN = ("lora_rank", "lora_alpha", "quantization_config")
 
 
 def positive(layer, argument, value):
@@ -358,6 +494,15 @@ def not_there_yet(layer, **arguments):
                 f"Layer '{layer.name}' ({type(layer).__name__}): {argument} is not there yet; "
                 f"got {value!r}."
             )
+
+
+def check_mask(layer, mask, shape):
+    """Raise ValueError unless ``mask`` (None is right) has a flag for each row and step."""
+    if mask is not None and mask.shape != tuple(shape):
+        raise ValueError(
+            f"Layer '{layer.name}' ({type(layer).__name__}): expected a mask of shape "
+            f"{tuple(shape)}, one flag for each row and step; got shape {mask.shape}."
+        )
 
 
 def fraction(layer, argument, value):

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from fastrnn.config import floatx
+from fastrnn.graph import Node
+from fastrnn.layers.base import Layer
 
 __all__ = ["Input", "InputLayer"]
 
 
-class InputLayer:
-    """The shape and type of a model's input; the first entry of a `Sequential`.
+class InputLayer(Layer):
+    """The shape and type of a model's input; its ``output`` is the symbolic tensor.
 
     Parameters
     ----------
@@ -17,19 +19,28 @@ class InputLayer:
     batch_size : int, optional
         Where the number of rows is fixed.
     dtype : str, optional
-        Kept for the config; the first layer converts what it is given.
+        Kept for the config; the layers that read it convert what they are given.
+    sparse, ragged, optional : bool, default False
+        Only False is supported.  Sequences of different lengths need no ``ragged``: any input with
+        steps takes lists of them.
     batch_shape : tuple, optional
         In place of ``shape`` and ``batch_size``, both in one.
-    name : str, default "input_layer"
+    input_tensor : None
+        Not supported.
+    name : str, optional
+        Default: "input_layer", numbered.
 
     Raises
     ------
     ValueError
-        If neither or both of ``shape`` and ``batch_shape`` are given.
+        If neither or both of ``shape`` and ``batch_shape`` are given, or an argument that is not
+        supported.
     """
 
-    def __init__(self, shape=None, batch_size=None, dtype=None, batch_shape=None,
-                 name="input_layer"):
+    supports_masking = True
+
+    def __init__(self, shape=None, batch_size=None, dtype=None, sparse=None, ragged=None,
+                 batch_shape=None, input_tensor=None, optional=False, name=None):
         if (shape is None) == (batch_shape is None):
             raise ValueError(
                 f"Input: expected either shape or batch_shape; got shape={shape}, "
@@ -39,27 +50,41 @@ class InputLayer:
             if not isinstance(shape, (list, tuple)):
                 raise ValueError(f"Input: shape must be a tuple, such as (500,); got {shape!r}.")
             batch_shape = (batch_size, *shape)
-        self.batch_shape = tuple(batch_shape)
+        given = {"sparse": sparse, "ragged": ragged, "input_tensor": input_tensor,
+                 "optional": optional}
+        for argument, value in given.items():
+            if value is not None and value is not False:
+                raise ValueError(f"Input: {argument} is not supported; got {value!r}.")
+        super().__init__(name=name)
         self.dtype = dtype or floatx()
-        self.name = name
+        self.batch_shape = tuple(batch_shape)
+        self.build(self.batch_shape)
+        Node(self, None, self.batch_shape, self.dtype)
 
     def get_config(self):
         """The arguments that make an equal one, as a dict."""
-        return {"batch_shape": list(self.batch_shape), "dtype": self.dtype, "name": self.name}
+        return {
+            "batch_shape": list(self.batch_shape), "dtype": self.dtype, "sparse": False,
+            "ragged": False, "name": self.name, "optional": False,
+        }
 
-    @classmethod
-    def from_config(cls, config):
-        """A new one from `get_config`'s dict."""
-        return cls(**config)
+    def __call__(self, *args, **kwargs):
+        raise TypeError(f"Input '{self.name}' is applied to nothing; its output is `.output`.")
 
     def __repr__(self):
         return f"<InputLayer {self.batch_shape}>"
 
 
-def Input(shape=None, batch_size=None, dtype=None, batch_shape=None, name="input_layer"):
-    """The input of a model: the same as `InputLayer`.
+def Input(shape=None, batch_size=None, dtype=None, sparse=None, ragged=None, batch_shape=None,
+          name=None, tensor=None, optional=False):
+    """The input of a model, a symbolic tensor: the output of an `InputLayer`.
 
-    >>> Input((500,))
-    <InputLayer (None, 500)>
+    Examples
+    --------
+    >>> Input((500,), name="words")
+    <SymbolicTensor (None, 500) of 'words'>
     """
-    return InputLayer(shape, batch_size, dtype, batch_shape, name)
+    layer = InputLayer(
+        shape, batch_size, dtype, sparse, ragged, batch_shape, tensor, optional, name
+    )
+    return layer.output

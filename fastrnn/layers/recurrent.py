@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from fastrnn import engines
+from fastrnn import engines, recompute
 from fastrnn.layers.base import Layer
 from fastrnn.layers.cells import (
     GRUCell,
@@ -22,7 +22,7 @@ from fastrnn.layers.cells import (
     check_cell,
     flat_states,
 )
-from fastrnn.layers.core import not_there_yet
+from fastrnn.layers.core import ActivityRegularized
 from fastrnn.layers.serialization import deserialize, serialize
 from fastrnn.values import Lookup
 
@@ -49,6 +49,10 @@ class RNN(Layer):
         Accepted for Keras's sake; it changes nothing here.
     zero_output_for_mask : bool, default False
         Zeros at masked steps of a sequence, instead of the output before them.
+    recompute : bool, int or "auto", default False
+        Keep the state at every k-th step only and run the steps between them again on the way back:
+        sqrt(T) (True), "auto" (sqrt(T) where T > 1000), or the k given.  Far less memory for long
+        sequences, for a third more time; the results stay the same.  See `fastrnn.recompute`.
 
     Raises
     ------
@@ -64,7 +68,8 @@ class RNN(Layer):
     """
 
     def __init__(self, cell, return_sequences=False, return_state=False, go_backwards=False,
-                 stateful=False, unroll=False, zero_output_for_mask=False, **kwargs):
+                 stateful=False, unroll=False, zero_output_for_mask=False, recompute=False,
+                 **kwargs):
         super().__init__(**kwargs)
         if isinstance(cell, (list, tuple)):
             cell = StackedRNNCells(cell, dtype=self.dtype)
@@ -76,6 +81,7 @@ class RNN(Layer):
         self.stateful = stateful
         self.unroll = unroll
         self.zero_output_for_mask = zero_output_for_mask
+        self.recompute = recompute
         self.states = None
 
     @property
@@ -157,9 +163,13 @@ class RNN(Layer):
         states = self._first_states(initial_state, x.shape[0])
         x, mask = self._flip(x, mask)
         x, mask, holes = close_holes(x, mask)
-        output, last, tape = self.cell.sweep(
-            x, states, mask, self.return_sequences, self.zero_output_for_mask, training
-        )
+        options = states, mask, self.return_sequences, self.zero_output_for_mask, training
+        piece = recompute.piece_length(self.recompute, x.shape[1])
+        in_pieces = piece is not None
+        if in_pieces:
+            output, last, tape = recompute.sweep(self.cell, x, *options, piece)
+        else:
+            output, last, tape = self.cell.sweep(x, *options)
         if self.stateful:
             self.states = last
         shown = None
@@ -171,20 +181,19 @@ class RNN(Layer):
             counted = holes or mask
             shown = (counted.last if self.zero_output_for_mask else counted.any)[:, None]
             output = np.where(shown, output, 0)
-        tape = holes, shown, initial_state is not None, tape
+        tape = holes, shown, initial_state is not None, in_pieces, tape
         return ([output, *self.cell.nest(last)] if self.return_state else output), tape
 
     def backward(self, tape, dy):
-        holes, shown, had_state, tape = tape
+        holes, shown, had_state, in_pieces, tape = tape
         doutput, *dlast = flat_states(dy) if self.return_state else [dy]
         if doutput is not None:
             if shown is not None:
                 doutput = np.where(shown, doutput, 0)
             elif holes is not None:
                 doutput = open_holes_backward(doutput, holes, self.zero_output_for_mask)
-        dx, dstates = self.cell.sweep_backward(
-            tape, doutput, dlast or [None] * self.states_count
-        )
+        sweep_backward = recompute.sweep_backward if in_pieces else self.cell.sweep_backward
+        dx, dstates = sweep_backward(tape, doutput, dlast or [None] * self.states_count)
         if isinstance(dx, np.ndarray):
             if holes is not None:
                 dx = close_holes_backward(dx, holes)
@@ -217,6 +226,7 @@ class RNN(Layer):
             "stateful": self.stateful,
             "unroll": self.unroll,
             "zero_output_for_mask": self.zero_output_for_mask,
+            "recompute": self.recompute,
         }
 
     @classmethod
@@ -228,7 +238,7 @@ class RNN(Layer):
         return super().__call__(x, mask, training, initial_state=initial_state)
 
 
-class CellLayer(RNN):
+class CellLayer(RNN, ActivityRegularized):
     """An `RNN` whose cell is of a known class and whose arguments are the cell's and its own.
 
     Parameters
@@ -244,24 +254,41 @@ class CellLayer(RNN):
         own = given.pop("kwargs")
         implementation = {"implementation": own.pop("implementation", 2)}
         options = {name: given.pop(name) for name in _OPTIONS}
-        activity_regularizer = given.pop("activity_regularizer")
-        Layer.__init__(self, **own)  # for the names of layer and cell
-        not_there_yet(self, activity_regularizer=activity_regularizer)
+        own["activity_regularizer"] = given.pop("activity_regularizer")
+        ActivityRegularized.__init__(self, **own)  # for the names of layer and cell
         cell = self.cell_class(name=self.name, dtype=self.dtype, **given, **implementation)
         super().__init__(cell, **options, **own | {"name": self.name})
 
     def get_config(self):
         own = self.own_config()
         of_cell = {k: v for k, v in self.cell.get_config().items() if k not in own}
-        return own | of_cell | {"activity_regularizer": None}
+        return own | of_cell
 
     @classmethod
     def from_config(cls, config, custom_objects=None):
         return cls(**config)
 
+    # As in Keras, the penalty is on the output and, with return_state, on each state.
+
+    def forward(self, x, mask=None, training=False, initial_state=None):
+        y, tape = super().forward(x, mask, training, initial_state)
+        if self.activity_regularizer is None:
+            return y, (None, tape)
+        for part in flat_states(y):
+            self.penalise(part)
+        return y, (y, tape)
+
+    def backward(self, tape, dy):
+        y, tape = tape
+        if y is not None:
+            parts = zip(flat_states(dy), flat_states(y), strict=True)
+            dy = [self.penalised(d, part) for d, part in parts]
+            dy = dy if self.return_state else dy[0]
+        return super().backward(tape, dy)
+
 
 _OPTIONS = ("return_sequences", "return_state", "go_backwards", "stateful", "unroll",
-            "zero_output_for_mask")
+            "zero_output_for_mask", "recompute")
 
 
 def _of_cell(name):
@@ -294,7 +321,9 @@ class SimpleRNN(CellLayer):
         Fraction of the inputs to drop in training; one mask a call, shared over time.
     recurrent_dropout : float, default 0
         The same of the state, on its way into U.
-    return_sequences, return_state, go_backwards, stateful, unroll, zero_output_for_mask :
+    return_sequences, return_state, go_backwards, stateful, unroll :
+        As in `RNN`; default False.
+    zero_output_for_mask, recompute :
         As in `RNN`; default False.
     seed : int, optional
         Of the dropout.
@@ -316,7 +345,7 @@ class SimpleRNN(CellLayer):
                  recurrent_constraint=None, bias_constraint=None, dropout=0.0,
                  recurrent_dropout=0.0, return_sequences=False, return_state=False,
                  go_backwards=False, stateful=False, unroll=False, seed=None,
-                 zero_output_for_mask=False, **kwargs):
+                 zero_output_for_mask=False, recompute=False, **kwargs):
         super().__init__(locals())
 
 
@@ -346,8 +375,10 @@ class LSTM(CellLayer):
         The same of the state, on its way into U; with it, each gate has masks of its own.
     seed : int, optional
         Of the dropout.
-    return_sequences, return_state, go_backwards, stateful, unroll, zero_output_for_mask :
+    return_sequences, return_state, go_backwards, stateful, unroll :
         As in `RNN`; default False.  The states are h and c.
+    zero_output_for_mask, recompute :
+        As in `RNN`; default False.
     use_cudnn : default "auto"
         Accepted for Keras's sake; it changes nothing here.
 
@@ -367,7 +398,7 @@ class LSTM(CellLayer):
                  kernel_constraint=None, recurrent_constraint=None, bias_constraint=None,
                  dropout=0.0, recurrent_dropout=0.0, seed=None, return_sequences=False,
                  return_state=False, go_backwards=False, stateful=False, unroll=False,
-                 use_cudnn="auto", zero_output_for_mask=False, **kwargs):
+                 use_cudnn="auto", zero_output_for_mask=False, recompute=False, **kwargs):
         super().__init__(locals())
 
 
@@ -395,7 +426,9 @@ class GRU(CellLayer):
         The same of the state, on its way into U; with it, each gate has masks of its own.
     seed : int, optional
         Of the dropout.
-    return_sequences, return_state, go_backwards, stateful, unroll, zero_output_for_mask :
+    return_sequences, return_state, go_backwards, stateful, unroll :
+        As in `RNN`; default False.
+    zero_output_for_mask, recompute :
         As in `RNN`; default False.
     reset_after : bool, default True
         Multiply by the reset gate after the product with U, as above and as cuDNN and PyTorch do;
@@ -418,7 +451,7 @@ class GRU(CellLayer):
                  recurrent_constraint=None, bias_constraint=None, dropout=0.0,
                  recurrent_dropout=0.0, seed=None, return_sequences=False, return_state=False,
                  go_backwards=False, stateful=False, unroll=False, reset_after=True,
-                 use_cudnn="auto", zero_output_for_mask=False, **kwargs):
+                 use_cudnn="auto", zero_output_for_mask=False, recompute=False, **kwargs):
         super().__init__(locals())
 
 

@@ -1,5 +1,20 @@
-"""Models in files: `native` is fastrnn's own format."""
+"""Models and weights in files: fastrnn's own, Keras's, and PyTorch's recurrent weights.
 
-from fastrnn.saving.native import load_model, read_extra, save_model
+`files` is the door, and tells formats apart; `native` is fastrnn's own format, `keras` reads and
+writes Keras's with `configs` and `hdf5`, and `torch` converts the state dicts of PyTorch's
+recurrent layers.  `tree` says which array belongs to which weight, `loading` makes models from
+configurations that are not to be trusted.
+"""
 
-__all__ = ["load_model", "read_extra", "save_model"]
+from fastrnn.saving.files import load_model, load_weights, read_extra, save_model, save_weights
+from fastrnn.saving.torch import from_torch, to_torch
+
+__all__ = [
+    "from_torch",
+    "load_model",
+    "load_weights",
+    "read_extra",
+    "save_model",
+    "save_weights",
+    "to_torch",
+]

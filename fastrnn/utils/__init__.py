@@ -7,8 +7,9 @@ import numpy as np
 from fastrnn.checks import numbers
 from fastrnn.config import floatx
 from fastrnn.random import set_random_seed
+from fastrnn.registry import custom_object_scope
 
-__all__ = ["pad_sequences", "set_random_seed", "to_categorical"]
+__all__ = ["custom_object_scope", "pad_sequences", "set_random_seed", "to_categorical"]
 
 
 def to_categorical(x, num_classes=None):

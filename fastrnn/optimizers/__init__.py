@@ -16,10 +16,13 @@ import numpy as np
 
 from fastrnn import engines
 from fastrnn.names import snake_case
+from fastrnn.optimizers import schedules
 from fastrnn.parameters import Parameter, ParameterStore
 from fastrnn.registry import Configurable, Registry
 
-__all__ = ["SGD", "Adam", "AdamW", "Optimizer", "RMSprop", "deserialize", "get", "serialize"]
+__all__ = [
+    "SGD", "Adam", "AdamW", "Optimizer", "RMSprop", "deserialize", "get", "schedules", "serialize",
+]
 
 _registry = Registry("optimizer", "keras.optimizers")
 get, serialize, deserialize = _registry.get, _registry.serialize, _registry.deserialize
@@ -32,8 +35,8 @@ class Optimizer(Configurable):
 
     Parameters
     ----------
-    learning_rate : float or callable
-        A callable is given the number of steps taken so far.
+    learning_rate : float, `schedules.LearningRateSchedule` or callable
+        A schedule is given the number of steps taken so far, and so is a function of one argument.
     weight_decay : float, optional
         Every step first takes ``learning_rate * weight_decay`` of each weight away.
     clipnorm, clipvalue, global_clipnorm : float, optional
@@ -95,7 +98,7 @@ class Optimizer(Configurable):
         self.store = None
         self.slots = {}
         self._variables = []  # what the store's parameters stand for: themselves, or arrays
-        self._saved_state = None
+        self._saved_slots = None
         self._not_decayed = [], None
 
     # -- to be written by each optimizer ---------------------------------------------------------
@@ -112,13 +115,26 @@ class Optimizer(Configurable):
 
     @property
     def learning_rate(self):
-        """The learning rate now, a float; may be set at any time."""
+        """The learning rate now, a float; may be set at any time, unless it is a schedule."""
         rate = self._learning_rate
-        return float(rate(self.steps)) if callable(rate) else rate
+        if not callable(rate):
+            return rate
+        return float(rate(self.steps) if self._rate_takes_steps else rate())
 
     @learning_rate.setter
     def learning_rate(self, value):
-        if not callable(value):
+        if isinstance(value, dict):
+            value = schedules.deserialize(value)
+        if callable(value):
+            self._rate_takes_steps = _takes_an_argument(value)
+        else:
+            before = getattr(self, "_learning_rate", None)
+            if isinstance(before, schedules.LearningRateSchedule):
+                raise TypeError(
+                    f"{type(self).__name__}: the learning rate is that of a schedule, {before!r}, "
+                    "and cannot be set to a number; give the optimizer a float learning_rate to "
+                    "change it while training."
+                )
             try:
                 value = float(value)
             except (TypeError, ValueError):
@@ -137,7 +153,7 @@ class Optimizer(Configurable):
 
     def get_config(self):
         rate = self._learning_rate
-        rate = _registry.serialize(rate) if callable(rate) else rate
+        rate = schedules.serialize(rate) if callable(rate) else rate
         return super().get_config() | {"learning_rate": rate}
 
     def exclude_from_weight_decay(self, var_list=None, var_names=None):
@@ -198,9 +214,9 @@ class Optimizer(Configurable):
             for name, slot in self.slots.items():
                 for where, i in zip(store.slices, kept, strict=True):
                     slot[where] = old_slots[name][old.slices[i]]
-        if self._saved_state is not None:
-            state, self._saved_state = self._saved_state, None
-            self.load_state(state)
+        if self._saved_slots is not None:
+            slots, self._saved_slots = self._saved_slots, None
+            self._load_slots(slots)
 
     # -- steps -----------------------------------------------------------------------------------
 
@@ -384,12 +400,12 @@ class Optimizer(Configurable):
                 zip(self.store.slices, self.store.parameters, strict=True)
             ):
                 state[f"{name}/{i}"] = np.array(slot[where]).reshape(p.shape)
-        return state
+        return state | (self._saved_slots or {})
 
     def load_state(self, state):
         """Go on from a dict that `state` made.
 
-        Before the weights are known it is kept until they are.
+        Before the weights are known the slots are kept until they are.
 
         Raises
         ------
@@ -397,29 +413,29 @@ class Optimizer(Configurable):
             If it is that of other weights, or of an optimizer with other slots; nothing is
             changed then.
         """
+        slots = {n: a for n, a in state.items() if n not in ("iteration", "learning_rate")}
         if self.store is None:
-            self._saved_state = dict(state)
-            return
+            self._saved_slots = slots
+        else:
+            self._load_slots(slots)
+        self.steps = int(state.get("iteration", self.steps))
+        if "learning_rate" in state:
+            self.learning_rate = float(state["learning_rate"])
+
+    def _load_slots(self, slots):
         expected = {
             f"{name}/{i}": p.shape
             for name in self.slots for i, p in enumerate(self.store.parameters)
         }
-        given = {
-            name: np.shape(a) for name, a in state.items()
-            if name not in ("iteration", "learning_rate")
-        }
+        given = {name: np.shape(a) for name, a in slots.items()}
         if given and given != expected:
             raise ValueError(
                 f"Optimizer '{self.name}': the state is that of other weights: expected "
                 f"{expected}; got {given}."
             )
-        for name in given:
+        for name, array in slots.items():
             slot, i = name.rsplit("/", 1)
-            where = self.store.slices[int(i)]
-            self.slots[slot][where] = np.asarray(state[name]).reshape(-1)
-        self.steps = int(state.get("iteration", self.steps))
-        if "learning_rate" in state:
-            self.learning_rate = float(state["learning_rate"])
+            self.slots[slot][self.store.slices[int(i)]] = np.asarray(array).reshape(-1)
 
 
 def _count(kind, argument, value, least):
@@ -427,6 +443,15 @@ def _count(kind, argument, value, least):
         raise ValueError(
             f"{kind}: {argument} must be a whole number from {least} on, or None; got {value!r}."
         )
+
+
+def _takes_an_argument(function):
+    """Whether a function must be given something."""
+    try:
+        inspect.signature(function).bind()
+    except TypeError:
+        return True
+    return False
 
 
 def _copy(i, variable):

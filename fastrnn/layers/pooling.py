@@ -1,0 +1,165 @@
+"""A sequence as one vector: its mean or its maximum over the steps.
+
+Letters: B rows in a batch, T steps, D features.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fastrnn.layers.base import Layer
+from fastrnn.layers.core import check_mask
+
+__all__ = [
+    "GlobalAveragePooling1D",
+    "GlobalAvgPool1D",
+    "GlobalMaxPool1D",
+    "GlobalMaxPooling1D",
+]
+
+
+class GlobalPooling1D(Layer):
+    """What the two have in common.
+
+    Parameters
+    ----------
+    data_format : {"channels_last", "channels_first"}, default "channels_last"
+        Whether inputs are (B, T, D) or (B, D, T).
+    keepdims : bool, default False
+        Keep the axis of the steps, with length 1.
+    """
+
+    def __init__(self, data_format=None, keepdims=False, **kwargs):
+        super().__init__(**kwargs)
+        self.data_format = check_data_format(self, data_format)
+        self.keepdims = keepdims
+
+    @property
+    def steps_axis(self):
+        return 1 if self.data_format == "channels_last" else 2
+
+    def create(self, input_shape):
+        self.compute_output_shape(input_shape)
+
+    def compute_output_shape(self, input_shape):
+        if len(input_shape) != 3:
+            raise ValueError(
+                f"Layer '{self.name}' ({type(self).__name__}): expected inputs of 3 axes, (batch, "
+                f"steps, features); got shape {tuple(input_shape)}."
+            )
+        shape = list(input_shape)
+        shape[self.steps_axis : self.steps_axis + 1] = [1] if self.keepdims else []
+        return tuple(shape)
+
+    def pooled(self, y):
+        """``y``, (B, 1, D) or (B, D, 1), in the shape of the output."""
+        return y if self.keepdims else y.squeeze(self.steps_axis)
+
+    def spread(self, dy):
+        """The way back from `pooled`."""
+        return dy if self.keepdims else np.expand_dims(dy, self.steps_axis)
+
+    def get_config(self):
+        return super().get_config() | {
+            "data_format": self.data_format, "keepdims": self.keepdims,
+        }
+
+
+class GlobalAveragePooling1D(GlobalPooling1D):
+    """The mean over the steps that count: (B, T, D) -> (B, D).
+
+    Parameters
+    ----------
+    data_format : {"channels_last", "channels_first"}, default "channels_last"
+        Whether inputs are (B, T, D) or (B, D, T).
+    keepdims : bool, default False
+        Keep the axis of the steps, with length 1.
+
+    Notes
+    -----
+    A row without any step that counts gives zeros (in Keras NaN).
+
+    Examples
+    --------
+    >>> x = np.array([[[1.0], [3.0], [8.0]]])
+    >>> GlobalAveragePooling1D()(x, mask=np.array([[True, True, False]]))
+    array([[2.]], dtype=float32)
+    """
+
+    def forward(self, x, mask=None, training=False):
+        x = self.dense(x)
+        self.check_rank(x, 3, "(batch, steps, features)")
+        check_mask(self, mask, (x.shape[0], x.shape[self.steps_axis]))
+        weights = self._weights(x, mask)
+        with np.errstate(invalid="ignore"):
+            y = self._mean(x, weights)
+        if mask is not None and not np.isfinite(y).all():
+            y = self._mean(np.where(weights, x, 0), weights)  # whatever stands at masked steps
+        return self.pooled(y), weights
+
+    def backward(self, tape, dy):
+        return self.spread(dy) * tape
+
+    def _mean(self, x, weights):
+        """One product of a batch of matrices: several times as fast as a sum along an axis."""
+        weights = weights.swapaxes(1, 2)
+        first, second = (weights, x) if self.steps_axis == 1 else (x, weights)
+        return np.matmul(first, second)
+
+    def _weights(self, x, mask):
+        """The share of each step in the mean: (B or 1, T, 1), or (B or 1, 1, T)."""
+        steps = x.shape[self.steps_axis]
+        if mask is None:
+            shares = np.full((1, steps), 1 / max(steps, 1), x.dtype)
+        else:
+            counts = np.asarray(mask, x.dtype)
+            shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+        return np.expand_dims(shares, 3 - self.steps_axis)
+
+
+class GlobalMaxPooling1D(GlobalPooling1D):
+    """The largest entry over all steps of each feature: (B, T, D) -> (B, D).
+
+    As in Keras, masks make no difference here: a masked step takes part like any other.
+
+    Parameters
+    ----------
+    data_format : {"channels_last", "channels_first"}, default "channels_last"
+        Whether inputs are (B, T, D) or (B, D, T).
+    keepdims : bool, default False
+        Keep the axis of the steps, with length 1.
+
+    Examples
+    --------
+    >>> GlobalMaxPooling1D()(np.array([[[1.0, 5.0], [3.0, 4.0]]]))
+    array([[3., 5.]], dtype=float32)
+    """
+
+    def forward(self, x, mask=None, training=False):
+        x = self.dense(x)
+        self.check_rank(x, 3, "(batch, steps, features)")
+        y = x.max(axis=self.steps_axis, keepdims=True)
+        return self.pooled(y), (x, y)
+
+    def backward(self, tape, dy):
+        x, y = tape
+        largest = x == y
+        # Steps that are equally large share the gradient.
+        ties = largest.sum(axis=self.steps_axis, keepdims=True)
+        return largest * (self.spread(dy) / ties.astype(x.dtype))
+
+
+GlobalAvgPool1D = GlobalAveragePooling1D  # Keras has these names too
+GlobalMaxPool1D = GlobalMaxPooling1D
+
+
+def check_data_format(layer, data_format):
+    """"channels_last" for None; ValueError for what is neither of the two."""
+    if data_format is None:
+        return "channels_last"
+    if data_format not in ("channels_last", "channels_first"):
+        raise ValueError(
+            f"Layer '{layer.name}' ({type(layer).__name__}): data_format must be 'channels_last' "
+            f"or 'channels_first'; got {data_format!r}."
+        )
+    return data_format

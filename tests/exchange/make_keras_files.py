@@ -1,0 +1,171 @@
+"""Save small models with Keras, for the tests to read.
+
+    pip install keras==3.15.1 tensorflow-cpu==2.21.0
+    python tests/exchange/make_keras_files.py
+
+Every model is trained for two steps, saved, and trained for two more. ``keras_files.zip``, beside
+this script, holds the files and for each model one of arrays: what it was given (``x0``, ``x1``, …
+and the labels ``t``), what it computed when it was saved (``y``) and what after the two further
+steps (``later``), which depends on the optimizer's state.
+"""
+
+import io
+import logging
+import os
+import tempfile
+import warnings
+import zipfile
+from pathlib import Path
+
+os.environ["KERAS_BACKEND"] = "tensorflow"
+os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+os.environ["CUDA_VISIBLE_DEVICES"] = ""
+
+import keras
+import numpy as np
+from keras import Input, Model, Sequential, layers, optimizers
+
+HERE = Path(__file__).parent
+KERAS_VERSION = "3.15.1"
+ROWS = 6
+
+
+def sentiment():
+    """Ids with padding, both directions, RMSprop with all its slots."""
+    model = Sequential([
+        Input((5,), dtype="int32"),
+        layers.Embedding(31, 4, mask_zero=True, name="words"),
+        layers.Bidirectional(layers.LSTM(3, return_sequences=True)),
+        layers.GRU(2, bias_initializer="random_normal"),
+        layers.Dropout(0.0),
+        layers.Dense(1, activation="sigmoid", kernel_regularizer=keras.regularizers.L2(0.01)),
+    ])
+    model.compile(
+        optimizers.RMSprop(0.01, momentum=0.5, centered=True),
+        loss="binary_crossentropy",
+        metrics=["acc"],
+    )
+    return model
+
+
+def stack():
+    """Stacks of cells, wrappers, normalisations; Adam with a schedule and all its slots."""
+    model = Sequential([
+        Input((4, 3)),
+        Sequential([
+            Input((4, 3)), layers.TimeDistributed(layers.Dense(3, activation="relu")),
+            layers.BatchNormalization(), layers.Dense(4),
+        ]),
+        layers.LayerNormalization(),
+        layers.RNN([layers.LSTMCell(3), layers.LSTMCell(2), layers.GRUCell(3, reset_after=False)],
+                   return_sequences=True),
+        layers.BatchNormalization(),
+        layers.SimpleRNN(3, activation="relu", use_bias=False, go_backwards=True),
+        layers.Dense(2, activation="softmax"),
+        layers.Dense(2),
+    ])
+    rate = optimizers.schedules.ExponentialDecay(0.02, decay_steps=1, decay_rate=0.5)
+    model.compile(
+        optimizers.Adam(rate, amsgrad=True, use_ema=True, ema_momentum=0.9, clipnorm=1.0),
+        keras.losses.MeanSquaredError(), metrics=[keras.metrics.MeanAbsoluteError()],
+    )
+    return model
+
+
+def frozen():
+    """A layer that is not trained: legacy files keep another order then. SGD with momentum."""
+    model = Sequential([
+        Input((4, 3)),
+        layers.Bidirectional(layers.GRU(2, return_sequences=True), merge_mode="sum"),
+        layers.BatchNormalization(trainable=False),
+        layers.LSTM(3, trainable=False, unit_forget_bias=False),
+        layers.Dense(1),
+    ])
+    model.compile(optimizers.SGD(0.1, momentum=0.9, nesterov=True), "mse")
+    return model
+
+
+def translation():
+    """A graph: states handed over, a layer used twice, a model as a layer, two inputs."""
+    source, target = Input((5,), name="source"), Input((3, 2), name="target")
+    words = layers.Embedding(31, 3, name="words")
+    _, h, c = layers.LSTM(3, return_state=True, name="encoder")(words(source))
+    decoded = layers.LSTM(3, return_sequences=True, name="decoder")(target, initial_state=[h, c])
+    head = Sequential(
+        [Input((3,)), layers.Dense(2, activation="tanh"), layers.Dense(3)], name="head"
+    )
+    last = layers.GRU(3, name="last")(decoded)
+    merged = layers.Concatenate()([head(h), head(last)])
+    model = Model([source, target], layers.Dense(1, name="out")(merged), name="translation")
+    model.compile(optimizers.AdamW(0.01), "mse")
+    return model
+
+
+def bare():
+    """A model that was not compiled."""
+    return Sequential([Input((3, 2)), layers.SimpleRNN(2), layers.Dense(1)])
+
+
+FORMATS = {
+    sentiment: (".keras", ".h5", ".weights.h5"),
+    stack: (".keras", ".h5"),
+    frozen: (".keras", ".h5"),
+    translation: (".keras", ".h5", ".weights.h5"),
+    bare: (".keras", ".h5"),
+}
+
+
+def data_for(model, random):
+    """Inputs and labels.
+
+    No id comes twice in a batch, but for padding: of rows of a table that are looked up twice,
+    Keras's TensorFlow backend squares the parts of the gradient instead of their sum.
+    """
+    xs = [
+        random.permutation(np.arange(1, 31)).reshape(ROWS, 5) if len(i.shape) == 2
+        else random.normal(size=(ROWS, *i.shape[1:])).astype(np.float32)
+        for i in model.inputs
+    ]
+    if getattr(model.layers[0], "mask_zero", False):
+        xs[0][1, :2] = xs[0][2, 3:] = xs[0][3, 2] = 0
+    t = random.integers(0, 2, (ROWS, *model.outputs[0].shape[1:])).astype(np.float32)
+    return xs, t
+
+
+def train(model, xs, t, steps=2):
+    if model.compiled:
+        for _ in range(steps):
+            model.train_on_batch(xs if len(xs) > 1 else xs[0], t)
+
+
+def values(model, xs):
+    return model.predict(xs if len(xs) > 1 else xs[0], verbose=0)
+
+
+def main():
+    if keras.__version__ != KERAS_VERSION:
+        raise SystemExit(f"expected Keras {KERAS_VERSION}; this is {keras.__version__}")
+    logging.getLogger("absl").setLevel(logging.ERROR)
+    warnings.simplefilter("ignore")
+    archive = zipfile.ZipFile(HERE / "keras_files.zip", "w", zipfile.ZIP_DEFLATED, compresslevel=9)
+    with archive, tempfile.TemporaryDirectory() as folder:
+        for number, (make, formats) in enumerate(FORMATS.items()):
+            keras.utils.set_random_seed(number)
+            keras.backend.clear_session()
+            model, random = make(), np.random.default_rng(number)
+            xs, t = data_for(model, random)
+            train(model, xs, t)
+            y = values(model, xs)
+            for ending in formats:
+                path = os.path.join(folder, make.__name__ + ending)
+                (model.save_weights if ending == ".weights.h5" else model.save)(path)
+                archive.write(path, make.__name__ + ending)
+            train(model, xs, t)
+            arrays = {f"x{i}": x for i, x in enumerate(xs)}
+            content = io.BytesIO()
+            np.savez(content, **arrays, t=t, y=y, later=values(model, xs))
+            archive.writestr(make.__name__ + ".npz", content.getvalue())
+
+
+if __name__ == "__main__":
+    main()
