@@ -1,14 +1,14 @@
-"""Curves of a training run, drawn with matplotlib where that is installed."""
+"""Curves of training runs and gradients, drawn with matplotlib where that is installed."""
 
 from __future__ import annotations
 
 import os
 
-__all__ = ["check_plot_file", "plot_history"]
+__all__ = ["check_plot_file", "plot_gradient_flow", "plot_history"]
 
 
 def check_plot_file(path):
-    """Raise now what `plot_history` would raise after a long training.
+    """Raise now what the functions that draw would raise after a long training.
 
     Raises
     ------
@@ -65,3 +65,43 @@ def plot_history(history, path):
         axes.grid(alpha=0.3)
         axes.legend()
     figure.savefig(path)
+
+
+def plot_gradient_flow(norms, target, label="step t"):
+    """Draw norms of gradients over the steps, on a logarithmic scale.
+
+    Parameters
+    ----------
+    norms : dict from str to array (T,)
+        A line for each, by its name; zeros leave gaps.
+    target : str, path or matplotlib axes
+        Where to write the picture, its ending says which kind; or the axes to draw in.
+    label : str, default "step t"
+        Of the axis of steps.
+
+    Raises
+    ------
+    ImportError, ValueError
+        As `check_plot_file`.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     plot_gradient_flow({"lstm": [1e-6, 1e-3, 1.0]}, folder + "/flow.png")
+    """
+    axes, figure = target, None
+    if not hasattr(target, "plot"):
+        check_plot_file(target)
+        from matplotlib.figure import Figure
+
+        figure = Figure(figsize=(7, 4), layout="constrained")
+        axes = figure.subplots()
+    for name, values in norms.items():
+        steps = range(1, len(values) + 1)
+        axes.plot(steps, [v if v > 0 else float("nan") for v in values], label=name)
+    axes.set(xlabel=label, ylabel="norm of the gradient of the loss by $h_t$", yscale="log")
+    axes.grid(alpha=0.3)
+    axes.legend()
+    if figure is not None:
+        figure.savefig(target)
