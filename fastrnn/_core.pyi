@@ -23,7 +23,8 @@ class Block:
 
 class Ids:
     n: int
-    rows: Block
+    @property
+    def rows(self) -> memoryview: ...
     def __init__(self, ids: NDArray[int32], V: int) -> None: ...
 
 class Sweep:
@@ -40,7 +41,7 @@ def project(
     bias: _Real | None,
     z: _Real,
     runs: NDArray[int64] | None = None,
-    rows: NDArray[int32] | None = None,
+    ids: Ids | None = None,
 ) -> None: ...
 def project_dx(dz: _Real, W: _Real, dx: _Real, runs: NDArray[int64] | None = None) -> None: ...
 def project_dW(

@@ -119,11 +119,12 @@ cdef extern from "csrc/rnn.h" nogil:
         void *partial
         void *inject
         void *work
-        void *met
+        int32_t *met_at
         int32_t *met_slot
         const int64_t *met_offset
         int64_t *met_count
-        int32_t *place
+        void *met
+        int32_t *number
         int64_t *prefix_done
         int32_t slots
     ctypedef struct update_t:
@@ -354,6 +355,7 @@ def free_spare_memory():
 
 cdef enum:
     MAX_ARRAYS = 20
+    ANY = -1  # number of axes
 
 
 cdef class _Arguments:
@@ -398,7 +400,7 @@ cdef class _Arguments:
             raise TypeError(f"{name}: expected an array of {kind}; got one of type '{found}'.")
         if <uintptr_t>view.buf % view.itemsize:
             raise ValueError(f"{name}: expected an aligned array.")
-        if view.ndim != ndim:
+        if view.ndim != ndim and ndim != ANY:
             raise ValueError(f"{name}: expected {ndim} axes; got {view.ndim}.")
         return view
 
@@ -413,6 +415,36 @@ cdef class _Arguments:
         cdef Py_buffer *view = self.take(array, name, len(shape), "real", write)
         self.expect(view, name, shape)
         return view.buf if view.buf != NULL else <void *>1  # NULL only where there are no elements
+
+    cdef void *matrix(self, array, str name, int64_t *S, int64_t *M, bint write=False) except NULL:
+        """The data of a float array as S rows of its last axis, M wide.
+
+        Both numbers are set where they are negative, and else expected.
+        """
+        cdef Py_buffer *view = self.take(array, name, ANY, "real", write)
+        cdef int64_t rows = 1, i
+        if view.ndim == 0:
+            raise ValueError(f"{name}: expected at least one axis; got none.")
+        for i in range(view.ndim - 1):
+            rows *= view.shape[i]
+        if M[0] < 0:
+            M[0] = view.shape[view.ndim - 1]
+        if S[0] < 0:
+            S[0] = rows
+        if rows != S[0] or view.shape[view.ndim - 1] != M[0]:
+            found = tuple([view.shape[j] for j in range(view.ndim)])
+            raise ValueError(f"{name}: expected {S[0]} rows, {M[0]} wide; got shape {found}.")
+        return view.buf if view.buf != NULL else <void *>1
+
+    cdef void *flat(self, array, str name, int64_t *n, bint write=False) except NULL:
+        """The data of a float array of n elements; n is set where negative, and else expected."""
+        cdef Py_buffer *view = self.take(array, name, ANY, "real", write)
+        cdef int64_t size = view.len // view.itemsize
+        if n[0] < 0:
+            n[0] = size
+        if size != n[0]:
+            raise ValueError(f"{name}: expected {n[0]} elements; got {size}.")
+        return view.buf if view.buf != NULL else <void *>1
 
     cdef int expect(self, Py_buffer *view, str name, tuple shape) except -1:
         cdef int i
@@ -435,11 +467,11 @@ cdef class _Arguments:
         return _isa.f32 if self.real == b"f" else _isa.f64
 
     cdef const int32_t *rows(self, given, int64_t V, int64_t *count) except NULL:
-        """The row numbers int32 (n,), each in [0, V), and n."""
-        cdef Py_buffer *view = self.take(given, "rows", 1, "int32")
+        """The row numbers, int32 of any shape, each in [0, V), and how many there are."""
+        cdef Py_buffer *view = self.take(given, "rows", ANY, "int32")
         cdef const int32_t *rows = <const int32_t *>view.buf
         cdef int64_t i
-        count[0] = view.shape[0]
+        count[0] = view.len // 4
         for i in range(count[0]):
             if rows[i] < 0 or rows[i] >= V:
                 raise IndexError(f"rows: {rows[i]} is outside [0, {V}).")
@@ -497,39 +529,41 @@ cdef int _cell(str kind, bint reset_after) except -1:
 
 # -- products -------------------------------------------------------------------
 
-def project(x, W, bias, z, runs=None, rows=None):
+def project(x, W, bias, z, runs=None, Ids ids=None):
     """z = x W + bias: x (S, D), W (D, M), bias (M,) or None, z (S, M).
 
-    ``runs``, int64 (n, 2): only these rows (first, count).  ``rows``, int32 (n,), each once: only
-    these rows.
+    S may be several axes.  ``runs``, int64 (n, 2): only these rows (first, count).  ``ids``, Ids
+    below S: only those that occur.
     """
     cdef _Arguments a = _Arguments()
     cdef gemm_t g
-    cdef Py_buffer *xv = a.take(x, "x", 2, "real")
-    cdef Py_buffer *Wv = a.take(W, "W", 2, "real")
-    cdef int64_t S = xv.shape[0], D = xv.shape[1], M = Wv.shape[1]
-    a.expect(Wv, "W", (D, M))
+    cdef int64_t S = -1, D = -1, M = -1
     memset(&g, 0, sizeof(g))
-    g.a, g.b = xv.buf, Wv.buf
-    g.c = a.real_array(z, "z", (S, M), True)
+    g.a = a.matrix(x, "x", &S, &D)
+    g.b = a.matrix(W, "W", &D, &M)
+    g.c = a.matrix(z, "z", &S, &M, True)
     g.bias = a.maybe(bias, "bias", (M,))
     g.a_m, g.b_k, g.b_n, g.c_m = D, M, 1, M
-    if rows is not None:
-        g.a_row = g.c_row = a.rows(rows, S, &S)
+    if ids is not None:
+        if ids.V > S:
+            raise IndexError(f"ids: expected ids below {S}; got ids below {ids.V}.")
+        g.a_row = g.c_row = <const int32_t *>ids.occurring.data
+        S = ids.n
     _gemm(a, &g, M, D, S, runs)
 
 
 def project_dx(dz, W, dx, runs=None):
-    """dx = dz W^T: dz (S, M), W (D, M), dx (S, D); with ``runs`` only these rows."""
+    """dx = dz W^T: dz (S, M), W (D, M), dx (S, D); S may be several axes.
+
+    ``runs``: only these rows.
+    """
     cdef _Arguments a = _Arguments()
     cdef gemm_t g
-    cdef Py_buffer *zv = a.take(dz, "dz", 2, "real")
-    cdef Py_buffer *Wv = a.take(W, "W", 2, "real")
-    cdef int64_t S = zv.shape[0], M = zv.shape[1], D = Wv.shape[0]
-    a.expect(Wv, "W", (D, M))
+    cdef int64_t S = -1, M = -1, D = -1
     memset(&g, 0, sizeof(g))
-    g.a, g.b = zv.buf, Wv.buf
-    g.c = a.real_array(dx, "dx", (S, D), True)
+    g.a = a.matrix(dz, "dz", &S, &M)
+    g.b = a.matrix(W, "W", &D, &M)
+    g.c = a.matrix(dx, "dx", &S, &D, True)
     g.a_m, g.b_k, g.b_n, g.c_m = M, 1, M, D
     _gemm(a, &g, D, M, S, runs)
 
@@ -548,23 +582,23 @@ cdef int _gemm(_Arguments a, gemm_t *g, int64_t N, int64_t K, int64_t S, runs) e
 def project_dW(x, dz, dW, dbias, runs=None, rows=None):
     """dW += x^T dz and dbias += the sum of dz: x (S, D), dz (S, M), dbias (M,) or None.
 
-    ``runs``, int64 (n, 2): only these rows (first, count).  ``rows``, int32 (S,): row s of dz
-    belongs to row ``rows[s]`` of x, which may then have any number of rows.
+    S may be several axes.  ``runs``, int64 (n, 2): only these rows (first, count).  ``rows``, int32
+    (S,): row s of dz belongs to row ``rows[s]`` of x, which may then have any number of rows.
     """
     cdef _Arguments a = _Arguments()
     cdef outer_t o
-    cdef Py_buffer *xv = a.take(x, "x", 2, "real")
-    cdef Py_buffer *zv = a.take(dz, "dz", 2, "real")
-    cdef const kernels_t *kernels = a.kernels()
-    cdef int64_t S = zv.shape[0], D = xv.shape[1], M = zv.shape[1], Mp = kernels.padded(M), n
+    cdef int64_t S = -1, D = -1, M = -1, Mp, x_rows = -1, n
     memset(&o, 0, sizeof(o))
+    o.y = a.matrix(dz, "dz", &S, &M)
     if rows is None:
-        a.expect(xv, "x", (S, D))
+        o.x = a.matrix(x, "x", &S, &D)
     else:
-        o.x_row = a.rows(rows, xv.shape[0], &n)
+        o.x = a.matrix(x, "x", &x_rows, &D)
+        o.x_row = a.rows(rows, x_rows, &n)
         if n != S:
             raise ValueError(f"rows: expected {S} of them; got {n}.")
-    o.x, o.y = xv.buf, zv.buf
+    cdef const kernels_t *kernels = a.kernels()
+    Mp = kernels.padded(M)
     o.c = a.real_array(dW, "dW", (D, M), True)
     o.sum = a.maybe(dbias, "dbias", (M,), True)
     o.M, o.N = D, M
@@ -589,8 +623,8 @@ cdef class Ids:
     ----------
     n : int
         How many different ids occur.
-    rows : Block of int32
-        The ids that occur, ascending, in its first n places.
+    rows : int32 buffer (n,)
+        The ids that occur, ascending.
 
     Raises
     ------
@@ -601,37 +635,41 @@ cdef class Ids:
     cdef Block copy
     cdef int64_t count, V
     cdef readonly int64_t n
-    cdef readonly Block rows
-    cdef Block slot  # (V,), the place in rows of each id that occurs
+    cdef Block occurring  # int32, the rows in its first n places
+    cdef Block slot  # (V,), the place there of each id that occurs
 
     def __cinit__(self, ids, V):
         cdef _Arguments a = _Arguments()
-        cdef Py_buffer *view = a.take(ids, "ids", 1, "int32")
+        cdef Py_buffer *view = a.take(ids, "ids", ANY, "int32")
         cdef int64_t vocabulary = V
         cdef uint8_t *seen
         if not 0 <= vocabulary <= 0x7FFFFFFF:
             raise ValueError(f"V: expected from 0 to 2^31 - 1 rows; got {V}.")
-        self.count, self.V = view.shape[0], vocabulary
+        self.count, self.V = view.len // 4, vocabulary
         self.copy = Block(4 * self.count)
-        self.rows, self.slot = Block(4 * (vocabulary + 1)), Block(4 * vocabulary)
+        self.occurring, self.slot = Block(4 * (vocabulary + 1)), Block(4 * vocabulary)
         seen = <uint8_t *>a.bytes(COUNT_PARTS * vocabulary)
         cdef const int32_t *given = <const int32_t *>view.buf
         cdef int slots = fastrnn_pool_threads()
         with nogil:
             self.n = fastrnn_count_ids(given, self.count, vocabulary, <int32_t *>self.copy.data,
-                                       <int32_t *>self.rows.data, <int32_t *>self.slot.data, seen,
+                                       <int32_t *>self.occurring.data, <int32_t *>self.slot.data, seen,
                                        slots)
         if self.n < 0:
             raise IndexError("ids", -1 - self.n)
 
+    @property
+    def rows(self):
+        return memoryview(self.occurring).cast("i")[:self.n]
+
 
 def gather_rows(rows, table, out):
-    """out[i] = table[rows[i]]: rows (n,) int32, table (V, M), out (n, M)."""
+    """out[i] = table[rows[i]]: rows int32 of any shape, n in all, table (V, M), out (n, M)."""
     cdef _Arguments a = _Arguments()
     cdef Py_buffer *tv = a.take(table, "table", 2, "real")
     cdef int64_t n, M = tv.shape[1]
     cdef const int32_t *numbers = a.rows(rows, tv.shape[0], &n)
-    cdef void *to = a.real_array(out, "out", (n, M), True)
+    cdef void *to = a.matrix(out, "out", &n, &M, True)
     cdef const kernels_t *kernels = a.kernels()
     with nogil:
         kernels.gather_rows(numbers, tv.buf, to, n, M)
@@ -652,57 +690,58 @@ def add_rows(rows, values, table):
 def scatter_rows(Ids ids not None, dz, out):
     """out[slot[ids[s]]] = the sum of dz[s] over all s: dz (S, M), out (n, M)."""
     cdef _Arguments a = _Arguments()
-    cdef Py_buffer *zv = a.take(dz, "dz", 2, "real")
-    cdef Py_buffer *ov = a.take(out, "out", 2, "real", True)
-    cdef int64_t M = zv.shape[1]
+    cdef int64_t M = -1, S = ids.count, n = ids.n
+    cdef void *source = a.matrix(dz, "dz", &S, &M)
+    cdef void *to = a.matrix(out, "out", &n, &M, True)
     cdef run_t all_rows
-    a.expect(zv, "dz", (ids.count, M))
-    a.expect(ov, "out", (ids.n, M))
     all_rows.first, all_rows.count = 0, ids.count
     cdef const kernels_t *kernels = a.kernels()
     cdef int slots = fastrnn_pool_threads()
     with nogil:
-        kernels.scatter_rows(<const int32_t *>ids.copy.data, <const int32_t *>ids.slot.data, zv.buf,
-                             &all_rows, 1, ov.buf, ids.n, M, slots)
+        kernels.scatter_rows(<const int32_t *>ids.copy.data, <const int32_t *>ids.slot.data, source,
+                             &all_rows, 1, to, ids.n, M, slots)
 
 
 # -- element by element ---------------------------------------------------------
 
 def activate(str activation, z, y):
-    """y = f(z) for arrays of shape (n,); they may be one array."""
+    """y = f(z) for arrays of n elements; they may be one array."""
     cdef _Arguments a = _Arguments()
     cdef int which = _activation(activation)
-    cdef Py_buffer *view = a.take(z, "z", 1, "real")
-    cdef void *out = a.real_array(y, "y", (view.shape[0],), True)
+    cdef int64_t n = -1
+    cdef void *source = a.flat(z, "z", &n)
+    cdef void *out = a.flat(y, "y", &n, True)
     cdef const kernels_t *kernels = a.kernels()
     cdef int slots = fastrnn_pool_threads()
     with nogil:
-        kernels.activate(which, view.buf, out, view.shape[0], slots)
+        kernels.activate(which, source, out, n, slots)
 
 
 def activate_backward(str activation, y, dy, dz):
-    """dz = dy f'(z), where y = f(z), for arrays of shape (n,)."""
+    """dz = dy f'(z), where y = f(z), for arrays of n elements."""
     cdef _Arguments a = _Arguments()
     cdef int which = _activation(activation)
-    cdef Py_buffer *view = a.take(y, "y", 1, "real")
-    cdef void *source = a.real_array(dy, "dy", (view.shape[0],))
-    cdef void *out = a.real_array(dz, "dz", (view.shape[0],), True)
+    cdef int64_t n = -1
+    cdef void *outputs = a.flat(y, "y", &n)
+    cdef void *source = a.flat(dy, "dy", &n)
+    cdef void *out = a.flat(dz, "dz", &n, True)
     cdef const kernels_t *kernels = a.kernels()
     cdef int slots = fastrnn_pool_threads()
     with nogil:
-        kernels.activate_backward(which, view.buf, source, out, view.shape[0], slots)
+        kernels.activate_backward(which, outputs, source, out, n, slots)
 
 
 def sum_squares(array):
-    """The sum of squares of an array of shape (n,), in float64."""
+    """The sum of squares of an array, in float64."""
     cdef _Arguments a = _Arguments()
-    cdef Py_buffer *view = a.take(array, "array", 1, "real")
+    cdef int64_t n = -1
+    cdef void *source = a.flat(array, "array", &n)
     cdef const kernels_t *kernels = a.kernels()
-    cdef double *partial = <double *>a.bytes((view.shape[0] // CHUNK + 1) * sizeof(double))
+    cdef double *partial = <double *>a.bytes((n // CHUNK + 1) * sizeof(double))
     cdef int slots = fastrnn_pool_threads()
     cdef double total
     with nogil:
-        total = kernels.sum_squares(view.buf, view.shape[0], partial, slots)
+        total = kernels.sum_squares(source, n, partial, slots)
     return total
 
 
@@ -786,6 +825,8 @@ cdef class Sweep:
     cdef const kernels_t *kernels  # the tape is padded to their vectors
     cdef Block order  # row, start, length (B,) and tape_offset (shards,), int64
     cdef Block tape
+    cdef int64_t met_room
+    cdef Block met_at, met_slot, met_counts  # offsets and counts, (walks,) each, int64
     cdef Block noise  # a copy, (noises, B, H)
     cdef readonly Ids ids
 
@@ -866,7 +907,7 @@ def sweep_forward(str kind, str activation, str recurrent_activation, bint reset
     """
     cdef _Arguments a = _Arguments()
     cdef Py_buffer *Uv = a.take(U, "U", 2, "real")
-    cdef int64_t H = Uv.shape[0], i, states, Hp, itemsize = 4 if a.real == b"f" else 8
+    cdef int64_t H = Uv.shape[0], i, states, Hp, columns, itemsize = 4 if a.real == b"f" else 8
     cdef Sweep sweep = Sweep.__new__(Sweep)
     cdef sweep_t *s = &sweep.s
     cdef const kernels_t *kernels = a.kernels()
@@ -893,10 +934,8 @@ def sweep_forward(str kind, str activation, str recurrent_activation, bint reset
     sweep.gates, sweep.states = cell.gates, cell.states
     sweep.real = a.real
     sweep.kernels = kernels
-    view = a.take(xz, "xz", 2, "real")
-    s.V = view.shape[0]
-    a.expect(view, "xz", (s.V if ids is not None else B * T, cell.gates * H))
-    s.xz, s.U = view.buf, Uv.buf
+    columns, s.V = cell.gates * H, -1 if ids is not None else B * T
+    s.xz, s.U = a.matrix(xz, "xz", &s.V, &columns), Uv.buf
     if ids is not None:
         if ids.count != B * T or ids.V > s.V:
             raise ValueError(
@@ -954,9 +993,33 @@ def sweep_forward(str kind, str activation, str recurrent_activation, bint reset
     s.packed = a.scratch(cell.gates * Hp * Hp)
     s.work = a.scratch(s.slots * kernels.sweep_work_size(s))
     s.prefix_done = <int64_t *>a.bytes(sizeof(int64_t))
+    if ids is not None and keep:
+        _room_for_numbers(sweep, states, shards)
+        s.number = <int32_t *>a.bytes(s.slots * s.n_rows * sizeof(int32_t))
     with nogil:
         kernels.sweep_forward(s)
     return sweep
+
+
+cdef int _room_for_numbers(Sweep sweep, int64_t states, int64_t shards) except -1:
+    """Room for the numbers that the walks of a sweep give to the rows they meet: see ``sweep_t``."""
+    cdef sweep_t *s = &sweep.s
+    cdef int64_t i, rows, room = min(s.prefix_length, s.n_rows) + 1  # one is written behind the last
+    sweep.met_counts = Block(2 * (shards + 1) * sizeof(int64_t))
+    cdef int64_t *offsets = <int64_t *>sweep.met_counts.data
+    offsets[0] = 0
+    for i in range(shards):
+        offsets[i + 1] = room
+        # The first row of a shard is its longest.
+        rows = min(<int64_t>s.shard_rows, s.B - i * s.shard_rows)
+        room += min(rows * s.length[i * s.shard_rows], s.n_rows) + 1
+    sweep.met_room = room
+    sweep.met_at = Block(states * sizeof(int32_t))
+    sweep.met_slot = Block(room * sizeof(int32_t))
+    s.met_at, s.met_slot = <int32_t *>sweep.met_at.data, <int32_t *>sweep.met_slot.data
+    s.met_offset, s.met_count = offsets, offsets + shards + 1
+    memset(s.met_count, 0, (shards + 1) * sizeof(int64_t))
+    return 0
 
 
 def sweep_backward(Sweep sweep not None, U, dy, dlast, dxz, dfirst, dU, dbias=None):
@@ -969,8 +1032,7 @@ def sweep_backward(Sweep sweep not None, U, dy, dlast, dxz, dfirst, dU, dbias=No
     """
     cdef _Arguments a = _Arguments()
     cdef sweep_t s = sweep.s
-    cdef int64_t B = s.B, H = s.H, Hp, shards, i, rows, room, columns
-    cdef int64_t *offsets
+    cdef int64_t B = s.B, H = s.H, Hp, shards, columns, rows
     cdef cell_t cell
     if sweep.kernels == NULL or not s.keep:
         raise ValueError("sweep: expected one of sweep_forward that kept its states.")
@@ -990,22 +1052,11 @@ def sweep_backward(Sweep sweep not None, U, dy, dlast, dxz, dfirst, dU, dbias=No
     s.dbias = a.maybe(dbias, "dbias", (H,), True)
     s.slots = fastrnn_pool_threads()
     if s.ids == NULL:
-        s.dxz = a.real_array(dxz, "dxz", (B * s.T, columns), True)
+        rows = B * s.T
+        s.dxz = a.matrix(dxz, "dxz", &rows, &columns, True)
     else:
-        s.dP = a.real_array(dxz, "dxz", (s.n_rows, columns), True)
-        offsets = <int64_t *>a.bytes((shards + 1) * sizeof(int64_t))
-        offsets[0] = 0
-        room = min(s.prefix_length, s.n_rows)
-        for i in range(shards):
-            offsets[i + 1] = room
-            # The first row of a shard is its longest.
-            rows = min(<int64_t>s.shard_rows, B - i * s.shard_rows)
-            room += min(rows * s.length[i * s.shard_rows], s.n_rows)
-        s.met_offset = offsets
-        s.met = a.scratch(room * cell.gates * Hp)
-        s.met_slot = <int32_t *>a.bytes(room * sizeof(int32_t))
-        s.met_count = <int64_t *>a.bytes((shards + 1) * sizeof(int64_t))
-        s.place = <int32_t *>a.bytes(s.slots * s.n_rows * sizeof(int32_t))
+        s.dP = a.matrix(dxz, "dxz", &s.n_rows, &columns, True)
+        s.met = a.scratch(sweep.met_room * cell.gates * Hp)
     s.packed = a.scratch(cell.gates * Hp * Hp)
     s.partial = a.scratch((shards + 1) * (cell.gates * H + 1) * Hp)
     if s.prefix_length:

@@ -8,7 +8,8 @@
  *   GRU                3  1  4: z r g q          g = f(x_h + r q), q = h U_h + b, h' = z h + (1 - z) g
  *   GRU, reset before  3  1  3: z r g            g = f(x_h + (r h) U_h)
  *
- * Rows of gates are G Hp wide, those of what is kept K Hp, those of states Hp. */
+ * Rows of gates are G Hp wide, those of their gradients lie `pitch` apart, those of what is kept are K Hp
+ * wide, those of states Hp. */
 
 /* The loops of most nets, tanh and sigmoid, know their activations; those of others ask. */
 #define EACH_PAIR(s, BODY)                                                                   \
@@ -28,7 +29,7 @@ typedef struct {
     REAL *new_h, *new_c, *kept;
 } step_t;
 
-/* Their gradients.  Before: by the states after the step.  After: dz (n, G Hp) by the products with U,
+/* Their gradients.  Before: by the states after the step.  After: dz (n, pitch) by the products with U,
  * dx_h (n, Hp) by a GRU's last gate where that differs, dh and dc by the states before the step but for
  * what comes through U. */
 typedef struct {
@@ -78,7 +79,7 @@ INLINE void times_U_transposed(const sweep_t *s, const walk_t *w, int64_t n, con
         for (int64_t j = 0; j < H; j += NR) {
             const int vectors = panel_vectors(j, H);
             const REAL *packed = (const REAL *)s->packed + j * G * Hp + gate * Hp * vectors * VL;
-            rows_times_panel(n, vectors, dz + gate * Hp, G * Hp, 1, packed, vectors * VL, K, init, j,
+            rows_times_panel(n, vectors, dz + gate * Hp, w->pitch, 1, packed, vectors * VL, K, init, j,
                              out + j, Hp, ACT_LINEAR);
         }
         if (!s->noise) continue;
@@ -119,21 +120,23 @@ static void simple_rnn_step(const sweep_t *s, const walk_t *w, const step_t *t, 
 
 static void simple_rnn_step_backward(const sweep_t *s, const walk_t *w, const step_t *t,
                                      const step_gradient_t *d) {
-    (void)w;
-    slope_block(s->activation, t->new_h, d->dh, d->dz, t->n * padded(s->H));
+    const int64_t Hp = padded(s->H);
+    for (int64_t i = 0; i < t->n; i++)
+        slope_block(s->activation, t->new_h + i * Hp, d->dh + i * Hp, d->dz + i * w->pitch, Hp);
 }
 
 /* -- LSTM ----------------------------------------------------------------------------------------------- */
 
 static void lstm_step(const sweep_t *s, const walk_t *w, const step_t *t, const REAL *const *init) {
     const int64_t Hp = padded(s->H);
-    times_U(s, w, t->n, t->h, 0, 4, init, t->kept, 4 * Hp, ACT_LINEAR);
+    times_U(s, w, t->n, t->h, 0, 4, init, w->z, 4 * Hp, ACT_LINEAR);
 #define BODY(F, R)                                                                                \
     EACH_ELEMENT(t->n, Hp) {                                                                      \
+        const REAL *z = w->z + i * 4 * Hp + j;                                                    \
         REAL *y = t->kept + i * 4 * Hp + j;                                                       \
         const int64_t at = i * Hp + j;                                                            \
-        const vec in = apply_gate(R, vload(y)), forget = apply_gate(R, vload(y + Hp));                      \
-        const vec g = apply(F, vload(y + 2 * Hp)), out = apply_gate(R, vload(y + 3 * Hp));             \
+        const vec in = apply_gate(R, vload(z)), forget = apply_gate(R, vload(z + Hp));            \
+        const vec g = apply(F, vload(z + 2 * Hp)), out = apply_gate(R, vload(z + 3 * Hp));        \
         const vec c = forget * vload(t->c + at) + in * g;                                         \
         vstore(y, in);                                                                            \
         vstore(y + Hp, forget);                                                                   \
@@ -149,11 +152,10 @@ static void lstm_step(const sweep_t *s, const walk_t *w, const step_t *t, const 
 static void lstm_step_backward(const sweep_t *s, const walk_t *w, const step_t *t,
                                const step_gradient_t *d) {
     const int64_t Hp = padded(s->H);
-    (void)w;
 #define BODY(F, R)                                                                                \
     EACH_ELEMENT(t->n, Hp) {                                                                      \
         const REAL *y = t->kept + i * 4 * Hp + j;                                                 \
-        REAL *dz = d->dz + i * 4 * Hp + j;                                                        \
+        REAL *dz = d->dz + i * w->pitch + j;                                                        \
         const int64_t at = i * Hp + j;                                                            \
         const vec in = vload(y), forget = vload(y + Hp), g = vload(y + 2 * Hp);                   \
         const vec out = vload(y + 3 * Hp), shown = apply(F, vload(t->new_c + at));                \
@@ -173,18 +175,20 @@ static void lstm_step_backward(const sweep_t *s, const walk_t *w, const step_t *
 static void gru_step(const sweep_t *s, const walk_t *w, const step_t *t, const REAL *const *init) {
     const int64_t Hp = padded(s->H);
     const REAL *inner[MAX_SHARD];
-    times_U(s, w, t->n, t->h, 0, 2, init, t->kept, 4 * Hp, ACT_LINEAR);
+    times_U(s, w, t->n, t->h, 0, 2, init, w->z, 3 * Hp, ACT_LINEAR);
     for (int64_t i = 0; i < t->n; i++) inner[i] = w->bias;
-    times_U(s, w, t->n, t->h, 2, 3, inner, t->kept + Hp, 4 * Hp, ACT_LINEAR);
+    times_U(s, w, t->n, t->h, 2, 3, inner, w->z, 3 * Hp, ACT_LINEAR);
 #define BODY(F, R)                                                                                \
     EACH_ELEMENT(t->n, Hp) {                                                                      \
+        const REAL *x = w->z + i * 3 * Hp + j;                                                    \
         REAL *y = t->kept + i * 4 * Hp + j;                                                       \
         const int64_t at = i * Hp + j;                                                            \
-        const vec z = apply_gate(R, vload(y)), r = apply_gate(R, vload(y + Hp));                            \
-        const vec g = apply(F, vload(init[i] + 2 * Hp + j) + r * vload(y + 3 * Hp));              \
+        const vec z = apply_gate(R, vload(x)), r = apply_gate(R, vload(x + Hp));                  \
+        const vec q = vload(x + 2 * Hp), g = apply(F, vload(init[i] + 2 * Hp + j) + r * q);       \
         vstore(y, z);                                                                             \
         vstore(y + Hp, r);                                                                        \
         vstore(y + 2 * Hp, g);                                                                    \
+        vstore(y + 3 * Hp, q);                                                                    \
         vstore(t->new_h + at, g + z * (vload(t->h + at) - g));                                    \
     }
     EACH_PAIR(s, BODY)
@@ -197,7 +201,7 @@ static void gru_step_backward(const sweep_t *s, const walk_t *w, const step_t *t
 #define BODY(F, R)                                                                                \
     EACH_ELEMENT(t->n, Hp) {                                                                      \
         const REAL *y = t->kept + i * 4 * Hp + j;                                                 \
-        REAL *dz = d->dz + i * 3 * Hp + j;                                                        \
+        REAL *dz = d->dz + i * w->pitch + j;                                                        \
         const int64_t at = i * Hp + j;                                                            \
         const vec z = vload(y), r = vload(y + Hp), g = vload(y + 2 * Hp), q = vload(y + 3 * Hp);  \
         const vec dh = vload(d->dh + at), dx_h = dh * (vset(1) - z) * slope(F, g);                \
@@ -217,24 +221,25 @@ static void gru_step_backward(const sweep_t *s, const walk_t *w, const step_t *t
 
 static void gru_before_step(const sweep_t *s, const walk_t *w, const step_t *t, const REAL *const *init) {
     const int64_t Hp = padded(s->H);
-    times_U(s, w, t->n, t->h, 0, 2, init, t->kept, 3 * Hp, ACT_LINEAR);
+    times_U(s, w, t->n, t->h, 0, 2, init, w->z, 3 * Hp, ACT_LINEAR);
 #define BODY(F, R)                                                                                \
     EACH_ELEMENT(t->n, Hp) {                                                                      \
+        const REAL *x = w->z + i * 3 * Hp + j;                                                    \
         REAL *y = t->kept + i * 3 * Hp + j;                                                       \
         const int64_t at = i * Hp + j;                                                            \
-        const vec r = apply_gate(R, vload(y + Hp));                                                    \
-        vstore(y, apply_gate(R, vload(y)));                                                            \
+        const vec r = apply_gate(R, vload(x + Hp));                                               \
+        vstore(y, apply_gate(R, vload(x)));                                                       \
         vstore(y + Hp, r);                                                                        \
         vstore(w->reset + at, r * vload(t->h + at));                                              \
     }
     EACH_PAIR(s, BODY)
 #undef BODY
-    times_U(s, w, t->n, w->reset, 2, 3, init, t->kept, 3 * Hp, ACT_LINEAR);
+    times_U(s, w, t->n, w->reset, 2, 3, init, w->z, 3 * Hp, ACT_LINEAR);
 #define BODY(F, R)                                                                                \
     EACH_ELEMENT(t->n, Hp) {                                                                      \
         REAL *y = t->kept + i * 3 * Hp + j;                                                       \
         const int64_t at = i * Hp + j;                                                            \
-        const vec z = vload(y), g = apply(F, vload(y + 2 * Hp));                                  \
+        const vec z = vload(y), g = apply(F, vload(w->z + i * 3 * Hp + 2 * Hp + j));              \
         vstore(y + 2 * Hp, g);                                                                    \
         vstore(t->new_h + at, g + z * (vload(t->h + at) - g));                                    \
     }
@@ -248,7 +253,7 @@ static void gru_before_step_backward(const sweep_t *s, const walk_t *w, const st
 #define BODY(F, R)                                                                                \
     EACH_ELEMENT(t->n, Hp) {                                                                      \
         const REAL *y = t->kept + i * 3 * Hp + j;                                                 \
-        REAL *dz = d->dz + i * 3 * Hp + j;                                                        \
+        REAL *dz = d->dz + i * w->pitch + j;                                                        \
         const int64_t at = i * Hp + j;                                                            \
         const vec z = vload(y), g = vload(y + 2 * Hp), dh = vload(d->dh + at);                    \
         vstore(dz, dh * (vload(t->h + at) - g) * slope(R, z));                                    \
@@ -263,7 +268,7 @@ static void gru_before_step_backward(const sweep_t *s, const walk_t *w, const st
         const vec r = vload(t->kept + i * 3 * Hp + Hp + j);                                       \
         const int64_t at = i * Hp + j;                                                            \
         const vec dreset = vload(w->reset + at);                                                  \
-        vstore(d->dz + i * 3 * Hp + Hp + j, dreset * vload(t->h + at) * slope(R, r));             \
+        vstore(d->dz + i * w->pitch + Hp + j, dreset * vload(t->h + at) * slope(R, r));             \
         vstore(d->dh + at, vload(d->dh + at) + dreset * r);                                       \
     }
     EACH_PAIR(s, BODY)

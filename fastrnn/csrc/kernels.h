@@ -105,7 +105,7 @@ static void gemm_task(const void *context, int64_t task, int slot) {
             const REAL *part = a + k;
             ptrdiff_t part_m = g->a_m;
             if (g->a_row) { /* a walk over scattered rows would miss the cache at every step */
-                for (int64_t r = 0; r < run.count; r++)
+                for (int64_t r = 0; r < run.count && (n == 0 || K > GEMM_DEPTH); r++)
                     copy_row(gathered + r * depth, a + g->a_row[run.first + r] * g->a_m + k, depth);
                 part = gathered, part_m = depth;
             }

@@ -18,7 +18,7 @@ typedef struct job {
     atomic_llong next;     /* the next task to take */
     atomic_int slots;      /* scratch slots handed out; slot 0 is the caller's */
     int max_slots;
-    int working;           /* workers inside; guarded by the lock */
+    atomic_int working;    /* workers inside; the job may be gone once there are none */
     struct job *following; /* in the list of open jobs */
 } job_t;
 
@@ -27,13 +27,20 @@ typedef struct job {
  * looks out it yields to whoever else wants the processor, and an idle program is left alone at once. */
 enum { LOOKOUT_NANOSECONDS = 200000 };
 
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+/* Held for a few instructions at a time, so whoever finds it taken should try again before it sleeps. */
+#if defined(PTHREAD_ADAPTIVE_MUTEX_INITIALIZER_NP)
+#define LOCK_INITIALIZER PTHREAD_ADAPTIVE_MUTEX_INITIALIZER_NP
+#else
+#define LOCK_INITIALIZER PTHREAD_MUTEX_INITIALIZER
+#endif
+static pthread_mutex_t lock = LOCK_INITIALIZER;
 static pthread_cond_t posted = PTHREAD_COND_INITIALIZER;
 static pthread_cond_t finished = PTHREAD_COND_INITIALIZER;
 static job_t *open_jobs;
 static atomic_int posts; /* jobs posted so far, for workers that look out */
 static pthread_t threads[POOL_MAX_THREADS];
-static int workers, sleeping;
+static int workers, sleeping; /* workers in all, and those asleep until a job is posted */
+static int waiting;           /* callers asleep until their jobs are finished */
 static int avoided = -1; /* the processor that workers keep away from */
 static atomic_int thread_count = 1;
 static pthread_once_t fork_handler = PTHREAD_ONCE_INIT;
@@ -114,10 +121,14 @@ void fastrnn_wait_for(const int64_t *progress, int64_t least) {
     }
 }
 
-static void look_out(int seen) {
+/* Whether `number` became `wanted` (or, with `other`, anything else) within a short while. */
+static int look_out(atomic_int *number, int value, int other) {
     const int64_t until = nanoseconds() + LOOKOUT_NANOSECONDS;
-    while (atomic_load_explicit(&posts, memory_order_acquire) == seen && nanoseconds() < until) {
+    for (int tries = 0;; tries++) {
+        if ((atomic_load_explicit(number, memory_order_acquire) == value) != other) return 1;
         pause_briefly();
+        if (tries < 16) continue;
+        if (nanoseconds() > until) return 0;
         sched_yield(); /* to whoever else wants the processor */
     }
 }
@@ -131,31 +142,33 @@ static void *worker(void *unused) {
         if (!job) {
             const int seen = atomic_load(&posts);
             pthread_mutex_unlock(&lock);
-            look_out(seen);
+            const int more = look_out(&posts, seen, 1);
             pthread_mutex_lock(&lock);
-            if (atomic_load(&posts) == seen) {
+            job = find_job(&slot); /* it may be linked and not yet counted */
+            if (!job && !more) {
                 sleeping++;
                 pthread_cond_wait(&posted, &lock);
                 sleeping--;
             }
-            continue;
+            if (!job) continue;
         }
-        job->working++;
+        atomic_fetch_add(&job->working, 1);
         pthread_mutex_unlock(&lock);
         work_on(job, slot);
+        atomic_fetch_sub(&job->working, 1);
         pthread_mutex_lock(&lock);
-        if (--job->working == 0) pthread_cond_broadcast(&finished);
+        if (waiting) pthread_cond_broadcast(&finished);
     }
     return NULL;
 }
 
 static void after_fork_in_child(void) {
     /* Only the forking thread lives on here, and it held no job. */
-    pthread_mutex_init(&lock, NULL);
+    lock = (pthread_mutex_t)LOCK_INITIALIZER;
     pthread_cond_init(&posted, NULL);
     pthread_cond_init(&finished, NULL);
     open_jobs = NULL;
-    workers = sleeping = 0;
+    workers = sleeping = waiting = 0;
     avoided = -1;
 }
 
@@ -196,6 +209,7 @@ void fastrnn_parallel(int64_t tasks, int slots, task_fn run, const void *context
     job_t job = {.run = run, .context = context, .tasks = tasks, .max_slots = slots};
     atomic_init(&job.next, 0);
     atomic_init(&job.slots, 1);
+    atomic_init(&job.working, 0);
     if (slots < 2 || tasks < 2) {
         work_on(&job, 0);
         return;
@@ -206,15 +220,18 @@ void fastrnn_parallel(int64_t tasks, int slots, task_fn run, const void *context
     if (sleeping) make_way();
     job.following = open_jobs;
     open_jobs = &job;
-    atomic_fetch_add_explicit(&posts, 1, memory_order_release);
     const int64_t helpers = tasks < slots ? tasks - 1 : slots - 1;
     for (int64_t i = 0; i < helpers && i < sleeping; i++) pthread_cond_signal(&posted);
     pthread_mutex_unlock(&lock);
+    atomic_fetch_add_explicit(&posts, 1, memory_order_release); /* now the lock is free for them */
 
     work_on(&job, 0);
 
+    look_out(&job.working, 0, 0);
     pthread_mutex_lock(&lock);
-    unlink_job(&job);
-    while (job.working) pthread_cond_wait(&finished, &lock);
+    unlink_job(&job); /* from here on nobody else comes in */
+    waiting++;
+    while (atomic_load(&job.working)) pthread_cond_wait(&finished, &lock);
+    waiting--;
     pthread_mutex_unlock(&lock);
 }

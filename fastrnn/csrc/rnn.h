@@ -90,7 +90,9 @@ typedef struct {
     /* The projected input of (row b, step t), a row of G H: xz + (b T + t) G H, or with ids:
      * xz + ids[b T + t] G H. */
     const void *xz;
-    const int32_t *ids; /* (B, T), each in [0, V), or NULL */
+    const int32_t *ids;  /* (B, T), each in [0, V), or NULL */
+    const int32_t *slot; /* with ids, (V,): in [0, n_rows) for every id that occurs */
+    int64_t n_rows;
     const void *U;      /* (H, G H) */
     const void *bias;   /* (H,) or NULL: of a GRU's last gate, inside the reset */
     const void *noise;  /* (noises, B, H) or NULL: dropout of the state, noises being 1 or G */
@@ -109,6 +111,11 @@ typedef struct {
     const int64_t *tape_offset; /* (shards,) */
     void *y;             /* (B, T, H) or NULL */
     void *last[2];       /* (B, H) each */
+    /* with ids and `keep`, for the way back: what each walk (the prefix is walk 0, shard i walk i + 1) meets */
+    int32_t *met_slot;         /* the slots, ascending, a walk's from met_offset[walk] on */
+    const int64_t *met_offset; /* room for as many as the walk has steps, at most n_rows, and one more */
+    int64_t *met_count;        /* how many there are */
+    int32_t *met_at;           /* of each step's row the place in that list; steps lie as on the tape */
 
     /* Backward reads the tape, and: */
     const void *dy;       /* (B, T, H) or NULL */
@@ -116,8 +123,6 @@ typedef struct {
     /* and writes: */
     void *dxz;   /* without ids, (B, T, G H): the steps that a row takes, no others */
     void *dP;    /* with ids, (n_rows, G H): the gradient of row id of xz in row slot[id] */
-    const int32_t *slot; /* (V,), in [0, n_rows) for every id that occurs */
-    int64_t n_rows;
     void *dfirst[2];     /* (B, H) each */
     void *dU;            /* (H, G H), added into */
     void *dbias;         /* (H,) or NULL, added into */
@@ -127,12 +132,8 @@ typedef struct {
     void *partial; /* backward: (shards + 1, (G H + 1) Hp) */
     void *inject;  /* backward with a prefix: (states, prefix_length + 1, Hp) */
     void *work;    /* slots * sweep_work_size */
-    /* backward with ids: each walk (the prefix is walk 0, shard i walk i + 1) sums the rows that it meets */
-    void *met;                 /* (.., G Hp), a walk's from met_offset[walk] on */
-    int32_t *met_slot;         /* the slot of each */
-    const int64_t *met_offset; /* room for as many as the walk has steps, at most n_rows */
-    int64_t *met_count;        /* how many it met */
-    int32_t *place;            /* slots * n_rows */
+    void *met;       /* backward with ids: a walk's sums of the rows that it met, from met_offset[walk] G Hp on */
+    int32_t *number; /* forward, where slots are listed: slots * n_rows */
     int64_t *prefix_done;      /* forward: how many of its steps the prefix has taken */
     int32_t slots;
 } sweep_t;

@@ -9,29 +9,44 @@ enum { MAX_STATES = 2 };
 /* What one walk works on: a shard, or the shared prefix as a shard of one row. */
 typedef struct {
     cell_t cell;
-    int64_t rows;
+    int64_t rows, pitch; /* see dz_pitch */
     const int64_t *row, *start, *length;
     /* state[k] + step * rows * Hp: the k-th states before that step; kept: what that step left.  Without
      * `s->keep` two blocks of states take turns and every step leaves its things in one place. */
     REAL *state[MAX_STATES], *kept;
-    /* Of the cells: noise (noises, rows, Hp), bias (G Hp), zeros (Hp), and room for (rows, Hp) each. */
-    REAL *noise, *bias, *zeros, *dropped, *reset;
+    /* Of the cells: noise (noises, rows, Hp), bias (G Hp), zeros (Hp), and room for (rows, Hp) each; forward,
+     * room for what the gates are applied to, (rows, G Hp), as fresh memory on the tape is slow to reach. */
+    REAL *noise, *bias, *zeros, *dropped, *reset, *z;
     /* Backward: */
     const REAL *inject[MAX_STATES]; /* prefix: gradients that reach its states, (longest + 1, Hp) each */
     REAL *dU, *dbias;               /* (H, G Hp) and (Hp) */
-    REAL *met;                      /* with ids, the rows of the table met so far */
-    int32_t *met_slot, *place;
+    REAL *met;                      /* with ids, the sums of the rows that were met */
+    /* With ids, see `lay_out_ids`: (steps, rows) each, the slots of the rows that were met, their number. */
+    int32_t *id_at, *met_at, *met_slot;
     int64_t *met_count;
 } walk_t;
 
 #include "cells.h"
 
-/* Steps whose gradients of gates are kept before their weight gradient is taken: enough for a long sum,
- * few enough to stay in a core's own cache. */
-INLINE int64_t step_block(int64_t H, int64_t gates, int64_t rows) {
-    enum { LEAST = 4, MOST = 32, BYTES = 1 << 18 };
-    const int64_t steps = BYTES / (rows * gates * padded(H) * (int64_t)sizeof(REAL));
+/* Steps whose gradients of gates are kept before their weight gradient is taken: enough for a long sum, few
+ * enough for a panel of its operands to stay in the first cache. */
+INLINE int64_t step_block(int64_t H, int64_t rows) {
+    enum { LEAST = 4, MOST = 32, BYTES = 1 << 14 };
+    const int64_t steps = BYTES / (rows * padded(H) * (int64_t)sizeof(REAL));
     return steps < LEAST ? LEAST : steps > MOST ? MOST : steps;
+}
+
+/* How far the gradients of the gates of neighbouring rows lie apart.  A walk down a column must not meet the
+ * same few sets of the first cache again and again. */
+INLINE int64_t dz_pitch(int64_t H, int64_t gates) {
+    const int64_t n = gates * padded(H);
+    return n % (4 * LINE) ? n : n + LINE;
+}
+
+/* Room for ids in `work`, in elements. */
+INLINE int64_t id_room(const sweep_t *s) {
+    enum { FEWEST = sizeof(REAL) / sizeof(int32_t) };
+    return s->ids ? (s->T * s->shard_rows + FEWEST - 1) / FEWEST : 0;
 }
 
 /* Elements of scratch for one walk: see `give_room` and the two walks. */
@@ -39,8 +54,9 @@ static int64_t sweep_work_size(const sweep_t *s) {
     const cell_t cell = fastrnn_cell(s->cell);
     const int64_t Hp = padded(s->H), block = s->shard_rows * Hp, G = cell.gates;
     const int64_t shared = (s->noises + 2) * block + (G + 1) * Hp;
-    const int64_t forward = (G + 2 * cell.states + cell.kept) * block;
-    const int64_t backward = (cell.states + 1 + step_block(s->H, G, s->shard_rows) * (G + 1)) * block;
+    const int64_t forward = (2 * G + 2 * cell.states + cell.kept) * block + id_room(s);
+    const int64_t steps = step_block(s->H, s->shard_rows);
+    const int64_t backward = (cell.states + 1 + steps) * block + steps * s->shard_rows * dz_pitch(s->H, G);
     return shared + (forward > backward ? forward : backward);
 }
 
@@ -68,9 +84,14 @@ static REAL *give_room(const sweep_t *s, walk_t *w, REAL *work) {
     return work;
 }
 
-/* Point a walk at its part of the tape, from `offset` on, which is in rows of states. */
-INLINE void give_tape(const sweep_t *s, walk_t *w, int64_t offset) {
+/* Point walk number `walk` at its part of the tape, from `offset` on, which is in rows of states. */
+INLINE void give_tape(const sweep_t *s, walk_t *w, int64_t walk, int64_t offset) {
     const int64_t Hp = padded(s->H), states = (w->length[0] + 1) * w->rows * Hp;
+    if (s->met_at) {
+        w->met_at = s->met_at + offset;
+        w->met_slot = s->met_slot + s->met_offset[walk];
+        w->met_count = s->met_count + walk;
+    }
     REAL *tape = (REAL *)s->tape + offset * (w->cell.states + w->cell.kept) * Hp;
     for (int64_t k = 0; k < w->cell.states; k++) w->state[k] = take(&tape, states);
     w->kept = tape;
@@ -81,11 +102,12 @@ INLINE walk_t walk_of(const sweep_t *s, int64_t shard) {
     walk_t w = {
         .cell = fastrnn_cell(s->cell),
         .rows = left < s->shard_rows ? left : s->shard_rows,
+        .pitch = dz_pitch(s->H, fastrnn_cell(s->cell).gates),
         .row = s->row + first,
         .start = s->start + first,
         .length = s->length + first,
     };
-    give_tape(s, &w, s->tape_offset[shard]);
+    give_tape(s, &w, shard + 1, s->tape_offset[shard]);
     return w;
 }
 
@@ -95,18 +117,13 @@ INLINE walk_t prefix_walk(const sweep_t *s) {
     walk_t w = {
         .cell = fastrnn_cell(s->cell),
         .rows = 1,
+        .pitch = dz_pitch(s->H, fastrnn_cell(s->cell).gates),
         .row = &s->prefix_row,
         .start = &zero,
         .length = &s->prefix_length,
     };
-    give_tape(s, &w, 0);
+    give_tape(s, &w, 0, 0);
     return w;
-}
-
-/* Where the projected input of (row b, step t) stands: a row of gates, G H wide. */
-INLINE const REAL *input_row(const sweep_t *s, int64_t gates, int64_t b, int64_t t) {
-    const int64_t place = b * s->T + t;
-    return (const REAL *)s->xz + (s->ids ? (int64_t)s->ids[place] : place) * gates * s->H;
 }
 
 /* Steps to fetch states ahead: a batch's do not fit a core's own caches between the way there and back. */
@@ -128,15 +145,54 @@ static void first_states(const sweep_t *s, const walk_t *w, const walk_t *prefix
         }
 }
 
+/* Put the ids of a walk in the order of its steps.  For the way back also list the slots that it meets,
+ * ascending, and the place in that list for each step: the walk meets the same rows again and again, and its own
+ * sums of their gradients stay in cache and need no agreement with other threads.  All of it ahead of the
+ * steps, where no look-up waits for another. */
+static void lay_out_ids(const sweep_t *s, walk_t *w, int slot, REAL **work) {
+    if (!s->ids) return;
+    const int numbered = w->met_at != NULL;
+    int32_t *number = numbered ? s->number + slot * s->n_rows : NULL, count = 0;
+    w->id_at = (int32_t *)take(work, id_room(s));
+    if (numbered) memset(number, 0, (size_t)s->n_rows * sizeof *number);
+    for (int64_t i = 0; i < w->rows; i++) {
+        const int32_t *ids = s->ids + w->row[i] * s->T + w->start[i];
+        for (int64_t step = 0; step < w->length[i]; step++) {
+            const int64_t at = step * w->rows + i;
+            w->id_at[at] = ids[step];
+            if (numbered) number[w->met_at[at] = s->slot[ids[step]]] = 1;
+        }
+    }
+    if (!numbered) return;
+    for (int32_t row = 0; row < s->n_rows; row++) {
+        w->met_slot[count] = row; /* stays if it was met */
+        const int32_t met = number[row];
+        number[row] = count;
+        count += met;
+    }
+    *w->met_count = count;
+    for (int64_t i = 0; i < w->rows; i++)
+        for (int64_t step = 0; step < w->length[i]; step++) {
+            int32_t *at = w->met_at + step * w->rows + i;
+            *at = number[*at];
+        }
+}
+
+/* The row of gates, G H wide, that row i of a walk takes at a step. */
+INLINE const REAL *input_row(const sweep_t *s, const walk_t *w, int64_t i, int64_t step) {
+    const int64_t row = s->ids ? (int64_t)w->id_at[step * w->rows + i]
+                               : w->row[i] * s->T + w->start[i] + step;
+    return (const REAL *)s->xz + row * w->cell.gates * s->H;
+}
+
 /* The rows of projected inputs of a step, and a fetch of the next. */
 INLINE void step_inputs(const sweep_t *s, const walk_t *w, int64_t n, int64_t step, const REAL **init,
                         REAL *room) {
     const int64_t H = s->H, Hp = padded(H), G = w->cell.gates;
     for (int64_t i = 0; i < n; i++) {
-        const int64_t t = w->start[i] + step;
-        init[i] = input_row(s, G, w->row[i], t);
+        init[i] = input_row(s, w, i, step);
         if (step + 1 < w->length[i])
-            PREFETCH(input_row(s, G, w->row[i], t + 1), (size_t)(G * H) * sizeof(REAL));
+            PREFETCH(input_row(s, w, i, step + 1), (size_t)(G * H) * sizeof(REAL));
         if (Hp == H) continue;
         REAL *own = room + i * G * Hp; /* whole vectors must be readable */
         for (int64_t gate = 0; gate < G; gate++) copy_padded(own + gate * Hp, init[i] + gate * H, H);
@@ -146,14 +202,16 @@ INLINE void step_inputs(const sweep_t *s, const walk_t *w, int64_t n, int64_t st
 
 /* The shard that `prefix` leads to, or the prefix itself (`is_prefix`), or a shard without one. */
 static void walk_forward(const sweep_t *s, walk_t *w, const walk_t *prefix, int is_prefix, REAL *work) {
-    const int64_t H = s->H, Hp = padded(H), block = w->rows * Hp, S = w->cell.states;
+    const int64_t H = s->H, Hp = padded(H), block = w->rows * Hp;
+    const int64_t S = w->cell.states, K = w->cell.kept;
     const int keep = s->keep || is_prefix;
     const REAL *init[MAX_SHARD];
     work = give_room(s, w, work);
     REAL *inputs = take(&work, w->cell.gates * block);
+    w->z = take(&work, w->cell.gates * block);
     if (!keep) {
         for (int64_t k = 0; k < S; k++) w->state[k] = take(&work, 2 * block);
-        w->kept = take(&work, w->cell.kept * block);
+        w->kept = take(&work, K * block);
     }
     first_states(s, w, prefix);
     step_t t = {.n = w->rows, .h = w->state[0], .c = w->state[1], .kept = w->kept};
@@ -166,11 +224,12 @@ static void walk_forward(const sweep_t *s, walk_t *w, const walk_t *prefix, int 
         const int64_t to = keep ? step + 1 : (step + 1) % 2;
         t.new_h = w->state[0] + to * block;
         t.new_c = S > 1 ? w->state[1] + to * block : NULL;
-        if (keep) t.kept = w->kept + step * w->cell.kept * block;
+        if (keep) t.kept = w->kept + step * K * block;
         step_inputs(s, w, t.n, step, init, inputs);
         if (keep && step + AHEAD < w->length[0]) {
             PREFETCH(t.new_h + AHEAD * block, (size_t)(t.n * Hp) * sizeof(REAL));
             if (S > 1) PREFETCH(t.new_c + AHEAD * block, (size_t)(t.n * Hp) * sizeof(REAL));
+            if (K) PREFETCH(t.kept + AHEAD * K * block, (size_t)(t.n * K * Hp) * sizeof(REAL));
         }
         step_forward(s, w, &t, init);
         if (is_prefix) fastrnn_report(s->prefix_done, step + 1);
@@ -205,11 +264,13 @@ static void forward_task(const void *context, int64_t task, int slot) {
     REAL *work = (REAL *)s->work + slot * sweep_work_size(s);
     walk_t prefix = prefix_walk(s);
     if (shard < 0) {
+        lay_out_ids(s, &prefix, slot, &work);
         walk_forward(s, &prefix, NULL, 1, work);
         return;
     }
     const walk_t *leader = s->prefix_length ? &prefix : NULL;
     walk_t w = walk_of(s, shard);
+    lay_out_ids(s, &w, slot, &work);
     if (leader) fastrnn_wait_for(s->prefix_done, w.start[w.rows - 1]);
     walk_forward(s, &w, leader, 0, work);
     for (int64_t i = 0; s->y && i < w.rows; i++) fill_sequence(s, &w, leader, i);
@@ -228,19 +289,15 @@ static void sweep_forward(const sweep_t *s) {
 /* What a walk sums: dU (H, G Hp), then dbias (Hp). */
 INLINE int64_t partial_size(const sweep_t *s, int64_t gates) { return (s->H * gates + 1) * padded(s->H); }
 
-/* Point walk number `walk` at its sums: its weights' gradients, and rows of the table. */
-INLINE void give_sums(const sweep_t *s, walk_t *w, int64_t walk, int slot) {
+/* Clear the sums of walk number `walk`: its weights' gradients, and those of the rows that it met. */
+INLINE void give_sums(const sweep_t *s, walk_t *w, int64_t walk) {
     const int64_t Hp = padded(s->H), G = w->cell.gates;
     w->dU = (REAL *)s->partial + walk * partial_size(s, G);
     w->dbias = w->dU + s->H * G * Hp;
     memset(w->dU, 0, (size_t)partial_size(s, G) * sizeof(REAL));
     if (!s->ids) return;
     w->met = (REAL *)s->met + s->met_offset[walk] * G * Hp;
-    w->met_slot = s->met_slot + s->met_offset[walk];
-    w->met_count = s->met_count + walk;
-    w->place = s->place + slot * s->n_rows;
-    memset(w->place, -1, (size_t)s->n_rows * sizeof *w->place);
-    *w->met_count = 0;
+    memset(w->met, 0, (size_t)(*w->met_count * G * Hp) * sizeof(REAL));
 }
 
 /* The gradient of row i's last k-th state: from outside, and from the outputs that repeat it. */
@@ -272,29 +329,21 @@ static void add_weight_gradient(const sweep_t *s, const walk_t *w, int64_t from,
         }
         const REAL *h = w->state[0] + from * block, *kept = w->kept + from * w->cell.kept * block;
         if (!apart)
-            add_outer(h, Hp, dz, G * Hp, H, G * Hp, steps * n, w->dU, G * Hp);
+            add_outer(h, Hp, dz, w->pitch, H, G * Hp, steps * n, w->dU, G * Hp);
         for (int64_t gate = 0; gate < G && apart; gate++)
-            add_outer(left_operand(s, w, gate, steps, n, h, kept, room), Hp, dz + gate * Hp, G * Hp, H, Hp,
+            add_outer(left_operand(s, w, gate, steps, n, h, kept, room), Hp, dz + gate * Hp, w->pitch, H, Hp,
                       steps * n, w->dU + gate * Hp, G * Hp);
         from += steps;
-        dz += steps * G * block;
+        dz += steps * w->rows * w->pitch;
     }
 }
 
-/* Add a step's gradient to that of its row of the table.  A walk meets the same rows again and again; its
- * own sums of them stay in cache, and need no agreement with other threads. */
-INLINE void meet(const walk_t *w, int32_t slot, const REAL *dz, const REAL *dx_h, int64_t Hp) {
+/* Add a step's gradient to that of its row of the table. */
+INLINE void meet(const walk_t *w, int32_t place, const REAL *dz, const REAL *dx_h, int64_t Hp) {
     const int64_t G = w->cell.gates, most = dx_h ? (G - 1) * Hp : G * Hp;
-    int32_t place = w->place[slot];
-    if (place < 0) {
-        place = w->place[slot] = (int32_t)(*w->met_count)++;
-        w->met_slot[place] = slot;
-        copy_row(w->met + place * G * Hp, dz, most);
-        if (dx_h) copy_row(w->met + place * G * Hp + most, dx_h, Hp);
-    } else {
-        add_row(w->met + place * G * Hp, dz, most);
-        if (dx_h) add_row(w->met + place * G * Hp + most, dx_h, Hp);
-    }
+    REAL *met = w->met + place * G * Hp;
+    add_row(met, dz, most);
+    if (dx_h) add_row(met + most, dx_h, Hp);
 }
 
 /* Hand on the gradients of one step's projected inputs. */
@@ -302,13 +351,12 @@ INLINE void give_input_gradients(const sweep_t *s, const walk_t *w, int64_t n, i
                                  const step_gradient_t *d) {
     const int64_t H = s->H, Hp = padded(H), G = w->cell.gates;
     for (int64_t i = 0; i < n; i++) {
-        const int64_t place = w->row[i] * s->T + w->start[i] + step;
-        const REAL *dz = d->dz + i * G * Hp, *dx_h = s->cell == CELL_GRU ? d->dx_h + i * Hp : NULL;
+        const REAL *dz = d->dz + i * w->pitch, *dx_h = s->cell == CELL_GRU ? d->dx_h + i * Hp : NULL;
         if (s->ids) {
-            meet(w, s->slot[s->ids[place]], dz, dx_h, Hp);
+            meet(w, w->met_at[step * w->rows + i], dz, dx_h, Hp);
             continue;
         }
-        REAL *dxz = (REAL *)s->dxz + place * G * H;
+        REAL *dxz = (REAL *)s->dxz + (w->row[i] * s->T + w->start[i] + step) * G * H;
         for (int64_t gate = 0; gate < G; gate++)
             copy_row(dxz + gate * H, gate == G - 1 && dx_h ? dx_h : dz + gate * Hp, H);
     }
@@ -317,6 +365,10 @@ INLINE void give_input_gradients(const sweep_t *s, const walk_t *w, int64_t n, i
 /* Fetch what the way back will soon read. */
 INLINE void fetch_behind(const sweep_t *s, const walk_t *w, int64_t n, int64_t step) {
     const int64_t Hp = padded(s->H), block = w->rows * Hp, K = w->cell.kept;
+    if (s->ids && step)
+        for (int64_t i = 0; i < n; i++)
+            PREFETCH(w->met + w->met_at[(step - 1) * w->rows + i] * w->cell.gates * Hp,
+                     (size_t)(w->cell.gates * Hp) * sizeof(REAL));
     if (step < AHEAD) return;
     for (int64_t k = 0; k < w->cell.states; k++)
         PREFETCH(w->state[k] + (step + 1 - AHEAD) * block, (size_t)(n * Hp) * sizeof(REAL));
@@ -326,13 +378,13 @@ INLINE void fetch_behind(const sweep_t *s, const walk_t *w, int64_t n, int64_t s
 /* Leaves the gradients of the first states in `work`: S times (rows, Hp). */
 static void walk_backward(const sweep_t *s, walk_t *w, REAL *work) {
     const int64_t H = s->H, Hp = padded(H), block = w->rows * Hp;
-    const int64_t S = w->cell.states, G = w->cell.gates, K = w->cell.kept;
-    const int64_t steps_kept = step_block(H, G, s->shard_rows);
+    const int64_t S = w->cell.states, K = w->cell.kept;
+    const int64_t steps_kept = step_block(H, s->shard_rows), dz_block = w->rows * w->pitch;
     REAL *dstate[MAX_STATES] = {NULL};
     for (int64_t k = 0; k < S; k++) dstate[k] = take(&work, block);
     work = give_room(s, w, work);
     step_gradient_t d = {.dh = dstate[0], .dc = S > 1 ? dstate[1] : NULL, .dx_h = take(&work, block)};
-    REAL *kept_dz = take(&work, steps_kept * G * block), *room = work;
+    REAL *kept_dz = take(&work, steps_kept * dz_block), *room = work;
     int64_t n = 0, kept_to = w->length[0];
     for (int64_t step = w->length[0] - 1; step >= 0; step--) {
         const int64_t joined = n;
@@ -346,7 +398,7 @@ static void walk_backward(const sweep_t *s, walk_t *w, REAL *work) {
                 add_row(d.dh + i * Hp,
                         (const REAL *)s->dy + (w->row[i] * s->T + w->start[i] + step) * H, H);
         fetch_behind(s, w, n, step);
-        d.dz = kept_dz + step % steps_kept * G * block;
+        d.dz = kept_dz + step % steps_kept * dz_block;
         const step_t t = {
             .n = n,
             .h = w->state[0] + step * block,
@@ -372,7 +424,7 @@ static void backward_task(const void *context, int64_t shard, int slot) {
     const int64_t H = s->H, Hp = padded(H);
     walk_t w = walk_of(s, shard);
     REAL *work = (REAL *)s->work + slot * sweep_work_size(s);
-    give_sums(s, &w, shard + 1, slot);
+    give_sums(s, &w, shard + 1);
     walk_backward(s, &w, work);
     for (int64_t k = 0; k < w.cell.states; k++)
         for (int64_t i = 0; i < w.rows; i++)
@@ -394,42 +446,59 @@ static void prefix_backward(const sweep_t *s, int slot) {
         for (int64_t t = 0; t < s->start[i]; t++)
             add_row(inject + (t + 1) * Hp, (const REAL *)s->dy + (s->row[i] * s->T + t) * H, H);
     for (int64_t k = 0; k < S; k++) prefix.inject[k] = inject + k * all;
-    give_sums(s, &prefix, 0, slot);
+    give_sums(s, &prefix, 0);
     walk_backward(s, &prefix, (REAL *)s->work + slot * sweep_work_size(s));
 }
 
-/* dP += the rows that a walk met, `width` columns of a gate from `column` on. */
-static void add_met(const sweep_t *s, int64_t walk, int64_t gate, int64_t column, int64_t width) {
-    const int64_t H = s->H, Hp = padded(H), G = fastrnn_cell(s->cell).gates;
-    const REAL *met = (const REAL *)s->met + (s->met_offset[walk] * G + gate) * Hp + column;
+/* dP += the sums of a walk for the slots from `from` to `to` - 1. */
+static void add_met(const sweep_t *s, int64_t walk, int32_t from, int32_t to) {
+    const int64_t H = s->H, Hp = padded(H), G = fastrnn_cell(s->cell).gates, count = s->met_count[walk];
     const int32_t *slots = s->met_slot + s->met_offset[walk];
-    REAL *dP = (REAL *)s->dP + gate * H + column;
-    for (int64_t i = 0; i < s->met_count[walk]; i++) add_row(dP + slots[i] * G * H, met + i * G * Hp, width);
+    int64_t i = 0, end = count; /* the first with slots[i] >= from: they ascend */
+    while (i < end) {
+        const int64_t middle = (i + end) / 2;
+        if (slots[middle] < from)
+            i = middle + 1;
+        else
+            end = middle;
+    }
+    for (; i < count && slots[i] < to; i++) {
+        const REAL *met = (const REAL *)s->met + (s->met_offset[walk] + i) * G * Hp;
+        for (int64_t gate = 0; gate < G; gate++)
+            add_row((REAL *)s->dP + (slots[i] * G + gate) * H, met + gate * Hp, H);
+    }
 }
 
-/* After the shards: task 0 is the prefix where there is one, each other a cache line of a gate's columns of
- * dP, summed over the shards in their order. */
+/* Slots that are summed at a time: so many that their rows of dP stay in the first cache. */
+INLINE int64_t slots_together(const sweep_t *s) {
+    enum { BYTES = 1 << 14, LEAST = 16 };
+    const int64_t slots = BYTES / (fastrnn_cell(s->cell).gates * s->H * (int64_t)sizeof(REAL));
+    return slots < LEAST ? LEAST : slots;
+}
+
+/* After the shards: task 0 is the prefix where there is one, each other some rows of dP, summed over the
+ * shards in their order. */
 static void after_shards_task(const void *context, int64_t task, int slot) {
     const sweep_t *s = context;
     if (s->prefix_length && task == 0) {
         prefix_backward(s, slot);
         return;
     }
-    const int64_t H = s->H, G = fastrnn_cell(s->cell).gates, lines = (H + LINE - 1) / LINE;
-    const int64_t line = task - (s->prefix_length > 0), gate = line / lines, column = line % lines * LINE;
-    const int64_t width = H - column < LINE ? H - column : LINE;
-    for (int64_t i = 0; i < s->n_rows; i++) clear_row((REAL *)s->dP + (i * G + gate) * H + column, width);
-    for (int64_t walk = 1; walk <= shards_of(s); walk++) add_met(s, walk, gate, column, width);
+    const int64_t columns = fastrnn_cell(s->cell).gates * s->H, many = slots_together(s);
+    const int64_t from = (task - (s->prefix_length > 0)) * many;
+    const int64_t to = from + many < s->n_rows ? from + many : s->n_rows;
+    memset((REAL *)s->dP + from * columns, 0, (size_t)((to - from) * columns) * sizeof(REAL));
+    for (int64_t walk = 1; walk <= shards_of(s); walk++) add_met(s, walk, (int32_t)from, (int32_t)to);
 }
 
 static void sweep_backward(const sweep_t *s) {
     const int64_t H = s->H, Hp = padded(H), G = fastrnn_cell(s->cell).gates, shards = shards_of(s);
-    const int64_t lines = (H + LINE - 1) / LINE, prefix = s->prefix_length > 0;
+    const int64_t prefix = s->prefix_length > 0, parts = (s->n_rows + slots_together(s) - 1) / slots_together(s);
     pack_U_transposed(s);
     fastrnn_parallel(shards, s->slots, backward_task, s);
-    if (s->ids) fastrnn_parallel(prefix + G * lines, s->slots, after_shards_task, s);
+    if (s->ids) fastrnn_parallel(prefix + parts, s->slots, after_shards_task, s);
     const uint64_t setting = fastrnn_flush_denormals();
-    for (int64_t gate = 0; gate < G && prefix; gate++) add_met(s, 0, gate, 0, H);
+    if (prefix) add_met(s, 0, 0, (int32_t)s->n_rows);
     const int64_t first = prefix ? 0 : 1, size = partial_size(s, G); /* the prefix's place is the first */
     const REAL *partial = (const REAL *)s->partial + first * size;
     sum_parts(partial, s->dU, shards + 1 - first, size, H * G, H, Hp, s->slots);

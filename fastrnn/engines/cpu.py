@@ -10,6 +10,7 @@ V vocabulary.
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -49,10 +50,7 @@ class CPUEngine(ReferenceEngine):
     def empty(self, shape, dtype):
         """An array with undefined contents, in memory that is used again and again."""
         dtype = np.dtype(dtype)
-        size = 1
-        for n in shape:
-            size *= n
-        return np.frombuffer(_core.Block(size * dtype.itemsize), dtype).reshape(shape)
+        return np.ndarray(shape, dtype, _core.Block(dtype.itemsize * math.prod(shape)))
 
     def zeros(self, shape, dtype):
         a = self.empty(shape, dtype)
@@ -63,14 +61,14 @@ class CPUEngine(ReferenceEngine):
 
     def lookup(self, ids, table):
         count_ids(ids, len(table))  # for its check
-        y = self.empty((ids.size, table.shape[1]), table.dtype)
-        _core.gather_rows(flat(ids), table, y)
-        return y.reshape(*ids.shape, table.shape[1])
+        y = self.empty((*ids.shape, table.shape[1]), table.dtype)
+        _core.gather_rows(ids, table, y)
+        return y
 
     def lookup_backward(self, ids, dy, dtable):
         counted = count_ids(ids, len(dtable))
         values = self.empty((counted.n, dtable.shape[1]), dy.dtype)
-        _core.scatter_rows(counted, matrix(dy), values)
+        _core.scatter_rows(counted, dy, values)
         self.add_rows(RowGradient(rows_of(counted), values), dtable)
 
     def add_rows(self, gradient, dtable):
@@ -78,13 +76,12 @@ class CPUEngine(ReferenceEngine):
 
     def project(self, x, W, b=None, mask=None):
         if isinstance(x, Lookup):
-            x = x._replace(count=x.count or count_ids(x.ids, len(x.table)))
-            rows = rows_of(x.count)
+            count = x.count or count_ids(x.ids, len(x.table))
             table = self.empty((len(x.table), W.shape[1]), W.dtype)
-            _core.project(x.table, W, b, table, None, rows)
-            return x._replace(table=table)
+            _core.project(x.table, W, b, table, None, count)
+            return Lookup(x.ids, table, count)
         z = self.empty((*x.shape[:-1], W.shape[1]), W.dtype)
-        _core.project(matrix(x), W, b, matrix(z), mask_runs(mask))
+        _core.project(x, W, b, z, mask_runs(mask))
         return z
 
     def project_backward(self, x, W, dz, dW, db=None, need_dx=True):
@@ -97,12 +94,12 @@ class CPUEngine(ReferenceEngine):
             _core.project_dx(dz.values, W, values)
             return RowGradient(dz.rows, values)
         dz, runs = dz if isinstance(dz, StepGradient) else (dz, None)
-        _core.project_dW(matrix(x), matrix(dz), dW, db, runs)
+        _core.project_dW(x, dz, dW, db, runs)
         if not need_dx:
             return None
         shape = (*dz.shape[:-1], W.shape[0])
         dx = self.empty(shape, W.dtype) if runs is None else self.zeros(shape, W.dtype)
-        _core.project_dx(matrix(dz), W, matrix(dx), runs)
+        _core.project_dx(dz, W, dx, runs)
         return dx
 
     # -- activations ---------------------------------------------------------------------------
@@ -113,7 +110,7 @@ class CPUEngine(ReferenceEngine):
         if activation not in KERNEL_ACTIVATIONS:
             return super().activate(activation, z)
         y = self.empty(z.shape, z.dtype)
-        _core.activate(activation, flat(z), flat(y))
+        _core.activate(activation, z, y)
         return y
 
     def activate_backward(self, activation, z, y, dy):
@@ -122,7 +119,7 @@ class CPUEngine(ReferenceEngine):
         if activation not in KERNEL_ACTIVATIONS:
             return super().activate_backward(activation, z, y, dy)
         dz = self.empty(y.shape, y.dtype)
-        _core.activate_backward(activation, flat(y), flat(dy), flat(dz))
+        _core.activate_backward(activation, y, dy, dz)
         return dz
 
     # -- recurrence ----------------------------------------------------------------------------
@@ -142,7 +139,7 @@ class CPUEngine(ReferenceEngine):
         last = [self.empty((rows, units), U.dtype) for _ in range(cell.states)]
         start, stop = (None, None) if mask is None else (mask.start, mask.stop)
         sweep = _core.sweep_forward(
-            *cell, rows, steps, matrix(values), ids, U, states, start, stop, True, y, last,
+            *cell, rows, steps, values, ids, U, states, start, stop, True, y, last,
             not zero_output_for_mask, keep, bias, noise,
         )
         return y, last, sweep
@@ -158,7 +155,7 @@ class CPUEngine(ReferenceEngine):
             dstates = [None if d is None else self.asarray(d) for d in dstates]
         if dsequence is not None:
             dsequence = self.asarray(dsequence)
-        _core.sweep_backward(tape, U, dsequence, dstates, matrix(dxz), dfirst, dU, dbias)
+        _core.sweep_backward(tape, U, dsequence, dstates, dxz, dfirst, dU, dbias)
         if ids is not None:
             return RowGradient(rows_of(ids), dxz), dfirst
         return StepGradient(dxz, np.frombuffer(tape.runs, np.int64).reshape(-1, 2)), dfirst
@@ -181,7 +178,7 @@ class CPUEngine(ReferenceEngine):
     # -- updates ---------------------------------------------------------------------------------
 
     def sum_squares(self, a):
-        return _core.sum_squares(flat(a))
+        return _core.sum_squares(a)
 
     def update(self, rule, value, grad, slots, **hyper):
         slot_names, numbers, flag = UPDATES[rule]
@@ -205,16 +202,6 @@ UPDATES = {
 }
 
 
-def flat(a):
-    """The elements of a contiguous array in one axis."""
-    return a.reshape(-1)
-
-
-def matrix(a):
-    """A contiguous array as a matrix of its last axis."""
-    return a.reshape(-1, a.shape[-1])
-
-
 def mask_runs(mask):
     """The steps that a `StepMask` keeps as runs, flat over (B, T); None for no mask."""
     if mask is None:
@@ -232,7 +219,7 @@ def count_ids(ids, V):
         If one is negative or not below V.
     """
     try:
-        return _core.Ids(flat(ids), V)
+        return _core.Ids(ids, V)
     except IndexError as error:
         place = np.unravel_index(error.args[1], ids.shape)
         raise IndexError(
@@ -243,4 +230,4 @@ def count_ids(ids, V):
 
 def rows_of(ids):
     """The ids that occur, ascending, int32 (n,)."""
-    return np.frombuffer(ids.rows, np.int32)[: ids.n]
+    return np.asarray(ids.rows)

@@ -278,7 +278,7 @@ class EngineCell(RecurrentCell):
         bias, inner = self.input_bias()
         xz = self._project(x, noise, bias, mask)
         if isinstance(xz, Lookup):
-            x = x._replace(count=xz.count)  # serves the way back
+            x = Lookup(x.ids, x.table, xz.count)  # what was counted serves the way back
         sequence, states, tape = engine.recurrent(
             self.spec, xz, self.recurrent_kernel.value, states, mask, return_sequences,
             zero_output_for_mask, engines.recording(), inner, recurrent_noise,
