@@ -612,16 +612,24 @@ class Trainer:
         ragged = [i for i, part in enumerate(parts) if isinstance(part, RaggedRows)]
         if not ragged:
             return [None] * len(shapes)
-        # Numbers of steps that nobody has say where they come out again.
-        marked = [
-            (shape[0], -1 - i, *shape[2:]) if i in ragged else shape
-            for i, shape in enumerate(part.shape for part in parts)
-        ]
-        marked = self.compute_output_shape(marked if len(parts) > 1 else marked[0])
+        try:
+            shapes = self._output_shapes_of_steps(parts, {i: -1 - i for i in ragged})
+        except ValueError:  # inputs that are merged step by step have their steps in common
+            shapes = self._output_shapes_of_steps(parts, dict.fromkeys(ragged, -1 - ragged[0]))
         return [
-            -1 - shape[1] if len(shape) > 2 and (shape[1] or 0) < 0 else None
-            for shape in flatten(marked)
+            -1 - shape[1] if len(shape) > 2 and (shape[1] or 0) < 0 else None for shape in shapes
         ]
+
+    def _output_shapes_of_steps(self, parts, steps):
+        """The shapes of the outputs where the inputs, by number, have so many ``steps``.
+
+        Numbers of steps that nobody has say where they come out again.
+        """
+        shapes = [
+            (part.shape[0], steps[i], *part.shape[2:]) if i in steps else part.shape
+            for i, part in enumerate(parts)
+        ]
+        return flatten(self.compute_output_shape(shapes if len(parts) > 1 else shapes[0]))
 
     def _by_class(self, data, class_weight):
         """The same data, weighted by class."""

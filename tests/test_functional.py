@@ -519,6 +519,25 @@ def test_compile_names_what_does_not_fit(arguments, message):
         forked().compile("sgd", **arguments)
 
 
+def test_sequences_merged_step_by_step_train_as_if_padded():
+    """Two inputs of the same lengths, added up: what fit makes of lists, and of padded rows."""
+    x, y = [[1, 2, 3], [4, 5], [2, 2, 1]], np.array([0, 1, 1])
+    padded = np.array([[1, 2, 3], [4, 5, 0], [2, 2, 1]])
+
+    def trained(x, mask_zero):
+        words, tags = Input((None,), dtype="int32"), Input((None,), dtype="int32")
+        both = Add()([Embedding(6, 3, mask_zero=mask_zero)(i) for i in (words, tags)])
+        model = Model([words, tags], Dense(1, activation="sigmoid")(GRU(4)(both)))
+        for i, weight in enumerate(model.weights):
+            weight.assign(np.random.default_rng(i).normal(size=weight.shape))
+        model.compile("sgd", "binary_crossentropy")
+        model.fit([x, x], y, batch_size=3, shuffle=False, verbose=0)
+        return model.get_weights()
+
+    for ragged, rows in zip(trained(x, False), trained(padded, True), strict=True):
+        assert np.allclose(ragged, rows, atol=1e-6)
+
+
 def test_an_id_without_a_row_is_found_before_the_first_step():
     model = translator()[0]
     model.compile("sgd", "sparse_categorical_crossentropy")

@@ -52,6 +52,26 @@ def test_keeps_the_best_epoch():
     assert held_out["loss"] == pytest.approx(min(history["val_loss"]), rel=1e-5)
 
 
+def test_best_preset_learns_and_comes_back_from_its_file(tmp_path):
+    set_random_seed(0)
+    classifier = SentimentClassifier(INDEX, units=8, preset="best")
+    with pytest.raises(RuntimeError, match="call fit first"):
+        classifier.predict(["good"])
+    classifier.fit(TEXTS * 4, np.tile(TARGETS, 4), epochs=60, batch_size=8, verbose=0)
+    assert [p.label for p in classifier.predict(TEXTS[:4])] == ["positive", "negative"] * 2
+    classifier.save(tmp_path / "m.fastrnn")
+    again = SentimentClassifier.load(tmp_path / "m.fastrnn")
+    assert again.preset == "best" and (again.phrases.pairs == classifier.phrases.pairs).all()
+    assert again.predict(["not a good film at all", ""]) == classifier.predict(
+        ["not a good film at all", ""]
+    )
+
+
+def test_unknown_preset():
+    with pytest.raises(ValueError, match="preset: expected one of .*got 'fast'"):
+        SentimentClassifier(INDEX, preset="fast")
+
+
 def test_no_texts(classifier):
     assert classifier.predict([]) == []
 

@@ -46,6 +46,7 @@ from fastrnn.layers.pooling import (
 from fastrnn.layers.recurrent import GRU, LSTM, RNN, SimpleRNN
 from fastrnn.layers.serialization import deserialize, registry, serialize
 from fastrnn.layers.shaping import Flatten, Permute, RepeatVector, Reshape
+from fastrnn.layers.tokens import TokenDropout
 from fastrnn.layers.wrappers import Bidirectional, TimeDistributed
 from fastrnn.names import snake_case
 
@@ -89,6 +90,7 @@ __all__ = [
     "StackedRNNCells",
     "Subtract",
     "TimeDistributed",
+    "TokenDropout",
     "add",
     "average",
     "concatenate",

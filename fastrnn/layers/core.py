@@ -5,12 +5,14 @@ Letters: B rows in a batch, T steps, D input width, V vocabulary.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from fastrnn import activations, constraints, engines, initializers, random, regularizers
 from fastrnn.layers.base import Layer
 from fastrnn.masks import StepMask
-from fastrnn.values import Lookup, gradient_parts
+from fastrnn.values import Lookup, RowGradient, gradient_parts
 
 __all__ = [
     "Activation",
@@ -61,6 +63,24 @@ class ActivityRegularized(Layer):
         }
 
 
+class DroppedTable(NamedTuple):
+    """What an `Embedding` with dropout looks up in a batch.
+
+    Attributes
+    ----------
+    lookup : Lookup
+        In the rows that occur, with their entries dropped.
+    rows : int array of shape (n,)
+        Which rows of the whole table these are, ascending.
+    noise : array of shape (n, output_dim)
+        The factor of each entry.
+    """
+
+    lookup: Lookup
+    rows: np.ndarray
+    noise: np.ndarray
+
+
 class Embedding(ActivityRegularized):
     """Turns token ids into rows of a trained table: (B, T) -> (B, T, output_dim).
 
@@ -77,6 +97,13 @@ class Embedding(ActivityRegularized):
         Id 0 is padding: the layers that follow pass over such steps.
     weights : array of shape (input_dim, output_dim), optional
         Initial table.
+    dropout : float in [0, 1], default 0
+        In training, entries of the table that are zero, drawn anew for each batch; the others are
+        scaled up.  All places of a token see the same, so that the layer which follows multiplies
+        each token once and not each place (Gal and Ghahramani, "A Theoretically Grounded
+        Application of Dropout in Recurrent Neural Networks", 2016).  Keras does not have it.
+    seed : int, optional
+        Of the dropout.
 
     Raises
     ------
@@ -92,7 +119,7 @@ class Embedding(ActivityRegularized):
 
     def __init__(self, input_dim, output_dim, embeddings_initializer="uniform",
                  embeddings_regularizer=None, embeddings_constraint=None, mask_zero=False,
-                 weights=None, input_length=None, **kwargs):
+                 weights=None, input_length=None, dropout=0.0, seed=None, **kwargs):
         if input_length is not None and kwargs.get("input_shape") is None:
             kwargs["input_shape"] = (input_length,)
         foreign = {name: kwargs.pop(name, None) for name in FOREIGN}
@@ -105,6 +132,9 @@ class Embedding(ActivityRegularized):
         self.embeddings_constraint = constraints.get(embeddings_constraint)
         self.mask_zero = mask_zero
         self.initial_table = weights
+        self.dropout = fraction(self, "dropout", dropout)
+        self.seed = seed
+        self.stream = random.Stream(seed) if dropout else None
 
     def create(self, input_shape):
         self.embeddings = self.add_weight(
@@ -147,22 +177,42 @@ class Embedding(ActivityRegularized):
         )
 
     def forward(self, x, mask=None, training=False):
-        y = Lookup(x, self.embeddings.value)
+        dropped = self._drop(x) if training and self.dropout else None
+        y = Lookup(x, self.embeddings.value) if dropped is None else dropped.lookup
         if self.activity_regularizer is None:
-            return y, (x, None)
+            return y, (x, None, dropped)
         y = self.dense(y)
         self.penalise(y)
-        return y, (x, y)
+        return y, (x, y, dropped)
+
+    def _drop(self, x):
+        """The tokens that occur as a table of their own, with entries dropped."""
+        rows, places = np.unique(engines.current().to_host(x), return_inverse=True)
+        self.check_input(rows)
+        noise = dropout_mask(self.stream, (len(rows), self.output_dim), self.dropout, self.dtype)
+        ids = places.reshape(x.shape).astype(np.int32)
+        return DroppedTable(Lookup(ids, self.embeddings.value[rows] * noise), rows, noise)
 
     def backward(self, tape, dy):
-        engine, (ids, y) = engines.current(), tape
+        ids, y, dropped = tape
         if y is not None:
             dy = self.penalised(dy, y)
+        if dropped is None:
+            self._add_gradient(ids, dy, self.embeddings.grad)
+            return
+        gradient = np.zeros_like(dropped.noise)
+        self._add_gradient(dropped.lookup.ids, dy, gradient)
+        rows = RowGradient(dropped.rows.astype(np.int32), gradient * dropped.noise)
+        engines.current().add_rows(rows, self.embeddings.grad)
+
+    @staticmethod
+    def _add_gradient(ids, dy, dtable):
+        engine = engines.current()
         steps, rows = gradient_parts(dy)
         if steps is not None:
-            engine.lookup_backward(ids, steps, self.embeddings.grad)
+            engine.lookup_backward(ids, steps, dtable)
         if rows is not None:
-            engine.add_rows(rows, self.embeddings.grad)
+            engine.add_rows(rows, dtable)
 
     def compute_mask(self, x, mask):
         if mask is None and self.mask_zero:
@@ -177,7 +227,8 @@ class Embedding(ActivityRegularized):
             "embeddings_regularizer": regularizers.serialize(self.embeddings_regularizer),
             "embeddings_constraint": constraints.serialize(self.embeddings_constraint),
             "mask_zero": self.mask_zero,
-        }
+        } | ({"dropout": self.dropout, "seed": self.seed} if self.dropout else {})
+
 
 class Dense(ActivityRegularized):
     """``activation(x @ kernel + bias)`` over the last axis: (..., D) -> (..., units).
