@@ -1,10 +1,11 @@
 """Measure fastrnn beside Keras, JAX, PyTorch and ONNX Runtime, and what it costs otherwise.
 
-    python benchmarks/compare/compare.py [--quick] [--out FILE.json]
+    python benchmarks/compare/compare.py [--layers NAME ...] [--quick] [--out FILE.json]
 
 makes the peers' virtual environments on first use, checks that all compute the same, measures
-them in turn in one run, and prints a table. The model is the README's: Embedding(10000, 32) ->
-SimpleRNN(32) -> Dense(1, sigmoid), 500 steps, batch 128, RMSprop.
+them in turn in one run, and prints a table for each layer asked for. The model is the README's:
+Embedding(10000, 32) -> SimpleRNN(32) -> Dense(1, sigmoid), 500 steps, batch 128, RMSprop, or the
+same with LSTM(32) or GRU(32).
 """
 
 import argparse
@@ -16,6 +17,7 @@ import tempfile
 from datetime import date
 from pathlib import Path
 
+from cells import CELLS
 from footprint import (
     REPOSITORY,
     measure_import,
@@ -57,6 +59,14 @@ def parse_arguments():
         metavar="NAME",
         help=f"which to measure, of: {', '.join(PEERS)} (default: all)",
     )
+    add(
+        "--layers",
+        nargs="+",
+        choices=list(CELLS),
+        default=["SimpleRNN"],
+        metavar="NAME",
+        help=f"whose speed to measure, of: {', '.join(CELLS)} (default: SimpleRNN)",
+    )
     add("--wheel", metavar="FILE.whl", help="the wheel for --size (default: build one)")
     which = parser.add_argument_group("what to measure (default: the speed)")
     for name, text in {
@@ -88,15 +98,19 @@ def machine():
 
 
 def speed(options):
-    """Measure the speed; print it, and return its figures."""
+    """Measure the speed of each layer; print and return its figures."""
     batches, rounds = (8, 3) if options.quick else (32, 9)
-    with tempfile.TemporaryDirectory() as folder:
-        workload = str(Path(folder, "workload.npz"))
-        reviews = output_of(options.python, HERE / "workload.py", workload, batches).strip()
-        result = compare_speed(options.python, options.env_dir, options.peers, workload, rounds)
-    print(f"\nReviews: {reviews}. {rounds} rounds of {batches} batches; medians.\n")
-    print(table(result), flush=True)
-    return {"reviews": reviews, "batches": batches, "rounds": rounds, **result}
+    layers = {}
+    for layer in options.layers:
+        with tempfile.TemporaryDirectory() as folder:
+            file = str(Path(folder, "workload.npz"))
+            script = HERE / "workload.py"
+            reviews = output_of(options.python, script, file, batches, layer).strip()
+            result = compare_speed(options.python, options.env_dir, options.peers, file, rounds)
+        print(f"\n{layer}. Reviews: {reviews}. {rounds} rounds of {batches} batches; medians.\n")
+        print(table(result), flush=True)
+        layers[layer] = result
+    return {"reviews": reviews, "batches": batches, "rounds": rounds, "layers": layers}
 
 
 def accuracy(options):

@@ -4,16 +4,16 @@ import numpy as np
 from protocol import BATCH, Peer, by_batches, serve
 
 import fastrnn
-from fastrnn.layers import Dense, Embedding, SimpleRNN
+from fastrnn import layers
 
 
 class FastRNN(Peer):
-    def start(self, weights):
+    def start(self, layer, weights):
         (vocabulary, width), units = weights[0].shape, len(weights[2])
         self.model = fastrnn.Sequential()
-        self.model.add(Embedding(vocabulary, width))
-        self.model.add(SimpleRNN(units))
-        self.model.add(Dense(1, activation="sigmoid"))
+        self.model.add(layers.Embedding(vocabulary, width))
+        self.model.add(getattr(layers, layer)(units))
+        self.model.add(layers.Dense(1, activation="sigmoid"))
         self.model.build((None, None))
         self.model.set_weights(weights)
         self.model.compile(optimizer="rmsprop", loss="binary_crossentropy", metrics=["acc"])

@@ -4,38 +4,87 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
+from jax.nn import sigmoid
 from protocol import Peer, batches, by_batches, serve
 
 RATE, RHO, EPSILON = 1e-3, 0.9, 1e-7
 
 
-def project_then_scan(weights, ids):
-    """Return the logits, with the input's projection carried out before the loop."""
-    E, W, U, b, K, c = weights
-    h0 = jnp.zeros((len(ids), U.shape[0]))
-    h, _ = jax.lax.scan(lambda h, z: (jnp.tanh(z + h @ U), None), h0, E[ids.T] @ W + b)
-    return h @ K + c
+# A step: the next states from the input's projection x, the state's s, and the states themselves.
 
 
-def look_up_in_scan(weights, ids):
-    """Return the logits, with lookup and projection in each step, where they stay in the cache."""
+def simple_rnn(x, s, h):
+    return (jnp.tanh(x + s),)
+
+
+def lstm(x, s, h, c):
+    i, f, g, o = jnp.split(x + s, 4, axis=-1)
+    c = sigmoid(f) * c + sigmoid(i) * jnp.tanh(g)
+    return sigmoid(o) * jnp.tanh(c), c
+
+
+def gru(x, s, h):
+    (x_z, x_r, x_h), (s_z, s_r, s_h) = jnp.split(x, 3, axis=-1), jnp.split(s, 3, axis=-1)
+    z, r = sigmoid(x_z + s_z), sigmoid(x_r + s_r)
+    return (z * h + (1 - z) * jnp.tanh(x_h + r * s_h),)
+
+
+# Layer: (step, how many states)
+STEPS = {"SimpleRNN": (simple_rnn, 1), "LSTM": (lstm, 2), "GRU": (gru, 1)}
+
+# A way: what is scanned, and the input's projection from a step's part of it.
+
+
+def project_then_scan(ids, E, W, b):
+    """Carry the projection out before the loop."""
+    return E[ids.T] @ W + b, lambda x: x
+
+
+def look_up_in_scan(ids, E, W, b):
+    """Look up and project in each step, where both stay in the cache."""
+    return ids.T, lambda i: E[i] @ W + b
+
+
+def project_table_then_look_up_in_scan(ids, E, W, b):
+    """Project the whole table once, and look up in it in each step."""
+    table = E @ W + b
+    return ids.T, lambda i: table[i]
+
+
+WAYS = {
+    "project, then scan": project_then_scan,
+    "look up in the scan": look_up_in_scan,
+    "project the table, then look up in the scan": project_table_then_look_up_in_scan,
+}
+
+
+def logits(model, weights, ids):
+    """Return the logits of a model, which is a layer and a way."""
+    layer, way = model
     E, W, U, b, K, c = weights
-    h0 = jnp.zeros((len(ids), U.shape[0]))
-    h, _ = jax.lax.scan(lambda h, i: (jnp.tanh(E[i] @ W + b + h @ U), None), h0, ids.T)
+    b, b_state = b if b.ndim == 2 else (b, 0)
+    step, n_states = STEPS[layer]
+    inputs, project = WAYS[way](ids, E, W, b)
+
+    def body(states, part):
+        return step(project(part), states[0] @ U + b_state, *states), None
+
+    start = (jnp.zeros((len(ids), len(U))),) * n_states
+    (h, *_), _ = jax.lax.scan(body, start, inputs)
     return h @ K + c
 
 
 @partial(jax.jit, static_argnums=0)
-def predict(logits, weights, ids):
-    return jax.nn.sigmoid(logits(weights, ids))
+def predict(model, weights, ids):
+    return sigmoid(logits(model, weights, ids))
 
 
 @partial(jax.jit, static_argnums=0, donate_argnums=(1, 2))
-def train_step(logits, weights, squares, ids, y):
+def train_step(model, weights, squares, ids, y):
     """Return (weights, squares, loss) after one step of RMSprop."""
 
     def loss_of(weights):
-        z = logits(weights, ids)[:, 0]
+        z = logits(model, weights, ids)[:, 0]
         return jnp.mean(jnp.maximum(z, 0) - z * y + jnp.log1p(jnp.exp(-jnp.abs(z))))
 
     loss, gradients = jax.value_and_grad(loss_of)(weights)
@@ -48,9 +97,8 @@ def train_step(logits, weights, squares, ids, y):
 
 
 class Scan(Peer):
-    ways = {"project, then scan": project_then_scan, "look up in the scan": look_up_in_scan}
-
-    def start(self, weights):
+    def start(self, layer, weights):
+        self.layer = layer
         self.parameters = [jnp.array(w) for w in weights]
         self.squares = [jnp.zeros_like(w) for w in self.parameters]
 
@@ -58,23 +106,22 @@ class Scan(Peer):
         return self.parameters
 
     def trainers(self):
-        return {way: partial(self.train, logits) for way, logits in self.ways.items()}
+        return {way: partial(self.train, way) for way in WAYS}
 
     def predictors(self):
-        ways = self.ways.items()
-        return {way: by_batches(partial(self.predict, logits)) for way, logits in ways}
+        return {way: by_batches(partial(self.predict, way)) for way in WAYS}
 
-    def train(self, logits, x, y, shuffle):
+    def train(self, way, x, y, shuffle):
         losses = []
         for rows in batches(len(x), shuffle):
             self.parameters, self.squares, loss = train_step(
-                logits, self.parameters, self.squares, x[rows], y[rows]
+                (self.layer, way), self.parameters, self.squares, x[rows], y[rows]
             )
             losses.append(loss)
         return float(sum(losses)) / len(losses)  # waits for the last step
 
-    def predict(self, logits, x):
-        return jax.device_get(predict(logits, self.parameters, x))
+    def predict(self, way, x):
+        return jax.device_get(predict((self.layer, way), self.parameters, x))
 
     def versions(self):
         return {"jax": jax.__version__}

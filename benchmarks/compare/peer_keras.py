@@ -10,19 +10,19 @@ import sys
 os.environ["KERAS_BACKEND"] = sys.argv[2]
 
 import keras
-from keras.layers import Dense, Embedding, SimpleRNN
+from keras import layers
 from protocol import BATCH, Peer, batches, by_batches, serve
 
 JIT_COMPILE = {"auto": "auto", "xla": True}[sys.argv[3]]
 
 
 class Keras(Peer):
-    def start(self, weights):
+    def start(self, layer, weights):
         (vocabulary, width), units = weights[0].shape, len(weights[2])
         self.model = keras.Sequential()
-        self.model.add(Embedding(vocabulary, width))
-        self.model.add(SimpleRNN(units))
-        self.model.add(Dense(1, activation="sigmoid"))
+        self.model.add(layers.Embedding(vocabulary, width))
+        self.model.add(getattr(layers, layer)(units))
+        self.model.add(layers.Dense(1, activation="sigmoid"))
         self.model.build((None, 500))
         self.model.set_weights(weights)
         self.model.compile(

@@ -5,20 +5,31 @@ from functools import partial
 
 import numpy as np
 import onnxruntime
+from cells import CELLS, in_order, two_biases
 from onnx import TensorProto, helper, numpy_helper
 from protocol import Peer, by_batches, serve
 
+# Layer: (operator, attributes)
+OPERATORS = {
+    "SimpleRNN": ("RNN", {}),
+    "LSTM": ("LSTM", {}),
+    "GRU": ("GRU", {"linear_before_reset": 1}),
+}
 
-def graph(E, W, U, b, K, c):
-    """Return the model's bytes. ONNX's RNN wants the steps first and one leading axis a direction.
 
-    Its bias is that of the input followed by that of the state.
+def graph(layer, E, W, U, b, K, c):
+    """Return the model's bytes. ONNX's layers want the steps first, and an axis of directions.
+
+    Their bias is that of the input followed by that of the state.
     """
+    cell = CELLS[layer]
+    operator, attributes = OPERATORS[layer]
+    W, U, b = (in_order(w, cell.keras, cell.onnx) for w in (W, U, two_biases(b)))
     constants = {
         "E": E,
         "W": W.T[None],
         "U": U.T[None],
-        "b": np.concatenate([b, np.zeros_like(b)])[None],
+        "b": b.reshape(1, -1),
         "K": K,
         "c": c,
         "zero": np.array([0], "int64"),
@@ -26,7 +37,9 @@ def graph(E, W, U, b, K, c):
     nodes = [
         helper.make_node("Transpose", ["ids"], ["ids_tb"], perm=[1, 0]),
         helper.make_node("Gather", ["E", "ids_tb"], ["x_tbd"]),
-        helper.make_node("RNN", ["x_tbd", "W", "U", "b"], ["", "h_1bh"], hidden_size=len(U)),
+        helper.make_node(
+            operator, ["x_tbd", "W", "U", "b"], ["", "h_1bh"], hidden_size=len(U), **attributes
+        ),
         helper.make_node("Squeeze", ["h_1bh", "zero"], ["h_bh"]),
         helper.make_node("Gemm", ["h_bh", "K", "c"], ["z"]),
         helper.make_node("Sigmoid", ["z"], ["p"]),
@@ -46,13 +59,13 @@ def graph(E, W, U, b, K, c):
 
 
 class OnnxRuntime(Peer):
-    def start(self, weights):
+    def start(self, layer, weights):
         self.sessions = {}
         for threads in self.thread_counts():
             options = onnxruntime.SessionOptions()
             options.intra_op_num_threads = threads
             self.sessions[threads] = onnxruntime.InferenceSession(
-                graph(*weights), options, providers=["CPUExecutionProvider"]
+                graph(layer, *weights), options, providers=["CPUExecutionProvider"]
             )
 
     def thread_counts(self):

@@ -1,49 +1,58 @@
-"""The model in PyTorch: nn.Embedding, nn.RNN and nn.Linear."""
+"""The model in PyTorch: nn.Embedding; nn.RNN, nn.LSTM or nn.GRU; nn.Linear."""
 
 import os
 from functools import partial
 
+import numpy as np
 import torch
+from cells import CELLS, in_order, two_biases
 from protocol import Peer, batches, by_batches, serve
 from torch import nn
 
 RATE, RHO, EPSILON = 1e-3, 0.9, 1e-7
+
+LAYERS = {"SimpleRNN": nn.RNN, "LSTM": nn.LSTM, "GRU": nn.GRU}
 
 # Gradients that vanish over 500 steps end in denormal numbers, which slow a processor down.
 torch.set_flush_denormal(True)
 
 
 class Model(nn.Module):
-    def __init__(self, table, W, U, b, K, c):
+    def __init__(self, layer, weights):
         super().__init__()
+        table, W, U, b, K, c = weights
+        self.cell = CELLS[layer]
         self.embedding = nn.Embedding(*table.shape)
-        self.rnn = nn.RNN(*W.shape, batch_first=True)
+        self.rnn = LAYERS[layer](len(W), len(U))
         self.linear = nn.Linear(*K.shape)
-        # nn.RNN has two biases where Keras has one: the second stays zero.
-        self.rnn.bias_hh_l0.requires_grad_(False).zero_()
+        # PyTorch has two biases: where Keras has one, the second stays zero.
+        self.rnn.bias_hh_l0.requires_grad_(self.cell.biases == 2)
+        W, U, b = (in_order(w, self.cell.keras, self.cell.torch) for w in (W, U, two_biases(b)))
+        values = table, W.T, U.T, *b, K.T, c
         with torch.no_grad():
-            for parameter, value in zip(self.trained(), (table, W.T, U.T, b, K.T, c), strict=True):
+            for parameter, value in zip(self.parameters(), values, strict=True):
                 parameter.copy_(torch.from_numpy(value.copy()))
+        self.trained = [p for p in self.parameters() if p.requires_grad]
 
-    def trained(self):
-        """Return the parameters that are trained, in the order of `Peer.start`."""
-        rnn, linear = self.rnn, self.linear
-        rnn_parameters = (rnn.weight_ih_l0, rnn.weight_hh_l0, rnn.bias_ih_l0)
-        return [self.embedding.weight, *rnn_parameters, linear.weight, linear.bias]
+    def weights(self):
+        """Return the weights in the order of `Peer.start`."""
+        table, W, U, *b, K, c = (p.detach().numpy() for p in self.trained)
+        W, U, b = (in_order(w, self.cell.torch, self.cell.keras) for w in (W.T, U.T, np.array(b)))
+        return [table, W, U, b.squeeze(), K.T, c]
 
     def forward(self, ids):
-        _, h = self.rnn(self.embedding(ids))
+        _, last = self.rnn(self.embedding(ids.T))  # the steps come first
+        h = last[0] if isinstance(last, tuple) else last  # an LSTM's c is of no use here
         return self.linear(h[0])
 
 
 class Torch(Peer):
-    def start(self, weights):
-        self.model = Model(*weights)
-        self.squares = [torch.zeros_like(p) for p in self.model.trained()]
+    def start(self, layer, weights):
+        self.model = Model(layer, weights)
+        self.squares = [torch.zeros_like(p) for p in self.model.trained]
 
     def weights(self):
-        parameters = [p.detach().numpy() for p in self.model.trained()]
-        return [p.T if i in (1, 2, 4) else p for i, p in enumerate(parameters)]
+        return self.model.weights()
 
     def each_number_of_threads(self, function):
         counts = sorted({1, os.cpu_count()})
@@ -72,7 +81,7 @@ class Torch(Peer):
     @torch.no_grad()
     def update(self):
         """Make a step of RMSprop as Keras defines it; torch.optim adds epsilon after the root."""
-        parameters = self.model.trained()
+        parameters = self.model.trained
         gradients = [p.grad for p in parameters]
         torch._foreach_mul_(self.squares, RHO)
         torch._foreach_addcmul_(self.squares, gradients, gradients, 1 - RHO)

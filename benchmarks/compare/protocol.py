@@ -28,8 +28,11 @@ class Peer:
     another): the fastest on this machine is chosen before anything is measured.
     """
 
-    def start(self, weights):
-        """Take new weights (the table, W, U, b, then the output's K and c), forget all else."""
+    def start(self, layer, weights):
+        """Take a layer of `CELLS` and new weights, and forget all else.
+
+        The weights are the table, W, U and b in Keras's layout, then the output's K and c.
+        """
         raise NotImplementedError
 
     def weights(self):
@@ -78,7 +81,7 @@ class Server:
     def __init__(self, peer, workload):
         with np.load(workload) as file:
             self.x, self.y = file["x"], file["y"]
-            self.initial = [file[f"w{i}"] for i in range(6)]
+            self.initial = str(file["layer"]), [file[f"w{i}"] for i in range(6)]
         self.peer = peer
         self.ways = {"train": peer.trainers(), "predict": peer.predictors()}
         self.chosen = {}
@@ -91,10 +94,10 @@ class Server:
         x, y = self.x[:BATCH], self.y[:BATCH]
         results = {}
         for way, predict in self.ways["predict"].items():
-            self.peer.start(self.initial)
+            self.peer.start(*self.initial)
             results[f"output|{way}"] = np.asarray(predict(x)).reshape(-1)
         for way, train in self.ways["train"].items():
-            self.peer.start(self.initial)
+            self.peer.start(*self.initial)
             results[f"loss|{way}"] = np.asarray(train(x, y, False))
             for i, weight in enumerate(self.peer.weights()):
                 results[f"w{i}|{way}"] = np.asarray(weight)
@@ -102,7 +105,7 @@ class Server:
 
     def choose(self):
         """Warm every way up, keep the fastest, and return their names."""
-        self.peer.start(self.initial)
+        self.peer.start(*self.initial)
         for task, ways in self.ways.items():
             if ways:
                 self.chosen[task] = min(ways, key=lambda way, task=task: self.trial(task, way))

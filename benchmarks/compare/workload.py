@@ -1,11 +1,11 @@
 """Write what every peer works on: padded reviews, labels and first weights.
 
-usage: workload.py FILE BATCHES, with the Python that has fastrnn
+usage: workload.py FILE BATCHES LAYER, with the Python that has fastrnn
 
 The reviews are IMDB's where the environment variable ``FASTRNN_DATA_HOME`` names a folder that
 holds them. Otherwise they are made up, with lengths and word frequencies like IMDB's.
 
-Letters: V vocabulary, H units.
+Letters: V vocabulary, H units, G gates.
 """
 
 import os
@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+from cells import CELLS
 from protocol import BATCH
 
 from fastrnn.datasets import imdb
@@ -40,21 +41,30 @@ def made_up_reviews(n, rng):
     return np.split(words, lengths.cumsum()[:-1]), rng.integers(0, 2, n)
 
 
-def weights(rng):
-    """Return weights as Keras starts them: table, W, U, b, and the output's K and c."""
+def weights(layer, rng):
+    """Return weights as Keras starts them: table, W, U, b, and the output's K and c.
+
+    The biases alone are a little off: were they all zero, a peer could mix them up unnoticed.
+    """
+    cell = CELLS[layer]
+    G = len(cell.keras)
 
     def uniform(limit, *shape):
         return rng.uniform(-limit, limit, shape)
 
-    glorot = (6 / (H + H)) ** 0.5, (6 / (H + 1)) ** 0.5
-    orthogonal, _ = np.linalg.qr(rng.standard_normal((H, H)))
-    table, W, K = uniform(0.05, V, H), uniform(glorot[0], H, H), uniform(glorot[1], H, 1)
-    return [table, W, orthogonal, np.zeros(H), K, np.zeros(1)]
+    def glorot(*shape):
+        return uniform((6 / sum(shape)) ** 0.5, *shape)
+
+    orthogonal, _ = np.linalg.qr(rng.standard_normal((G * H, H)))
+    table, W, K = uniform(0.05, V, H), glorot(H, G * H), glorot(H, 1)
+    b = uniform(0.05, cell.biases, G * H)
+    b += np.repeat([gate == "f" for gate in cell.keras], H)  # a forget gate starts open
+    return [table, W, orthogonal.T, b.squeeze(), K, np.zeros(1)]
 
 
 def main():
     """Write the file, and print which reviews it holds."""
-    file, n = sys.argv[1], int(sys.argv[2]) * BATCH
+    file, n, layer = sys.argv[1], int(sys.argv[2]) * BATCH, sys.argv[3]
     rng = np.random.default_rng(1)
     data = imdb_reviews(n, rng)
     print("IMDB" if data else "made up, with the lengths of IMDB's")
@@ -63,7 +73,8 @@ def main():
         file,
         x=pad_sequences(reviews, maxlen=STEPS),
         y=labels.astype("float32"),
-        **{f"w{i}": w.astype("float32") for i, w in enumerate(weights(rng))},
+        layer=layer,
+        **{f"w{i}": w.astype("float32") for i, w in enumerate(weights(layer, rng))},
     )
 
 
