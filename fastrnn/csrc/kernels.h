@@ -89,6 +89,7 @@ static void gemm_task(const void *context, int64_t task, int slot) {
     const run_t run = g->runs[task];
     const int64_t N = g->N, K = g->K;
     const REAL *a = (const REAL *)g->a + (g->a_row ? 0 : run.first * g->a_m);
+    REAL *c = (REAL *)g->c + run.first * g->c_m;
     REAL block[GEMM_ROWS * NR], start[NR], gathered[GEMM_ROWS * GEMM_DEPTH];
     const REAL *init[GEMM_ROWS];
     (void)slot;
@@ -100,6 +101,9 @@ static void gemm_task(const void *context, int64_t task, int slot) {
         for (int64_t j = 0; j < NR; j++)
             start[j] = g->bias && j < width ? ((const REAL *)g->bias)[n + j] : 0;
         for (int64_t r = 0; r < run.count; r++) init[r] = start;
+        const int direct = width == NR && K <= GEMM_DEPTH; /* else whole vectors, or sums, need a place */
+        REAL *out = direct ? c + n : block;
+        const ptrdiff_t out_m = direct ? g->c_m : NR;
         for (int64_t k = 0; k < K || k == 0; k += GEMM_DEPTH) {
             const int64_t depth = K - k < GEMM_DEPTH ? K - k : GEMM_DEPTH;
             const REAL *part = a + k;
@@ -110,13 +114,11 @@ static void gemm_task(const void *context, int64_t task, int slot) {
                 part = gathered, part_m = depth;
             }
             rows_times_panel(run.count, vectors, part, part_m, 1, panel + k * panel_k, panel_k, depth,
-                             init, 0, block, NR, ACT_LINEAR);
-            for (int64_t r = 0; r < run.count; r++) init[r] = block + r * NR;
+                             init, 0, out, out_m, ACT_LINEAR);
+            for (int64_t r = 0; r < run.count; r++) init[r] = out + r * out_m;
         }
-        for (int64_t r = 0; r < run.count; r++) {
-            const int64_t row = g->c_row ? g->c_row[run.first + r] : run.first + r;
-            copy_row((REAL *)g->c + row * g->c_m + n, block + r * NR, width);
-        }
+        for (int64_t r = 0; r < run.count && !direct; r++)
+            copy_row(c + r * g->c_m + n, block + r * NR, width);
     }
 }
 

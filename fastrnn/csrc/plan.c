@@ -33,6 +33,7 @@ typedef struct {
     const int32_t *ids;
     int32_t *copy;
     uint8_t *seen;
+    const int32_t *slot;
     int64_t n, V, *bad;
 } count_t;
 
@@ -45,11 +46,27 @@ static void count_task(const void *context, int64_t part, int slot) {
     c->bad[part] = bad < 0 ? -1 : first + bad;
 }
 
+/* Task: turn one part of the ids into their slots. */
+static void place_task(const void *context, int64_t part, int slot) {
+    enum { STRETCH = 16 };
+    const count_t *c = context;
+    const int64_t first = c->n * part / COUNT_PARTS, end = c->n * (part + 1) / COUNT_PARTS;
+    (void)slot;
+    for (int64_t i = first; i < end; i += STRETCH) {
+        const int64_t stretch = end - i < STRETCH ? end - i : STRETCH;
+        int32_t *own = c->copy + i, differs = 0;
+        for (int64_t j = 1; j < stretch; j++) differs |= own[0] ^ own[j];
+        const int32_t common = c->slot[own[0]];
+        for (int64_t j = 0; j < stretch; j++) own[j] = differs ? c->slot[own[j]] : common;
+    }
+}
+
 int64_t fastrnn_count_ids(const int32_t *ids, int64_t n, int64_t V, int32_t *copy, int32_t *rows,
                           int32_t *slot, uint8_t *seen, int slots) {
     int64_t bad[COUNT_PARTS], occurring = 0;
-    const count_t c = {ids, copy, seen, n, V, bad};
-    fastrnn_parallel(COUNT_PARTS, n < 1 << 14 ? 1 : slots, count_task, &c);
+    const count_t c = {ids, copy, seen, slot, n, V, bad};
+    const int threads = n < 1 << 14 ? 1 : slots;
+    fastrnn_parallel(COUNT_PARTS, threads, count_task, &c);
     for (int part = 0; part < COUNT_PARTS; part++)
         if (bad[part] >= 0) return -1 - bad[part];
     for (int part = 1; part < COUNT_PARTS; part++)
@@ -59,6 +76,7 @@ int64_t fastrnn_count_ids(const int32_t *ids, int64_t n, int64_t V, int32_t *cop
         slot[id] = (int32_t)occurring;
         occurring += seen[id];
     }
+    fastrnn_parallel(COUNT_PARTS, threads, place_task, &c);
     return occurring;
 }
 

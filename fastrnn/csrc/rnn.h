@@ -1,7 +1,7 @@
 /* The contract between _core.pyx and the C kernels.
  *
  * Letters: B rows in a batch, T steps, D input width, H units, G gates, M columns of a projection,
- * V vocabulary, S steps of all rows together.  Arrays are C-contiguous.  The caller has checked every shape and index
+ * V rows of a table, S steps of all rows together.  Arrays are C-contiguous.  The caller has checked every shape and index
  * and owns all memory; nothing here allocates or fails.  Nothing aliases unless said so.
  *
  * Work is cut into tasks by the shapes alone, never by the number of threads, and whatever tasks sum is
@@ -36,7 +36,6 @@ typedef struct {
     const void *a, *b, *bias; /* bias: (N,) or NULL */
     void *c;                  /* rows of length N, c_m apart */
     const int32_t *a_row;     /* NULL: row m is row m */
-    const int32_t *c_row;     /* row m of the result is row c_row[m] of c; NULL: row m */
     ptrdiff_t a_m, b_k, b_n, c_m;
     int64_t N, K;
     const run_t *runs; /* the rows m to compute; others are left alone */
@@ -90,9 +89,7 @@ typedef struct {
     /* The projected input of (row b, step t), a row of G H: xz + (b T + t) G H, or with ids:
      * xz + ids[b T + t] G H. */
     const void *xz;
-    const int32_t *ids;  /* (B, T), each in [0, V), or NULL */
-    const int32_t *slot; /* with ids, (V,): in [0, n_rows) for every id that occurs */
-    int64_t n_rows;
+    const int32_t *ids; /* (B, T), each in [0, V), or NULL */
     const void *U;      /* (H, G H) */
     const void *bias;   /* (H,) or NULL: of a GRU's last gate, inside the reset */
     const void *noise;  /* (noises, B, H) or NULL: dropout of the state, noises being 1 or G */
@@ -112,8 +109,8 @@ typedef struct {
     void *y;             /* (B, T, H) or NULL */
     void *last[2];       /* (B, H) each */
     /* with ids and `keep`, for the way back: what each walk (the prefix is walk 0, shard i walk i + 1) meets */
-    int32_t *met_slot;         /* the slots, ascending, a walk's from met_offset[walk] on */
-    const int64_t *met_offset; /* room for as many as the walk has steps, at most n_rows, and one more */
+    int32_t *met_row;          /* the rows of xz, ascending, a walk's from met_offset[walk] on */
+    const int64_t *met_offset; /* room for as many as the walk has steps, at most V, and one more */
     int64_t *met_count;        /* how many there are */
     int32_t *met_at;           /* of each step's row the place in that list; steps lie as on the tape */
 
@@ -122,7 +119,7 @@ typedef struct {
     const void *dlast[2]; /* (B, H) each, or NULL */
     /* and writes: */
     void *dxz;   /* without ids, (B, T, G H): the steps that a row takes, no others */
-    void *dP;    /* with ids, (n_rows, G H): the gradient of row id of xz in row slot[id] */
+    void *dP;    /* with ids, (V, G H): the gradients of the rows of xz */
     void *dfirst[2];     /* (B, H) each */
     void *dU;            /* (H, G H), added into */
     void *dbias;         /* (H,) or NULL, added into */
@@ -133,7 +130,7 @@ typedef struct {
     void *inject;  /* backward with a prefix: (states, prefix_length + 1, Hp) */
     void *work;    /* slots * sweep_work_size */
     void *met;       /* backward with ids: a walk's sums of the rows that it met, from met_offset[walk] G Hp on */
-    int32_t *number; /* forward, where slots are listed: slots * n_rows */
+    int32_t *number; /* forward, where rows are listed: slots * V */
     int64_t *prefix_done;      /* forward: how many of its steps the prefix has taken */
     int32_t slots;
 } sweep_t;
@@ -179,9 +176,9 @@ typedef struct {
     void (*activate)(int32_t activation, const void *z, void *y, int64_t n, int slots);
     void (*activate_backward)(int32_t activation, const void *y, const void *dy, void *dz, int64_t n,
                               int slots);
-    /* dP[slot[ids[s]], :] += dz[s, :] over the rows s of all runs, in their order; dP (n, M) zeroed here. */
-    void (*scatter_rows)(const int32_t *ids, const int32_t *slot, const void *dz, const run_t *runs,
-                         int64_t n_runs, void *dP, int64_t n, int64_t M, int slots);
+    /* dP[places[s], :] += dz[s, :] over the S rows s in their order; dP (n, M) is zeroed here. */
+    void (*scatter_rows)(const int32_t *places, const void *dz, int64_t S, void *dP, int64_t n, int64_t M,
+                         int slots);
     /* out[i] = table[rows[i]] and table[rows[i]] += values[i]; rows of M elements. */
     void (*gather_rows)(const int32_t *rows, const void *table, void *out, int64_t n, int64_t M);
     void (*add_rows)(const int32_t *rows, const void *values, void *table, int64_t n, int64_t M);
@@ -203,11 +200,11 @@ extern const isa_t fastrnn_isas[]; /* best last; ends with a NULL name */
 
 /* What follows does not depend on the ISA; see plan.c. */
 
-/* Copy n ids and find those that occur: `rows`, ascending, and slot[rows[i]] = i.  Each id is read once, so
- * that what was checked is what was copied.  Returns how many occur; or, for an id outside [0, V), -1 less
- * the place of the first.  `seen`: (COUNT_PARTS, V) bytes of scratch. */
+/* Find which of n ids occur: `rows`, ascending, and slot[rows[i]] = i; `places` gets the slot of each id.  Each
+ * id is read once, so that what was checked is what counts.  Returns how many occur; or, for an id outside
+ * [0, V), -1 less the place of the first.  `seen`: (COUNT_PARTS, V) bytes of scratch, `slot`: (V,). */
 enum { COUNT_PARTS = 4 };
-int64_t fastrnn_count_ids(const int32_t *ids, int64_t n, int64_t V, int32_t *copy, int32_t *rows,
+int64_t fastrnn_count_ids(const int32_t *ids, int64_t n, int64_t V, int32_t *places, int32_t *rows,
                           int32_t *slot, uint8_t *seen, int slots);
 
 /* Cut runs into pieces of at most `most` rows; returns their number, and fills `pieces` unless NULL. */

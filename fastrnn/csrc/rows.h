@@ -3,10 +3,9 @@
 /* -- rows of tables ---------------------------------------------------------------------------------- */
 
 typedef struct {
-    const int32_t *ids, *slot;
+    const int32_t *places;
     const REAL *dz;
-    const run_t *runs;
-    int64_t n_runs, n, M;
+    int64_t S, n, M;
     REAL *dP;
 } scatter_t;
 
@@ -16,22 +15,19 @@ static void scatter_task(const void *context, int64_t task, int slot) {
     const int64_t M = s->M, first = task * LINE, width = M - first < LINE ? M - first : LINE;
     (void)slot;
     for (int64_t i = 0; i < s->n; i++) clear_row(s->dP + i * M + first, width);
-    for (int64_t r = 0; r < s->n_runs; r++) {
-        const int64_t from = s->runs[r].first, to = from + s->runs[r].count;
-        for (int64_t k = from; k < to; k++) {
-            REAL *total = s->dP + s->slot[s->ids[k]] * M + first;
-            const REAL *dz = s->dz + k * M + first;
-            if (width == LINE)
-                for (int j = 0; j < LINE; j += VL) vstore(total + j, vload(total + j) + vload(dz + j));
-            else
-                for (int64_t j = 0; j < width; j++) total[j] += dz[j];
-        }
+    for (int64_t k = 0; k < s->S; k++) {
+        REAL *total = s->dP + s->places[k] * M + first;
+        const REAL *dz = s->dz + k * M + first;
+        if (width == LINE)
+            for (int j = 0; j < LINE; j += VL) vstore(total + j, vload(total + j) + vload(dz + j));
+        else
+            for (int64_t j = 0; j < width; j++) total[j] += dz[j];
     }
 }
 
-static void scatter_rows(const int32_t *ids, const int32_t *slot, const void *dz, const run_t *runs,
-                         int64_t n_runs, void *dP, int64_t n, int64_t M, int slots) {
-    const scatter_t s = {ids, slot, dz, runs, n_runs, n, M, dP};
+static void scatter_rows(const int32_t *places, const void *dz, int64_t S, void *dP, int64_t n, int64_t M,
+                         int slots) {
+    const scatter_t s = {places, dz, S, n, M, dP};
     fastrnn_parallel((M + LINE - 1) / LINE, slots, scatter_task, &s);
 }
 

@@ -21,8 +21,8 @@ typedef struct {
     const REAL *inject[MAX_STATES]; /* prefix: gradients that reach its states, (longest + 1, Hp) each */
     REAL *dU, *dbias;               /* (H, G Hp) and (Hp) */
     REAL *met;                      /* with ids, the sums of the rows that were met */
-    /* With ids, see `lay_out_ids`: (steps, rows) each, the slots of the rows that were met, their number. */
-    int32_t *id_at, *met_at, *met_slot;
+    /* With ids, see `lay_out_ids`: (steps, rows) each, the rows that were met, their number. */
+    int32_t *id_at, *met_at, *met_row;
     int64_t *met_count;
 } walk_t;
 
@@ -89,7 +89,7 @@ INLINE void give_tape(const sweep_t *s, walk_t *w, int64_t walk, int64_t offset)
     const int64_t Hp = padded(s->H), states = (w->length[0] + 1) * w->rows * Hp;
     if (s->met_at) {
         w->met_at = s->met_at + offset;
-        w->met_slot = s->met_slot + s->met_offset[walk];
+        w->met_row = s->met_row + s->met_offset[walk];
         w->met_count = s->met_count + walk;
     }
     REAL *tape = (REAL *)s->tape + offset * (w->cell.states + w->cell.kept) * Hp;
@@ -145,37 +145,36 @@ static void first_states(const sweep_t *s, const walk_t *w, const walk_t *prefix
         }
 }
 
-/* Put the ids of a walk in the order of its steps.  For the way back also list the slots that it meets,
+/* Put the ids of a walk in the order of its steps.  For the way back also list the rows of xz that it meets,
  * ascending, and the place in that list for each step: the walk meets the same rows again and again, and its own
  * sums of their gradients stay in cache and need no agreement with other threads.  All of it ahead of the
  * steps, where no look-up waits for another. */
 static void lay_out_ids(const sweep_t *s, walk_t *w, int slot, REAL **work) {
     if (!s->ids) return;
-    const int numbered = w->met_at != NULL;
-    int32_t *number = numbered ? s->number + slot * s->n_rows : NULL, count = 0;
+    const int listed = w->met_at != NULL;
+    int32_t *number = listed ? s->number + slot * s->V : NULL, count = 0;
     w->id_at = (int32_t *)take(work, id_room(s));
-    if (numbered) memset(number, 0, (size_t)s->n_rows * sizeof *number);
+    if (listed) memset(number, 0, (size_t)s->V * sizeof *number);
     for (int64_t i = 0; i < w->rows; i++) {
         const int32_t *ids = s->ids + w->row[i] * s->T + w->start[i];
         for (int64_t step = 0; step < w->length[i]; step++) {
-            const int64_t at = step * w->rows + i;
-            w->id_at[at] = ids[step];
-            if (numbered) number[w->met_at[at] = s->slot[ids[step]]] = 1;
+            w->id_at[step * w->rows + i] = ids[step];
+            if (listed) number[ids[step]] = 1;
         }
     }
-    if (!numbered) return;
-    for (int32_t row = 0; row < s->n_rows; row++) {
-        w->met_slot[count] = row; /* stays if it was met */
+    if (!listed) return;
+    for (int32_t row = 0; row < s->V; row++) {
+        w->met_row[count] = row; /* stays if it was met */
         const int32_t met = number[row];
         number[row] = count;
         count += met;
     }
     *w->met_count = count;
-    for (int64_t i = 0; i < w->rows; i++)
-        for (int64_t step = 0; step < w->length[i]; step++) {
-            int32_t *at = w->met_at + step * w->rows + i;
-            *at = number[*at];
-        }
+    for (int64_t i = 0; i < w->rows; i++) {
+        const int32_t *ids = s->ids + w->row[i] * s->T + w->start[i];
+        for (int64_t step = 0; step < w->length[i]; step++)
+            w->met_at[step * w->rows + i] = number[ids[step]];
+    }
 }
 
 /* The row of gates, G H wide, that row i of a walk takes at a step. */
@@ -450,30 +449,30 @@ static void prefix_backward(const sweep_t *s, int slot) {
     walk_backward(s, &prefix, (REAL *)s->work + slot * sweep_work_size(s));
 }
 
-/* dP += the sums of a walk for the slots from `from` to `to` - 1. */
+/* dP += the sums of a walk for its rows from `from` to `to` - 1. */
 static void add_met(const sweep_t *s, int64_t walk, int32_t from, int32_t to) {
     const int64_t H = s->H, Hp = padded(H), G = fastrnn_cell(s->cell).gates, count = s->met_count[walk];
-    const int32_t *slots = s->met_slot + s->met_offset[walk];
-    int64_t i = 0, end = count; /* the first with slots[i] >= from: they ascend */
+    const int32_t *rows = s->met_row + s->met_offset[walk];
+    int64_t i = 0, end = count; /* the first with rows[i] >= from: they ascend */
     while (i < end) {
         const int64_t middle = (i + end) / 2;
-        if (slots[middle] < from)
+        if (rows[middle] < from)
             i = middle + 1;
         else
             end = middle;
     }
-    for (; i < count && slots[i] < to; i++) {
+    for (; i < count && rows[i] < to; i++) {
         const REAL *met = (const REAL *)s->met + (s->met_offset[walk] + i) * G * Hp;
         for (int64_t gate = 0; gate < G; gate++)
-            add_row((REAL *)s->dP + (slots[i] * G + gate) * H, met + gate * Hp, H);
+            add_row((REAL *)s->dP + (rows[i] * G + gate) * H, met + gate * Hp, H);
     }
 }
 
-/* Slots that are summed at a time: so many that their rows of dP stay in the first cache. */
-INLINE int64_t slots_together(const sweep_t *s) {
+/* Rows of dP that are summed at a time: so many that they stay in the first cache. */
+INLINE int64_t rows_together(const sweep_t *s) {
     enum { BYTES = 1 << 14, LEAST = 16 };
-    const int64_t slots = BYTES / (fastrnn_cell(s->cell).gates * s->H * (int64_t)sizeof(REAL));
-    return slots < LEAST ? LEAST : slots;
+    const int64_t rows = BYTES / (fastrnn_cell(s->cell).gates * s->H * (int64_t)sizeof(REAL));
+    return rows < LEAST ? LEAST : rows;
 }
 
 /* After the shards: task 0 is the prefix where there is one, each other some rows of dP, summed over the
@@ -484,21 +483,21 @@ static void after_shards_task(const void *context, int64_t task, int slot) {
         prefix_backward(s, slot);
         return;
     }
-    const int64_t columns = fastrnn_cell(s->cell).gates * s->H, many = slots_together(s);
+    const int64_t columns = fastrnn_cell(s->cell).gates * s->H, many = rows_together(s);
     const int64_t from = (task - (s->prefix_length > 0)) * many;
-    const int64_t to = from + many < s->n_rows ? from + many : s->n_rows;
+    const int64_t to = from + many < s->V ? from + many : s->V;
     memset((REAL *)s->dP + from * columns, 0, (size_t)((to - from) * columns) * sizeof(REAL));
     for (int64_t walk = 1; walk <= shards_of(s); walk++) add_met(s, walk, (int32_t)from, (int32_t)to);
 }
 
 static void sweep_backward(const sweep_t *s) {
     const int64_t H = s->H, Hp = padded(H), G = fastrnn_cell(s->cell).gates, shards = shards_of(s);
-    const int64_t prefix = s->prefix_length > 0, parts = (s->n_rows + slots_together(s) - 1) / slots_together(s);
+    const int64_t prefix = s->prefix_length > 0, parts = (s->V + rows_together(s) - 1) / rows_together(s);
     pack_U_transposed(s);
     fastrnn_parallel(shards, s->slots, backward_task, s);
     if (s->ids) fastrnn_parallel(prefix + parts, s->slots, after_shards_task, s);
     const uint64_t setting = fastrnn_flush_denormals();
-    if (prefix) add_met(s, 0, 0, (int32_t)s->n_rows);
+    if (prefix) add_met(s, 0, 0, (int32_t)s->V);
     const int64_t first = prefix ? 0 : 1, size = partial_size(s, G); /* the prefix's place is the first */
     const REAL *partial = (const REAL *)s->partial + first * size;
     sum_parts(partial, s->dU, shards + 1 - first, size, H * G, H, Hp, s->slots);

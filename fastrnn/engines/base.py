@@ -58,7 +58,7 @@ class Engine(abc.ABC):
 
         Steps that a `StepMask` leaves out may be left undefined.
 
-        A `Lookup` gives a `Lookup` of the same ids: only rows that occur are valid in its table.
+        A `Lookup` gives a `Lookup`, whose ids and table may be others: for `recurrent` only.
         """
 
     @abc.abstractmethod

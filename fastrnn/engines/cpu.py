@@ -77,9 +77,9 @@ class CPUEngine(ReferenceEngine):
     def project(self, x, W, b=None, mask=None):
         if isinstance(x, Lookup):
             count = x.count or count_ids(x.ids, len(x.table))
-            table = self.empty((len(x.table), W.shape[1]), W.dtype)
+            table = self.empty((count.n, W.shape[1]), W.dtype)
             _core.project(x.table, W, b, table, None, count)
-            return Lookup(x.ids, table, count)
+            return Lookup(np.asarray(count.places).reshape(x.ids.shape), table, count)
         z = self.empty((*x.shape[:-1], W.shape[1]), W.dtype)
         _core.project(x, W, b, z, mask_runs(mask))
         return z
@@ -128,13 +128,16 @@ class CPUEngine(ReferenceEngine):
                   zero_output_for_mask=False, keep=True, bias=None, noise=None):
         if not {cell.activation, cell.recurrent_activation} <= KERNEL_ACTIVATIONS:
             return super().recurrent(
-                cell, xz, U, states, mask, return_sequences, zero_output_for_mask, keep, bias, noise
+                cell, whole_lookup(xz), U, states, mask, return_sequences, zero_output_for_mask, keep, bias, noise
             )
         rows, steps, _ = xz.shape
         units = len(U)
         ids, values = None, xz
         if isinstance(xz, Lookup):
-            ids, values = xz.count or count_ids(xz.ids, len(xz.table)), xz.table
+            ids, values = xz.count, xz.table
+            if ids is None:
+                ids = count_ids(xz.ids, len(xz.table))
+                values = xz.table[rows_of(ids)]
         y = self.empty((rows, steps, units), U.dtype) if return_sequences else None
         last = [self.empty((rows, units), U.dtype) for _ in range(cell.states)]
         start, stop = (None, None) if mask is None else (mask.start, mask.stop)
@@ -226,6 +229,16 @@ def count_ids(ids, V):
             f"token id {ids[place]} at {tuple(map(int, place))} is outside the table: expected ids "
             f"from 0 to {V - 1} (input_dim={V})."
         ) from None
+
+
+def whole_lookup(xz):
+    """What `CPUEngine.project` made of a lookup, as a lookup by the original ids."""
+    if not isinstance(xz, Lookup) or xz.count is None:
+        return xz
+    rows = rows_of(xz.count)
+    table = np.zeros((rows[-1] + 1 if len(rows) else 0, xz.table.shape[1]), xz.table.dtype)
+    table[rows] = xz.table
+    return Lookup(rows[xz.ids], table)
 
 
 def rows_of(ids):
