@@ -30,8 +30,8 @@ cdef extern from *:
     #if defined(__linux__)
     #include <sys/mman.h>
     #endif
-    /* A tape of many megabytes is walked through from end to end, there and back: in large pages, as
-     * far as the system grants them, that is 500 times fewer look-ups of addresses. */
+    /* A tape of many megabytes is walked through from end to end, there and back: in large pages,
+     * where the system grants them, that is 500 times fewer look-ups of addresses. */
     static void *aligned_block(size_t bytes) {
         const size_t large_page = (size_t)2 << 20;
         const int large = bytes >= 2 * large_page;
@@ -667,11 +667,11 @@ cdef class Ids:
 
     @property
     def rows(self):
-        return memoryview(self.occurring).cast("i")[:self.n]
+        return memoryview(self.occurring).toreadonly().cast("i")[:self.n]
 
     @property
     def places(self):
-        return memoryview(self.placed).cast("i")
+        return memoryview(self.placed).toreadonly().cast("i")
 
 
 def gather_rows(rows, table, out):
@@ -927,6 +927,8 @@ def sweep_forward(str kind, str activation, str recurrent_activation, bint reset
     cdef int64_t *order
     cdef int64_t *bucket
     cdef int64_t shard_rows, shards
+    if H < 1:
+        raise ValueError("U: expected at least one unit; got none.")
     if B < 0 or T < 0 or (T > 0 and B > 0x7FFFFFFFFFFF // T):
         raise ValueError(f"B and T: expected a number of rows and of steps; got {B} and {T}.")
     memset(s, 0, sizeof(sweep_t))
@@ -1000,17 +1002,17 @@ def sweep_forward(str kind, str activation, str recurrent_activation, bint reset
     s.work = a.scratch(s.slots * kernels.sweep_work_size(s))
     s.prefix_done = <int64_t *>a.bytes(sizeof(int64_t))
     if ids is not None and keep:
-        _room_for_numbers(sweep, states, shards)
+        _room_for_met(sweep, states, shards)
         s.number = <int32_t *>a.bytes(s.slots * s.V * sizeof(int32_t))
     with nogil:
         kernels.sweep_forward(s)
     return sweep
 
 
-cdef int _room_for_numbers(Sweep sweep, int64_t states, int64_t shards) except -1:
-    """Room for the numbers that the walks of a sweep give to the rows they meet: see ``sweep_t``."""
+cdef int _room_for_met(Sweep sweep, int64_t states, int64_t shards) except -1:
+    """Room for the lists of rows that the walks of a sweep meet: see ``sweep_t``."""
     cdef sweep_t *s = &sweep.s
-    cdef int64_t i, rows, room = min(s.prefix_length, s.V) + 1  # one is written behind the last
+    cdef int64_t i, rows, room = min(s.prefix_length, s.V) + 1  # one is written past the last
     sweep.met_counts = Block(2 * (shards + 1) * sizeof(int64_t))
     cdef int64_t *offsets = <int64_t *>sweep.met_counts.data
     offsets[0] = 0

@@ -298,11 +298,20 @@ class Step:
 class Reader(NamedTuple):
     """A layer that reads an input of a graph, and as what: "x", "part" of several, "state", "mask".
 
-    A model that reads it is not one: its layers are.
+    A model that reads it is not one: its layers are.  Who reads the ids that other layers make of
+    ids stands "behind" those.
+
+    Attributes
+    ----------
+    layer : Layer
+    role : str
+    through : tuple of callable
+        `Layer.ids_after` of the layers in between, in their order.
     """
 
     layer: Any
     role: str
+    through: tuple = ()
 
     def convert(self, x):
         """The array ``x`` as the layer reads it."""
@@ -312,12 +321,14 @@ class Reader(NamedTuple):
 
     def check(self, x):
         """Raise if the layer would refuse a value in ``x``, as `convert` made it."""
-        if self.role == "x":
+        for ids_after in self.through:
+            x = ids_after(x)
+        if self.role in ("x", "behind"):
             self.layer.check_input(x)
 
 
-def _readers(node, tensor):
-    """The `Reader` of ``tensor``, or several, where ``node`` uses it."""
+def _readers(node, tensor, nodes):
+    """The `Reader` of ``tensor``, or several, where ``node``, one of ``nodes``, uses it."""
     inner = getattr(node.layer, "graph", None)
     for i, own in enumerate(flatten(node.inputs)):
         if own is not tensor:
@@ -326,6 +337,10 @@ def _readers(node, tensor):
             yield from inner.readers[i]
         else:
             yield Reader(node.layer, "part" if isinstance(node.inputs, list) else "x")
+        if node.layer.ids_after is not None:
+            behind = [r for after in nodes for r in _readers(after, node.outputs[0], nodes)]
+            for layer, _, through in behind:
+                yield Reader(layer, "behind", (node.layer.ids_after, *through))
     if any(state is tensor for state in node.initial_state or ()):
         yield Reader(node.layer, "state")
     if node.mask is tensor:
@@ -377,7 +392,7 @@ class Graph:
         self._slots = {tensor: i for i, tensor in enumerate(tensors)}
         self.output_slots = [self.slot(tensor) for tensor in outputs]
         working = [node for node in self.nodes if node.inputs is not None]
-        by_input = [[(n, r) for n in working for r in _readers(n, t)] for t in inputs]
+        by_input = [[(n, r) for n in working for r in _readers(n, t, working)] for t in inputs]
         self.readers = [[reader for _, reader in own] for own in by_input]
         self.steps = [
             Step(i, node, self.slot, self._converters(node, by_input))

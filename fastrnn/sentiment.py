@@ -125,12 +125,14 @@ class SentimentClassifier:
         self.preset = preset
         self.word_index = dict(word_index)
         most = max(self.word_index.values()) + _RESERVED_IDS
-        self.num_words = min(num_words or own.num_words, most)
-        self.maxlen = maxlen or own.maxlen
-        self.units = units or own.units
+        self.num_words = min(_or(num_words, own.num_words), most)
+        self.maxlen = _or(maxlen, own.maxlen)
+        self.units = _or(units, own.units)
         self.dataset = dataset
         self.phrases = None if pairs is None else Phrases(pairs, self.num_words)
         self.model = model
+        if model is not None and own.num_pairs and pairs is None:
+            raise ValueError(f"model: one of the preset {preset!r} goes with the pairs it reads.")
         if model is None and not own.num_pairs:
             self.model = _simple_model(self.num_words, self.maxlen, self.units)
 
@@ -141,7 +143,7 @@ class SentimentClassifier:
 
         See `load_dataset` for ``dataset``, ``data`` and ``num_words``.
         """
-        loaded = load_dataset(dataset, data, num_words or _preset(preset).num_words)
+        loaded = load_dataset(dataset, data, _or(num_words, _preset(preset).num_words))
         classifier = cls(loaded.word_index, num_words, maxlen, units, dataset, preset=preset)
         classifier.fit(*loaded.train, **fit_options)
         return classifier
@@ -173,10 +175,17 @@ class SentimentClassifier:
         fastrnn.callbacks.History
         """
         own = PRESETS[self.preset]
-        epochs, batch_size = epochs or own.epochs, batch_size or own.batch_size
-        split = own.validation_split if validation_split is None else validation_split
+        epochs, batch_size = _or(epochs, own.epochs), _or(batch_size, own.batch_size)
+        split = _or(validation_split, own.validation_split)
         if own.num_pairs:
-            self._begin(x, epochs * -(-int(len(x) * (1 - split)) // batch_size))
+            rows = int(len(x) * (1 - split))
+            if not (0 <= split < 1 and rows > 0 and batch_size > 0):
+                raise ValueError(
+                    f"fit: expected a validation_split from 0 up to 1 that leaves reviews to train "
+                    f"on, and a batch_size above 0; got {split!r} of {len(x)} reviews, "
+                    f"{batch_size!r}."
+                )
+            self._begin(x, epochs * -(-rows // batch_size))
         keep_best = EarlyStopping(patience=epochs, restore_best_weights=True)
         return self.model.fit(
             self._rows(x, training=True),
@@ -196,11 +205,12 @@ class SentimentClassifier:
         if self.model is None:
             self.model = _best_model(self.phrases, self.units)
         up = steps // 10
-        rate = CosineDecay(0.0, steps - up, warmup_target=4e-3, warmup_steps=up)
+        rate = CosineDecay(0.0, max(1, steps - up), warmup_target=4e-3, warmup_steps=up)
         self.model.compile(Adam(rate), "binary_crossentropy", metrics=["accuracy"])
 
     def evaluate(self, x, y, batch_size=128):
         """Loss and accuracy on texts, or on lists of ids, as a dict of floats."""
+        self._need_model("evaluate")
         return self.model.evaluate(
             self._rows(x), y, batch_size=batch_size, verbose=0, return_dict=True
         )
@@ -213,8 +223,7 @@ class SentimentClassifier:
         TypeError
             If ``texts`` is a single str.
         """
-        if self.model is None:
-            raise RuntimeError("predict: the classifier is not trained yet; call fit first.")
+        self._need_model("predict")
         rows = self._rows(self._encode(texts))
         if not len(rows):
             return []
@@ -223,7 +232,8 @@ class SentimentClassifier:
 
     def save(self, path):
         """Save word index and model in one file."""
-        own = ("word_index", "num_words", "maxlen", "dataset", "preset")
+        self._need_model("save")
+        own = ("word_index", "num_words", "maxlen", "units", "dataset", "preset")
         extra = {name: getattr(self, name) for name in own}
         if self.phrases is not None:
             extra["pairs"] = self.phrases.pairs.tolist()
@@ -251,6 +261,10 @@ class SentimentClassifier:
     def _encode(self, texts):
         return encode(texts, self.word_index, num_words=self.num_words)
 
+    def _need_model(self, method):
+        if self.model is None:
+            raise RuntimeError(f"{method}: the classifier is not trained yet; call fit first.")
+
     def _ids(self, x):
         """Texts or lists of ids as lists of ids."""
         return self._encode(x) if len(x) and isinstance(x[0], str) else x
@@ -261,6 +275,10 @@ class SentimentClassifier:
         if self.phrases is None:
             return pad_sequences(ids, maxlen=self.maxlen)
         return self.phrases([row[-self.maxlen :] for row in ids] if training else ids)
+
+
+def _or(value, default):
+    return default if value is None else value
 
 
 def _preset(name):

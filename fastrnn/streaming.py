@@ -28,6 +28,7 @@ from fastrnn.layers import (
     Masking,
     StackedRNNCells,
     TimeDistributed,
+    TokenDropout,
 )
 from fastrnn.layers.cells import EngineCell
 from fastrnn.masks import StepMask
@@ -216,6 +217,8 @@ def _step_stage(layer, rows):
         return _Recurrent(layer, rows), layer.return_sequences
     if isinstance(layer, Embedding):
         return _Lookup(layer, rows), True
+    if isinstance(layer, TokenDropout):
+        return None, True
     if len(layer.input_shape) < 3:
         raise _refused(layer, f"its input, of shape {layer.input_shape}, has no axis of steps")
     if isinstance(layer, Masking):
@@ -248,7 +251,8 @@ def _refused(layer, reason):
     return ValueError(
         f"stream: layer '{layer.name}' ({type(layer).__name__}) cannot take one step at a time: "
         f"{reason}. Layers that can: Embedding, Masking, SimpleRNN, LSTM, GRU, RNN, Dense, "
-        "Activation, Dropout, normalisation of features, and TimeDistributed around any other."
+        "Activation, Dropout, TokenDropout, normalisation of features, and TimeDistributed around "
+        "any other."
     )
 
 

@@ -25,7 +25,9 @@ class Lookup(NamedTuple):
         Row numbers, each in [0, V).
     table : float array of shape (V, D)
     count : opaque, optional
-        What an engine found out about which ids occur, so as not to look again.
+        What an engine found out about which ids occur, so as not to look again.  Of a lookup that
+        `Engine.project` made it speaks of the ids that were projected; such a one is for
+        `Engine.recurrent` alone.
     """
 
     ids: Any

@@ -55,16 +55,31 @@ def test_keeps_the_best_epoch():
 def test_best_preset_learns_and_comes_back_from_its_file(tmp_path):
     set_random_seed(0)
     classifier = SentimentClassifier(INDEX, units=8, preset="best")
-    with pytest.raises(RuntimeError, match="call fit first"):
-        classifier.predict(["good"])
+    for use in (
+        lambda: classifier.predict(["good"]),
+        lambda: classifier.evaluate(TEXTS, TARGETS),
+        lambda: classifier.save(tmp_path / "none"),
+    ):
+        with pytest.raises(RuntimeError, match="call fit first"):
+            use()
+    with pytest.raises(ValueError, match=r"validation_split.*got 1.5"):
+        classifier.fit(TEXTS, TARGETS, validation_split=1.5)
     classifier.fit(TEXTS * 4, np.tile(TARGETS, 4), epochs=60, batch_size=8, verbose=0)
     assert [p.label for p in classifier.predict(TEXTS[:4])] == ["positive", "negative"] * 2
     classifier.save(tmp_path / "m.fastrnn")
     again = SentimentClassifier.load(tmp_path / "m.fastrnn")
-    assert again.preset == "best" and (again.phrases.pairs == classifier.phrases.pairs).all()
+    assert again.preset == "best" and again.units == 8
+    assert (again.phrases.pairs == classifier.phrases.pairs).all()
     assert again.predict(["not a good film at all", ""]) == classifier.predict(
         ["not a good film at all", ""]
     )
+
+
+def test_zero_is_not_taken_for_nothing():
+    classifier = SentimentClassifier(INDEX, maxlen=5, units=2)
+    assert classifier.fit(TEXTS, TARGETS, epochs=0, verbose=0).history == {}
+    with pytest.raises(ValueError, match="got 0"):
+        SentimentClassifier(INDEX, units=0)
 
 
 def test_unknown_preset():

@@ -121,7 +121,7 @@ void fastrnn_wait_for(const int64_t *progress, int64_t least) {
     }
 }
 
-/* Whether `number` became `wanted` (or, with `other`, anything else) within a short while. */
+/* Whether `number` became `value` (or, with `other`, anything else) within a short while. */
 static int look_out(atomic_int *number, int value, int other) {
     const int64_t until = nanoseconds() + LOOKOUT_NANOSECONDS;
     for (int tries = 0;; tries++) {

@@ -53,7 +53,7 @@ typedef struct {
     const run_t *runs;
     int64_t n_runs;
     int32_t groups; /* tasks, fixed by the shapes */
-    void *partial;  /* scratch: groups * (M + 1) * N elements */
+    void *partial;  /* scratch: groups * (M + 1) * padded(N) elements */
     void *packed;   /* scratch: slots * OUTER_BLOCK * (M + padded(N)) elements */
     int32_t slots;
 } outer_t;

@@ -123,8 +123,8 @@ class Engine(abc.ABC):
         ``dsequence`` is (B, T, H) or None, ``dstates`` a list of (B, H) or None in each place.
         Adds into dU, and into dbias (H,) where there was a bias; returns ``(dxz, dstates0)``: dxz
         as `project_backward` takes it, zero at masked steps, and the gradients of the initial
-        states, list of (B, H).  Where xz was a `Lookup`, dxz is the `RowGradient` of its table:
-        (n, G * H) for the n rows that occur.
+        states, list of (B, H).  Where xz was a `Lookup`, dxz is a `RowGradient`:
+        (n, G * H) for the n rows that occur, by their numbers in the table that was projected.
         """
 
     @abc.abstractmethod

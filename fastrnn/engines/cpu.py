@@ -128,7 +128,8 @@ class CPUEngine(ReferenceEngine):
                   zero_output_for_mask=False, keep=True, bias=None, noise=None):
         if not {cell.activation, cell.recurrent_activation} <= KERNEL_ACTIVATIONS:
             return super().recurrent(
-                cell, whole_lookup(xz), U, states, mask, return_sequences, zero_output_for_mask, keep, bias, noise
+                cell, whole_lookup(xz), U, states, mask, return_sequences, zero_output_for_mask,
+                keep, bias, noise,
             )
         rows, steps, _ = xz.shape
         units = len(U)

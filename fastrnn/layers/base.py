@@ -51,6 +51,9 @@ class Layer:
     """
 
     supports_masking = False  # True: the mask passes to the next layer as it came
+    # A layer that makes ids of ids has a method: of ids (.., ) an array with the least and the
+    # greatest that may come out, for who looks at all of them before the first step.
+    ids_after = None
 
     def __init__(self, *, trainable=True, dtype=None, name=None, input_shape=None):
         self.dtype = dtype or floatx()

@@ -132,9 +132,14 @@ class Embedding(ActivityRegularized):
         self.embeddings_constraint = constraints.get(embeddings_constraint)
         self.mask_zero = mask_zero
         self.initial_table = weights
-        self.dropout = fraction(self, "dropout", dropout)
+        self._dropout = fraction(self, "dropout", dropout)
         self.seed = seed
         self.stream = random.Stream(seed) if dropout else None
+
+    @property
+    def dropout(self):
+        """The part of the table that is dropped in training."""
+        return self._dropout
 
     def create(self, input_shape):
         self.embeddings = self.add_weight(
@@ -149,20 +154,7 @@ class Embedding(ActivityRegularized):
         return *input_shape, self.output_dim
 
     def convert_input(self, x):
-        x = np.asarray(x)
-        if x.dtype.kind == "f" and not np.array_equal(x, np.trunc(x)):
-            raise ValueError(
-                f"Layer '{self.name}' (Embedding): expected whole numbers, the ids of tokens; "
-                f"got fractions in an array of {x.dtype} of shape {x.shape}."
-            )
-        if x.dtype.kind not in "iufb":
-            raise ValueError(
-                f"Layer '{self.name}' (Embedding): expected an array of ids; got dtype {x.dtype}, "
-                f"shape {x.shape}. Pad lists of different lengths with pad_sequences."
-            )
-        if x.dtype.itemsize > 4 or x.dtype.kind in "uf":
-            self.check_input(x)  # before the conversion to int32 could wrap them round
-        return engines.current().asarray(x, np.int32)
+        return token_ids(self, x)
 
     def check_input(self, x):
         if x.size and not (x.min() >= 0 and x.max() < self.input_dim):
@@ -564,6 +556,25 @@ def fraction(layer, argument, value):
             f"got {value!r}."
         )
     return value
+
+
+def token_ids(layer, x):
+    """``x`` as int32 ids; ValueError for what are no whole numbers."""
+    x = np.asarray(x)
+    where = f"Layer '{layer.name}' ({type(layer).__name__})"
+    if x.dtype.kind == "f" and not np.array_equal(x, np.trunc(x)):
+        raise ValueError(
+            f"{where}: expected whole numbers, the ids of tokens; got fractions in an array of "
+            f"{x.dtype} of shape {x.shape}."
+        )
+    if x.dtype.kind not in "iufb":
+        raise ValueError(
+            f"{where}: expected an array of ids; got dtype {x.dtype}, shape {x.shape}. Pad lists "
+            "of different lengths with pad_sequences."
+        )
+    if x.dtype.itemsize > 4 or x.dtype.kind in "uf":
+        layer.check_input(x)  # before the conversion to int32 could wrap them round
+    return engines.current().asarray(x, np.int32)
 
 
 def dropout_mask(stream, shape, rate, dtype):

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from fastrnn import engines, random
+from fastrnn import random
 from fastrnn.layers.base import Layer
-from fastrnn.layers.core import fraction
+from fastrnn.layers.core import fraction, token_ids
 
 __all__ = ["TokenDropout"]
 
@@ -19,7 +19,7 @@ class TokenDropout(Layer):
 
     A net that must do without some of the words learns to read all of them (word dropout: Iyyer et
     al., "Deep Unordered Composition Rivals Syntactic Methods for Text Classification", 2015).
-    Keras has no such layer.
+    Id 0, padding, stays what it is.  Keras has no such layer.
 
     Parameters
     ----------
@@ -67,14 +67,9 @@ class TokenDropout(Layer):
         self.stream = random.Stream(seed)
 
     def convert_input(self, x):
-        x = np.asarray(x)
-        if x.dtype.kind not in "iu":
-            raise ValueError(
-                f"Layer '{self.name}' (TokenDropout): expected whole numbers, the ids of tokens; "
-                f"got dtype {x.dtype}, shape {x.shape}."
-            )
+        x = token_ids(self, x)
         self.check_input(x)
-        return engines.current().asarray(x, np.int32)
+        return x
 
     def check_input(self, x):
         most = len(self.replacement) if self.replacement.ndim else 2**31
@@ -84,10 +79,14 @@ class TokenDropout(Layer):
                 f"got {x.min() if x.min() < 0 else x.max()}."
             )
 
+    def ids_after(self, x):
+        both = [part for part in (x, self.replacement) if part.size]
+        return np.array([f(part) for part in both for f in (np.min, np.max)])
+
     def forward(self, x, mask=None, training=False):
         if training and self.rate:
             other = self.replacement[x] if self.replacement.ndim else self.replacement
-            x = np.where(self.stream.uniform(x.shape) < self.rate, other, x)
+            x = np.where((self.stream.uniform(x.shape) < self.rate) & (x != 0), other, x)
         return x, None
 
     def backward(self, tape, dy):

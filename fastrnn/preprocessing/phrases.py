@@ -93,9 +93,12 @@ class Phrases:
         return np.where(is_pair, self.num_words + places, words).astype(np.int32)
 
     def _pair_keys(self, row):
-        """For each word a number for the pair that ends in it, -1 for none."""
+        """For each word a number for the pair that ends in it, -1 for none.
+
+        Padding, id 0, is no word.
+        """
         keys = np.full(len(row), -1)
         first, second = row[:-1], row[1:]
-        known = (first < self.num_words) & (second < self.num_words)
+        known = (0 < first) & (first < self.num_words) & (0 < second) & (second < self.num_words)
         keys[1:][known] = (first * self.num_words + second)[known]
         return keys

@@ -194,6 +194,16 @@ def _exported(value):
         return [_exported(part) for part in value]
     if not isinstance(value, dict):
         return value
+    if value.get("class_name") == "TokenDropout":
+        raise ValueError(
+            f"layer '{value['config']['name']}' is a TokenDropout, which Keras has not; fastrnn's "
+            "own files (.fastrnn) have. Outside training it does nothing: a model of the layers "
+            "behind it can be saved for Keras."
+        )
+    if value.get("class_name") == "Embedding":  # its dropout acts in training only
+        own = value["config"]
+        config = {k: own[k] for k in own if k not in ("dropout", "seed")}
+        value = value | {"config": config}
     value = {name: _exported(part) for name, part in value.items() if name not in _OURS}
     if "input_layers" in value and "layers" in value:
         value["layers"] = _with_mask_operations(value["layers"])
