@@ -81,7 +81,7 @@ def _train(arguments):
     say = _silent if arguments.quiet else print
     say(
         f"Training on {len(data.train[0])} reviews ({arguments.dataset}); "
-        f"vocabulary {classifier.num_words}, the last {classifier.maxlen} words of each."
+        f"vocabulary {classifier.num_words}, trained on the last {classifier.maxlen} words of each."
     )
     code, began = 0, time.perf_counter()
     try:

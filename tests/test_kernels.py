@@ -243,3 +243,25 @@ def test_number_of_threads_is_checked(n):
 def test_unknown_isa():
     with pytest.raises(ValueError, match="baseline"):
         _core.use_isa("avx9")
+
+
+def test_ids_know_which_occur_and_where():
+    ids = np.array([[7, 3], [3, 9]], np.int32)
+    counted = _core.Ids(ids, 10)
+    rows, places = np.asarray(counted.rows), np.asarray(counted.places)
+    assert rows.tolist() == [3, 7, 9] and counted.n == 3
+    assert (rows[places].reshape(2, 2) == ids).all()
+    assert not rows.flags.writeable and not places.flags.writeable  # the kernels trust them
+    none = _core.Ids(np.zeros((0, 4), np.int32), 10)
+    assert none.n == 0 and not len(none.rows) and not len(none.places)
+
+
+def test_only_rows_that_occur_are_projected():
+    table, W = floats(10, 4), floats(4, 3)
+    counted, z = _core.Ids(np.array([7, 3, 3], np.int32), 10), floats(2, 3)
+    _core.project(table, W, None, z, None, counted)
+    assert np.allclose(z, table[[3, 7]] @ W, atol=1e-5)
+    with pytest.raises(IndexError, match="expected ids below 9"):
+        _core.project(table[:9], W, None, z, None, counted)
+    with pytest.raises(ValueError, match="z: expected 2 rows"):
+        _core.project(table, W, None, floats(3, 3), None, counted)
