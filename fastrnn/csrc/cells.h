@@ -29,11 +29,11 @@ typedef struct {
     REAL *new_h, *new_c, *kept;
 } step_t;
 
-/* Their gradients.  Before: by the states after the step.  After: dz (n, pitch) by the products with U,
- * dx_h (n, Hp) by a GRU's last gate where that differs, dh and dc by the states before the step but for
- * what comes through U. */
+/* Their gradients.  Before: by the states after the step.  After: dh and dc by the states before the step but for
+ * what comes through U; rows of dz, `pitch` apart, by the products with U, G Hp, which are those by the projected
+ * inputs too, but for the last gate of a GRU, whose input's gradient follows behind. */
 typedef struct {
-    REAL *dh, *dc, *dz, *dx_h;
+    REAL *dh, *dc, *dz;
 } step_gradient_t;
 
 /* -- products with the state -------------------------------------------------------------------------- */
@@ -121,8 +121,13 @@ static void simple_rnn_step(const sweep_t *s, const walk_t *w, const step_t *t, 
 static void simple_rnn_step_backward(const sweep_t *s, const walk_t *w, const step_t *t,
                                      const step_gradient_t *d) {
     const int64_t Hp = padded(s->H);
-    for (int64_t i = 0; i < t->n; i++)
-        slope_block(s->activation, t->new_h + i * Hp, d->dh + i * Hp, d->dz + i * w->pitch, Hp);
+#define BODY(A)                                                                                   \
+    EACH_ELEMENT(t->n, Hp) {                                                                      \
+        const int64_t at = i * Hp + j;                                                            \
+        vstore(d->dz + i * w->pitch + j, vload(d->dh + at) * slope(A, vload(t->new_h + at)));     \
+    }
+    EACH_ACTIVATION(s->activation, BODY)
+#undef BODY
 }
 
 /* -- LSTM ----------------------------------------------------------------------------------------------- */
@@ -209,7 +214,7 @@ static void gru_step_backward(const sweep_t *s, const walk_t *w, const step_t *t
         vstore(dz, dh * (vload(t->h + at) - g) * slope(R, z));                                    \
         vstore(dz + Hp, dx_h * q * slope(R, r));                                                  \
         vstore(dz + 2 * Hp, dq);                                                                  \
-        vstore(d->dx_h + at, dx_h);                                                               \
+        vstore(dz + 3 * Hp, dx_h);                                                                \
         vstore(d->dh + at, dh * z);                                                               \
         vstore(w->dbias + j, vload(w->dbias + j) + dq);                                           \
     }
@@ -302,20 +307,25 @@ static void states_through_U(const sweep_t *s, const walk_t *w, int64_t n, const
     times_U_transposed(s, w, n, d->dz, 0, gates, direct, d->dh);
 }
 
-/* What a gate's product multiplied U by, at `steps` steps of n rows: `h` itself, or a copy in `room`. */
-static const REAL *left_operand(const sweep_t *s, const walk_t *w, int64_t gate, int64_t steps, int64_t n,
-                                const REAL *h, const REAL *kept, REAL *room) {
+/* What a gate's product multiplied U by at the steps [from, to), row after row: the states themselves, or a copy
+ * in `room` where rows are missing or are not what was multiplied. */
+static const REAL *left_operand(const sweep_t *s, const walk_t *w, int64_t gate, int64_t from, int64_t to,
+                                REAL *room) {
     const int64_t Hp = padded(s->H), block = w->rows * Hp, K = w->cell.kept;
     const int reset = s->cell == CELL_GRU_RESET_BEFORE && gate == 2;
-    if (!s->noise && !reset) return h;
     const REAL *noise = s->noise ? w->noise + gate % s->noises * block : NULL;
-    for (int64_t step = 0; step < steps; step++)
+    if (!noise && !reset && rows_at(w, to - 1) == w->rows) return w->state[0] + from * block;
+    REAL *out = room;
+    for (int64_t step = from; step < to; step++) {
+        const REAL *h = w->state[0] + step * block, *kept = w->kept + step * K * block;
+        const int64_t n = rows_at(w, step);
         EACH_ELEMENT(n, Hp) {
-            const int64_t at = i * Hp + j;
-            vec x = vload(h + step * block + at);
-            if (reset) x *= vload(kept + (step * w->rows + i) * K * Hp + Hp + j);
-            if (noise) x *= vload(noise + at);
-            vstore(room + step * block + at, x);
+            vec x = vload(h + i * Hp + j);
+            if (reset) x *= vload(kept + i * K * Hp + Hp + j);
+            if (noise) x *= vload(noise + i * Hp + j);
+            vstore(out, x);
+            out += VL;
         }
+    }
     return room;
 }

@@ -26,6 +26,13 @@ typedef struct {
     int64_t *met_count;
 } walk_t;
 
+/* Rows of a walk that take a step. */
+INLINE int64_t rows_at(const walk_t *w, int64_t step) {
+    int64_t n = w->rows;
+    while (n && w->length[n - 1] <= step) n--;
+    return n;
+}
+
 #include "cells.h"
 
 /* Steps whose gradients of gates are kept before their weight gradient is taken: enough for a long sum, few
@@ -36,10 +43,10 @@ INLINE int64_t step_block(int64_t H, int64_t rows) {
     return steps < LEAST ? LEAST : steps > MOST ? MOST : steps;
 }
 
-/* How far the gradients of the gates of neighbouring rows lie apart.  A walk down a column must not meet the
- * same few sets of the first cache again and again. */
-INLINE int64_t dz_pitch(int64_t H, int64_t gates) {
-    const int64_t n = gates * padded(H);
+/* How far the gradients of neighbouring rows lie apart (see step_gradient_t).  A walk down a column must not meet
+ * the same few sets of the first cache again and again. */
+INLINE int64_t dz_pitch(const sweep_t *s) {
+    const int64_t n = (fastrnn_cell(s->cell).gates + (s->cell == CELL_GRU)) * padded(s->H);
     return n % (4 * LINE) ? n : n + LINE;
 }
 
@@ -56,7 +63,7 @@ static int64_t sweep_work_size(const sweep_t *s) {
     const int64_t shared = (s->noises + 2) * block + (G + 1) * Hp;
     const int64_t forward = (2 * G + 2 * cell.states + cell.kept) * block + id_room(s);
     const int64_t steps = step_block(s->H, s->shard_rows);
-    const int64_t backward = (cell.states + 1 + steps) * block + steps * s->shard_rows * dz_pitch(s->H, G);
+    const int64_t backward = (cell.states + steps) * block + steps * s->shard_rows * dz_pitch(s);
     return shared + (forward > backward ? forward : backward);
 }
 
@@ -102,7 +109,7 @@ INLINE walk_t walk_of(const sweep_t *s, int64_t shard) {
     walk_t w = {
         .cell = fastrnn_cell(s->cell),
         .rows = left < s->shard_rows ? left : s->shard_rows,
-        .pitch = dz_pitch(s->H, fastrnn_cell(s->cell).gates),
+        .pitch = dz_pitch(s),
         .row = s->row + first,
         .start = s->start + first,
         .length = s->length + first,
@@ -117,7 +124,7 @@ INLINE walk_t prefix_walk(const sweep_t *s) {
     walk_t w = {
         .cell = fastrnn_cell(s->cell),
         .rows = 1,
-        .pitch = dz_pitch(s->H, fastrnn_cell(s->cell).gates),
+        .pitch = dz_pitch(s),
         .row = &s->prefix_row,
         .start = &zero,
         .length = &s->prefix_length,
@@ -313,77 +320,79 @@ static void last_gradient(const sweep_t *s, const walk_t *w, int64_t i, int64_t 
             add_row(dh, (const REAL *)s->dy + (b * s->T + t) * H, H);
 }
 
-/* dU += a^T dz over steps [from, to), whose dz stand in `dz` from its front; a is what U multiplied. */
-static void add_weight_gradient(const sweep_t *s, const walk_t *w, int64_t from, int64_t to,
-                                const REAL *dz, REAL *room) {
-    const int64_t H = s->H, Hp = padded(H), G = w->cell.gates, block = w->rows * Hp;
-    const int apart = s->noise || s->cell == CELL_GRU_RESET_BEFORE;
-    while (from < to) {
-        /* Steps that all rows take lie side by side and make one long sum. */
-        int64_t steps = 1, n = w->rows;
-        while (n && w->length[n - 1] <= from) n--;
-        if (n == w->rows) {
-            const int64_t shortest = w->length[n - 1];
-            steps = (to < shortest ? to : shortest) - from;
-        }
-        const REAL *h = w->state[0] + from * block, *kept = w->kept + from * w->cell.kept * block;
-        if (!apart)
-            add_outer(h, Hp, dz, w->pitch, H, G * Hp, steps * n, w->dU, G * Hp);
-        for (int64_t gate = 0; gate < G && apart; gate++)
-            add_outer(left_operand(s, w, gate, steps, n, h, kept, room), Hp, dz + gate * Hp, w->pitch, H, Hp,
-                      steps * n, w->dU + gate * Hp, G * Hp);
-        from += steps;
-        dz += steps * w->rows * w->pitch;
-    }
-}
-
-/* Add a step's gradient to that of its row of the table. */
-INLINE void meet(const walk_t *w, int32_t place, const REAL *dz, const REAL *dx_h, int64_t Hp) {
-    const int64_t G = w->cell.gates, most = dx_h ? (G - 1) * Hp : G * Hp;
+/* Add one row's gradient to that of its row of the table. */
+INLINE void meet(const sweep_t *s, const walk_t *w, int32_t place, const REAL *dz) {
+    const int64_t Hp = padded(s->H), G = w->cell.gates;
     REAL *met = w->met + place * G * Hp;
-    add_row(met, dz, most);
-    if (dx_h) add_row(met + most, dx_h, Hp);
-}
-
-/* Hand on the gradients of one step's projected inputs. */
-INLINE void give_input_gradients(const sweep_t *s, const walk_t *w, int64_t n, int64_t step,
-                                 const step_gradient_t *d) {
-    const int64_t H = s->H, Hp = padded(H), G = w->cell.gates;
-    for (int64_t i = 0; i < n; i++) {
-        const REAL *dz = d->dz + i * w->pitch, *dx_h = s->cell == CELL_GRU ? d->dx_h + i * Hp : NULL;
-        if (s->ids) {
-            meet(w, w->met_at[step * w->rows + i], dz, dx_h, Hp);
-            continue;
-        }
-        REAL *dxz = (REAL *)s->dxz + (w->row[i] * s->T + w->start[i] + step) * G * H;
-        for (int64_t gate = 0; gate < G; gate++)
-            copy_row(dxz + gate * H, gate == G - 1 && dx_h ? dx_h : dz + gate * Hp, H);
+    if (s->cell != CELL_GRU) {
+        add_row(met, dz, G * Hp);
+        return;
     }
+    add_row(met, dz, (G - 1) * Hp);
+    add_row(met + (G - 1) * Hp, dz + G * Hp, Hp);
 }
 
-/* Fetch what the way back will soon read. */
-INLINE void fetch_behind(const sweep_t *s, const walk_t *w, int64_t n, int64_t step) {
-    const int64_t Hp = padded(s->H), block = w->rows * Hp, K = w->cell.kept;
-    if (s->ids && step)
-        for (int64_t i = 0; i < n; i++)
-            PREFETCH(w->met + w->met_at[(step - 1) * w->rows + i] * w->cell.gates * Hp,
-                     (size_t)(w->cell.gates * Hp) * sizeof(REAL));
+/* Hand on the gradients of the projected inputs of steps [from, to), whose rows stand in dz one after the other;
+ * returns their number. */
+static int64_t give_input_gradients(const sweep_t *s, const walk_t *w, int64_t from, int64_t to,
+                                    const REAL *dz) {
+    const int64_t H = s->H, Hp = padded(H), G = w->cell.gates;
+    int64_t rows = 0;
+    for (int64_t step = from; step < to; step++) {
+        const int64_t n = rows_at(w, step);
+        for (int64_t i = 0; i < n; i++, rows++, dz += w->pitch) {
+            if (s->ids) {
+                const int32_t *place = w->met_at + step * w->rows + i;
+                if (step + 1 < to)
+                    PREFETCH(w->met + place[w->rows] * G * Hp, (size_t)(G * Hp) * sizeof(REAL));
+                meet(s, w, *place, dz);
+                continue;
+            }
+            REAL *dxz = (REAL *)s->dxz + (w->row[i] * s->T + w->start[i] + step) * G * H;
+            for (int64_t gate = 0; gate < G; gate++)
+                copy_row(dxz + gate * H, dz + (gate + (s->cell == CELL_GRU && gate == G - 1)) * Hp, H);
+        }
+    }
+    return rows;
+}
+
+/* dU += a^T dz over steps [from, to), whose `rows` rows stand in dz one after the other; a is what U multiplied. */
+static void add_weight_gradient(const sweep_t *s, const walk_t *w, int64_t from, int64_t to, const REAL *dz,
+                                int64_t rows, REAL *room) {
+    const int64_t H = s->H, Hp = padded(H), G = w->cell.gates;
+    if (!s->noise && s->cell != CELL_GRU_RESET_BEFORE) {
+        add_outer(left_operand(s, w, 0, from, to, room), Hp, dz, w->pitch, H, G * Hp, rows, w->dU, G * Hp);
+        return;
+    }
+    for (int64_t gate = 0; gate < G; gate++)
+        add_outer(left_operand(s, w, gate, from, to, room), Hp, dz + gate * Hp, w->pitch, H, Hp, rows,
+                  w->dU + gate * Hp, G * Hp);
+}
+
+/* Fetch what the way back will soon read.  Not all at one time: a core has only so many misses under way, and
+ * those of what a step keeps can wait for its product, which reads from the first cache alone. */
+INLINE void fetch_states_behind(const walk_t *w, int64_t n, int64_t step, int64_t Hp) {
     if (step < AHEAD) return;
     for (int64_t k = 0; k < w->cell.states; k++)
-        PREFETCH(w->state[k] + (step + 1 - AHEAD) * block, (size_t)(n * Hp) * sizeof(REAL));
-    if (K) PREFETCH(w->kept + (step - AHEAD) * K * block, (size_t)(n * K * Hp) * sizeof(REAL));
+        PREFETCH(w->state[k] + (step + 1 - AHEAD) * w->rows * Hp, (size_t)(n * Hp) * sizeof(REAL));
+}
+
+INLINE void fetch_kept_behind(const walk_t *w, int64_t n, int64_t step, int64_t Hp) {
+    const int64_t K = w->cell.kept;
+    if (K && step >= AHEAD)
+        PREFETCH(w->kept + (step - AHEAD) * w->rows * K * Hp, (size_t)(n * K * Hp) * sizeof(REAL));
 }
 
 /* Leaves the gradients of the first states in `work`: S times (rows, Hp). */
 static void walk_backward(const sweep_t *s, walk_t *w, REAL *work) {
     const int64_t H = s->H, Hp = padded(H), block = w->rows * Hp;
     const int64_t S = w->cell.states, K = w->cell.kept;
-    const int64_t steps_kept = step_block(H, s->shard_rows), dz_block = w->rows * w->pitch;
+    const int64_t steps_kept = step_block(H, s->shard_rows);
     REAL *dstate[MAX_STATES] = {NULL};
     for (int64_t k = 0; k < S; k++) dstate[k] = take(&work, block);
     work = give_room(s, w, work);
-    step_gradient_t d = {.dh = dstate[0], .dc = S > 1 ? dstate[1] : NULL, .dx_h = take(&work, block)};
-    REAL *kept_dz = take(&work, steps_kept * dz_block), *room = work;
+    REAL *const end = take(&work, steps_kept * w->rows * w->pitch) + steps_kept * w->rows * w->pitch;
+    step_gradient_t d = {.dh = dstate[0], .dc = S > 1 ? dstate[1] : NULL, .dz = end};
     int64_t n = 0, kept_to = w->length[0];
     for (int64_t step = w->length[0] - 1; step >= 0; step--) {
         const int64_t joined = n;
@@ -396,8 +405,8 @@ static void walk_backward(const sweep_t *s, walk_t *w, REAL *work) {
             for (int64_t i = 0; i < n; i++)
                 add_row(d.dh + i * Hp,
                         (const REAL *)s->dy + (w->row[i] * s->T + w->start[i] + step) * H, H);
-        fetch_behind(s, w, n, step);
-        d.dz = kept_dz + step % steps_kept * dz_block;
+        fetch_states_behind(w, n, step, Hp);
+        d.dz -= n * w->pitch; /* back to front: in the order of the steps, as the states are */
         const step_t t = {
             .n = n,
             .h = w->state[0] + step * block,
@@ -407,11 +416,13 @@ static void walk_backward(const sweep_t *s, walk_t *w, REAL *work) {
             .kept = w->kept + step * K * block,
         };
         step_backward(s, w, &t, &d);
-        give_input_gradients(s, w, n, step, &d);
+        fetch_kept_behind(w, n, step, Hp);
         states_through_U(s, w, n, &d);
         if (step % steps_kept == 0) {
-            add_weight_gradient(s, w, step, kept_to, kept_dz, room);
+            const int64_t rows = give_input_gradients(s, w, step, kept_to, d.dz);
+            add_weight_gradient(s, w, step, kept_to, d.dz, rows, work);
             kept_to = step;
+            d.dz = end;
         }
     }
     for (int64_t k = 0; k < S; k++) /* rows without steps */
