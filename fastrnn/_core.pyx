@@ -90,7 +90,7 @@ cdef extern from "csrc/rnn.h" nogil:
         int64_t n_runs
         int32_t groups
         void *partial
-        void *packed
+        void *work
         int32_t slots
     ctypedef struct cell_t:
         int64_t gates, states, kept
@@ -159,6 +159,7 @@ cdef extern from "csrc/rnn.h" nogil:
         int64_t (*gemm_packed_size)(int64_t, int64_t) noexcept nogil
         void (*gemm)(const gemm_t *) noexcept nogil
         void (*outer)(const outer_t *) noexcept nogil
+        int64_t (*outer_work_size)(int64_t, int64_t) noexcept nogil
         int64_t (*padded)(int64_t) noexcept nogil
         int64_t (*sweep_work_size)(const sweep_t *) noexcept nogil
         void (*sweep_forward)(const sweep_t *) noexcept nogil
@@ -587,6 +588,10 @@ cdef int _gemm(_Arguments a, gemm_t *g, int64_t N, int64_t K, int64_t S, runs) e
     return 0
 
 
+cdef enum:
+    LARGE_SUMS = 1 << 19  # elements
+
+
 def project_dW(x, dz, dW, dbias, runs=None, rows=None):
     """dW += x^T dz and dbias += the sum of dz: x (S, D), dz (S, M), dbias (M,) or None.
 
@@ -611,11 +616,12 @@ def project_dW(x, dz, dW, dbias, runs=None, rows=None):
     o.sum = a.maybe(dbias, "dbias", (M,), True)
     o.M, o.N = D, M
     o.runs = a.runs(runs, S, OUTER_BLOCK, &o.n_runs)
-    # As many parts as there may be threads, but each long enough to be worth its sum.
-    o.groups = max(1, min(16, o.n_runs // 2))
+    # As many parts as there may be threads, but each long enough to be worth its sum, and few where
+    # the sums are large: those have columns enough to share.
+    o.groups = max(1, min(16, o.n_runs // 2, LARGE_SUMS // max(1, D * Mp)))
     o.slots = fastrnn_pool_threads()
     o.partial = a.scratch(o.groups * (D + 1) * Mp)
-    o.packed = a.scratch(o.slots * OUTER_BLOCK * (D + Mp))
+    o.work = a.scratch(o.slots * kernels.outer_work_size(D, M))
     with nogil:
         kernels.outer(&o)
 

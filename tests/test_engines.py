@@ -185,11 +185,11 @@ def test_results_do_not_depend_on_threads(threads, mask, cell, dtype):
             np.testing.assert_array_equal(other[name], expected, err_msg=name)
 
 
-@pytest.mark.parametrize("trial", range(3))
+@pytest.mark.parametrize("trial", range(4))
 def test_wide_products(isa, trial):
     """More columns and depth than one panel or block holds."""
     rng = np.random.default_rng(trial)
-    S, D, M = [(300, 500, 130), (1, 1000, 3), (777, 3, 77)][trial]
+    S, D, M = [(300, 500, 130), (1, 1000, 3), (777, 67, 77), (2100, 200, 700)][trial]
     x, W, b = rng.normal(size=(S, D)), rng.normal(size=(D, M)), rng.normal(size=M)
     dz = rng.normal(size=(S, M))
     results = {}

@@ -153,50 +153,114 @@ static void sum_parts(const REAL *partial, REAL *out, int64_t parts, int64_t par
     fastrnn_parallel(rows, parts * rows * columns < 65536 ? 1 : slots, sum_parts_task, &s);
 }
 
-/* c (M, padded(N)) += x^T y over K rows that lie x_k and y_k apart; the rows of c lie c_m apart. */
+/* -- products summed over rows -------------------------------------------------------------------- */
+
+/* OUTER_DEPTH: rows of a packed panel that fills half of the first cache.  FEW_COLUMNS of x are read where they
+ * stand: so few do not yet fall on the same sets of the first cache, row after row. */
+enum { OUTER_DEPTH = (1 << 14) / (NR * (int)sizeof(REAL)), FEW_COLUMNS = 64 };
+
+/* How far the packed tiles of x, K rows each, lie apart: not by a multiple of much. */
+INLINE int64_t tile_pitch(int64_t K) { return K * MAX_TILE + LINE; }
+
+/* Room that `add_outer` needs for products of M columns. */
+INLINE int64_t add_outer_room(int64_t M) {
+    const int64_t tiles = (M + MAX_TILE - 1) / MAX_TILE;
+    return M > FEW_COLUMNS ? tiles * tile_pitch(OUTER_DEPTH) + OUTER_DEPTH * NR : 0;
+}
+
+/* K rows of M columns, in tiles of MAX_TILE columns, each (K, MAX_TILE). */
+static void pack_tiles(const REAL *x, ptrdiff_t x_k, int64_t M, int64_t K, REAL *tiles) {
+    const int64_t whole = M / MAX_TILE;
+    for (int64_t k = 0; k < K; k++, x += x_k) {
+        REAL *to = tiles + k * MAX_TILE;
+        for (int64_t m = 0; m < whole; m++)
+            memcpy(to + m * tile_pitch(K), x + m * MAX_TILE, MAX_TILE * sizeof(REAL));
+        for (int64_t m = whole * MAX_TILE; m < M; m++) to[whole * tile_pitch(K) + m % MAX_TILE] = x[m];
+    }
+}
+
+/* K rows of `width` columns as a panel of `vectors` vectors, zeros beyond. */
+static void pack_panel(const REAL *y, ptrdiff_t y_k, int64_t width, int vectors, int64_t K, REAL *panel) {
+    for (int64_t k = 0; k < K; k++, y += y_k, panel += vectors * VL)
+        for (int v = 0; v < vectors; v++) {
+            const int64_t left = width - v * VL;
+            vstore(panel + v * VL, left < VL ? vload_n(y + v * VL, left) : vload(y + v * VL));
+        }
+}
+
+/* One panel of c += x^T y. */
+INLINE void add_outer_panel(const REAL *x, ptrdiff_t x_k, ptrdiff_t x_tile, const REAL *panel, ptrdiff_t panel_k,
+                            int vectors, int64_t M, int64_t K, REAL *c, ptrdiff_t c_m) {
+    for (int64_t m = 0; m < M; m += MAX_TILE, x += x_tile) {
+        const int64_t rows = M - m < MAX_TILE ? M - m : MAX_TILE;
+        const REAL *init[MAX_TILE];
+        for (int64_t r = 0; r < rows; r++) init[r] = c + (m + r) * c_m;
+        rows_times_panel(rows, vectors, x, 1, x_k, panel, panel_k, K, init, 0, c + m * c_m, c_m, ACT_LINEAR);
+    }
+}
+
+/* c (M, padded(N)) += x^T y over K rows that lie x_k and y_k apart; the rows of c lie c_m apart.  Up to
+ * FEW_COLUMNS of x whole vectors of y must be readable. */
 static void add_outer(const REAL *x, ptrdiff_t x_k, const REAL *y, ptrdiff_t y_k, int64_t M, int64_t N,
-                      int64_t K, REAL *c, ptrdiff_t c_m) {
-    for (int64_t n = 0; n < N; n += NR) {
-        for (int64_t m = 0; m < M; m += MAX_TILE) {
-            const int64_t rows = M - m < MAX_TILE ? M - m : MAX_TILE;
-            const REAL *init[MAX_TILE];
-            for (int64_t r = 0; r < rows; r++) init[r] = c + (m + r) * c_m;
-            rows_times_panel(rows, panel_vectors(n, N), x + m, 1, x_k, y + n, y_k, K, init, n,
-                             c + m * c_m + n, c_m, ACT_LINEAR);
+                      int64_t K, REAL *c, ptrdiff_t c_m, REAL *room) {
+    if (M <= FEW_COLUMNS) {
+        for (int64_t n = 0; n < N; n += NR)
+            add_outer_panel(x, x_k, MAX_TILE, y + n, y_k, panel_vectors(n, N), M, K, c + n, c_m);
+        return;
+    }
+    for (int64_t k = 0; k < K; k += OUTER_DEPTH) {
+        const int64_t depth = K - k < OUTER_DEPTH ? K - k : OUTER_DEPTH;
+        REAL *panel = room, *tiles = room + OUTER_DEPTH * NR;
+        pack_tiles(x + k * x_k, x_k, M, depth, tiles);
+        for (int64_t n = 0; n < N; n += NR) {
+            const int vectors = panel_vectors(n, N);
+            pack_panel(y + k * y_k + n, y_k, N - n < NR ? N - n : NR, vectors, depth, panel);
+            add_outer_panel(tiles, MAX_TILE, tile_pitch(depth), panel, vectors * VL, vectors, M, depth, c + n,
+                            c_m);
         }
     }
 }
 
-/* Task: one group of runs, summed into its own partial result, row M of which is the sum of Y. */
-static void outer_task(const void *context, int64_t group, int slot) {
+/* Columns of a sum that make a task, and so are cheap to add to the sums of other rows. */
+enum { OUTER_COLUMNS = 128 };
+
+static int64_t outer_work_size(int64_t M, int64_t N) {
+    const int64_t Np = padded(N), columns = Np < OUTER_COLUMNS ? Np : OUTER_COLUMNS;
+    return OUTER_BLOCK * (M + columns) + add_outer_room(M);
+}
+
+/* Task: some columns of one group of runs, summed into the group's partial result, row M of which is the sum of Y. */
+static void outer_task(const void *context, int64_t task, int slot) {
     const outer_t *o = context;
-    const int64_t M = o->M, N = o->N, Np = padded(N);
-    REAL *c = (REAL *)o->partial + group * (M + 1) * Np;
-    REAL *packed = (REAL *)o->packed + slot * OUTER_BLOCK * (Np + M);
-    REAL *gathered = packed + OUTER_BLOCK * Np;
-    memset(c, 0, (size_t)((M + 1) * Np) * sizeof *c);
+    const int64_t M = o->M, Np = padded(o->N), blocks = (Np + OUTER_COLUMNS - 1) / OUTER_COLUMNS;
+    const int64_t group = task / blocks, column = task % blocks * OUTER_COLUMNS;
+    const int64_t N = o->N - column < OUTER_COLUMNS ? o->N - column : OUTER_COLUMNS;
+    REAL *c = (REAL *)o->partial + group * (M + 1) * Np + column;
+    REAL *gathered = (REAL *)o->work + slot * outer_work_size(M, o->N);
+    REAL *packed = gathered + OUTER_BLOCK * M, *room = packed + OUTER_BLOCK * padded(N);
+    for (int64_t m = 0; m <= M; m++) memset(c + m * Np, 0, (size_t)padded(N) * sizeof *c);
     const int64_t from = o->n_runs * group / o->groups, to = o->n_runs * (group + 1) / o->groups;
     for (int64_t i = from; i < to; i++) {
         for (int64_t s = 0; s < o->runs[i].count; s += OUTER_BLOCK) {
             const int64_t first = o->runs[i].first + s, left = o->runs[i].count - s;
             const int64_t K = left < OUTER_BLOCK ? left : OUTER_BLOCK;
             const REAL *x = (const REAL *)o->x + (o->x_row ? 0 : first * M);
-            const REAL *y = (const REAL *)o->y + first * N;
+            const REAL *y = (const REAL *)o->y + first * o->N + column;
+            ptrdiff_t y_k = o->N;
             if (o->x_row) {
                 for (int64_t k = 0; k < K; k++)
                     copy_row(gathered + k * M, x + o->x_row[first + k] * M, M);
                 x = gathered;
             }
-            if (Np != N) { /* whole vectors must be readable */
-                for (int64_t k = 0; k < K; k++)
-                    for (int64_t n = 0; n < Np; n++) packed[k * Np + n] = n < N ? y[k * N + n] : 0;
-                y = packed;
+            if (N % VL) { /* whole vectors must be readable */
+                for (int64_t k = 0; k < K; k++) copy_padded(packed + k * padded(N), y + k * y_k, N);
+                y = packed, y_k = padded(N);
             }
-            add_outer(x, M, y, Np, M, N, K, c, Np);
+            add_outer(x, M, y, y_k, M, N, K, c, Np, room);
             if (o->sum)
-                for (int64_t n = 0; n < Np; n += VL) {
+                for (int64_t n = 0; n < N; n += VL) {
                     vec total = vload(c + M * Np + n);
-                    for (int64_t k = 0; k < K; k++) total += vload(y + k * Np + n);
+                    for (int64_t k = 0; k < K; k++) total += vload(y + k * y_k + n);
                     vstore(c + M * Np + n, total);
                 }
         }
@@ -204,9 +268,9 @@ static void outer_task(const void *context, int64_t group, int slot) {
 }
 
 static void outer(const outer_t *o) {
-    const int64_t Np = padded(o->N), stride = (o->M + 1) * Np;
+    const int64_t Np = padded(o->N), stride = (o->M + 1) * Np, blocks = (Np + OUTER_COLUMNS - 1) / OUTER_COLUMNS;
     const REAL *partial = o->partial;
-    fastrnn_parallel(o->groups, o->slots, outer_task, o);
+    fastrnn_parallel(o->groups * blocks, o->slots, outer_task, o);
     sum_parts(partial, o->c, o->groups, stride, o->M, o->N, Np, o->slots);
     if (o->sum) sum_parts(partial + o->M * Np, o->sum, o->groups, stride, 1, o->N, Np, 1);
 }
@@ -275,6 +339,7 @@ const kernels_t JOIN(fastrnn_kernels_, JOIN(REAL_NAME, JOIN(_, ISA))) = {
     .gemm_packed_size = gemm_packed_size,
     .gemm = gemm,
     .outer = outer,
+    .outer_work_size = outer_work_size,
     .padded = padded,
     .sweep_work_size = sweep_work_size,
     .sweep_forward = sweep_forward,

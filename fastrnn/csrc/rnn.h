@@ -52,9 +52,9 @@ typedef struct {
     int64_t M, N;
     const run_t *runs;
     int64_t n_runs;
-    int32_t groups; /* tasks, fixed by the shapes */
+    int32_t groups; /* of runs; fixed by the shapes */
     void *partial;  /* scratch: groups * (M + 1) * padded(N) elements */
-    void *packed;   /* scratch: slots * OUTER_BLOCK * (M + padded(N)) elements */
+    void *work;     /* scratch: slots * outer_work_size(M, N) elements */
     int32_t slots;
 } outer_t;
 
@@ -168,6 +168,7 @@ typedef struct {
     int64_t (*gemm_packed_size)(int64_t N, int64_t K);
     void (*gemm)(const gemm_t *);
     void (*outer)(const outer_t *);
+    int64_t (*outer_work_size)(int64_t M, int64_t N);
     int64_t (*padded)(int64_t H); /* Hp: H rounded up to whole vectors */
     int64_t (*sweep_work_size)(const sweep_t *);
     void (*sweep_forward)(const sweep_t *);

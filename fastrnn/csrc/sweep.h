@@ -63,7 +63,8 @@ static int64_t sweep_work_size(const sweep_t *s) {
     const int64_t shared = (s->noises + 2) * block + (G + 1) * Hp;
     const int64_t forward = (2 * G + 2 * cell.states + cell.kept) * block + id_room(s);
     const int64_t steps = step_block(s->H, s->shard_rows);
-    const int64_t backward = (cell.states + steps) * block + steps * s->shard_rows * dz_pitch(s);
+    const int64_t backward = (cell.states + steps) * block + steps * s->shard_rows * dz_pitch(s) +
+                             add_outer_room(s->H);
     return shared + (forward > backward ? forward : backward);
 }
 
@@ -360,13 +361,15 @@ static int64_t give_input_gradients(const sweep_t *s, const walk_t *w, int64_t f
 static void add_weight_gradient(const sweep_t *s, const walk_t *w, int64_t from, int64_t to, const REAL *dz,
                                 int64_t rows, REAL *room) {
     const int64_t H = s->H, Hp = padded(H), G = w->cell.gates;
+    REAL *outer_room = take(&room, add_outer_room(H));
     if (!s->noise && s->cell != CELL_GRU_RESET_BEFORE) {
-        add_outer(left_operand(s, w, 0, from, to, room), Hp, dz, w->pitch, H, G * Hp, rows, w->dU, G * Hp);
+        add_outer(left_operand(s, w, 0, from, to, room), Hp, dz, w->pitch, H, G * Hp, rows, w->dU, G * Hp,
+                  outer_room);
         return;
     }
     for (int64_t gate = 0; gate < G; gate++)
         add_outer(left_operand(s, w, gate, from, to, room), Hp, dz + gate * Hp, w->pitch, H, Hp, rows,
-                  w->dU + gate * Hp, G * Hp);
+                  w->dU + gate * Hp, G * Hp, outer_room);
 }
 
 /* Fetch what the way back will soon read.  Not all at one time: a core has only so many misses under way, and
