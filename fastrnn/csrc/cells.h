@@ -93,21 +93,25 @@ INLINE void times_U_transposed(const sweep_t *s, const walk_t *w, int64_t n, con
 static void pack_U(const sweep_t *s) {
     const int64_t H = s->H, G = fastrnn_cell(s->cell).gates;
     for (int64_t gate = 0; gate < G; gate++)
-        pack((const REAL *)s->U + gate * H, G * H, 1, H, H, (REAL *)s->packed + gate * H * padded(H));
+        pack((const REAL *)s->U + gate * H, G * H, 1, H, H, (REAL *)s->packed + gate * H * padded(H), s->slots);
 }
 
-/* U^T for `times_U_transposed`: panels of K = G Hp, gate after gate. */
-static void pack_U_transposed(const sweep_t *s) {
-    const int64_t H = s->H, Hp = padded(H), G = fastrnn_cell(s->cell).gates;
-    const REAL *U = s->U;
-    REAL *packed = s->packed;
-    for (int64_t n = 0; n < H; n += NR) {
-        const int64_t width = panel_vectors(n, H) * VL;
-        for (int64_t gate = 0; gate < G; gate++)
-            for (int64_t k = 0; k < Hp; k++)
-                for (int64_t j = n; j < n + width; j++)
-                    *packed++ = k < H && j < H ? U[(j * G + gate) * H + k] : 0;
+/* Task: one panel of U^T for `times_U_transposed`: Hp rows of each gate, gate after gate. */
+static void pack_U_transposed_task(const void *context, int64_t panel, int slot) {
+    const sweep_t *s = context;
+    const int64_t H = s->H, Hp = padded(H), G = fastrnn_cell(s->cell).gates, n = panel * NR;
+    const int64_t width = panel_vectors(n, H) * VL, columns = H - n < width ? H - n : width;
+    (void)slot;
+    for (int64_t gate = 0; gate < G; gate++) {
+        REAL *packed = (REAL *)s->packed + n * G * Hp + gate * Hp * width;
+        pack_panel((const REAL *)s->U + (n * G + gate) * H, 1, G * H, columns, width, H, packed);
+        memset(packed + H * width, 0, (size_t)((Hp - H) * width) * sizeof *packed);
     }
+}
+
+static void pack_U_transposed(const sweep_t *s) {
+    const int64_t panels = (s->H + NR - 1) / NR, elements = s->H * s->H * fastrnn_cell(s->cell).gates;
+    fastrnn_parallel(panels, elements < LITTLE_PACKING ? 1 : s->slots, pack_U_transposed_task, s);
 }
 
 /* -- simple RNN ----------------------------------------------------------------------------------------- */

@@ -69,14 +69,46 @@ INLINE int panel_vectors(int64_t n, int64_t N) { return N - n > VL ? 2 : 1; }
 
 static int64_t gemm_packed_size(int64_t N, int64_t K) { return padded(N) * K; }
 
-/* Panels of two vectors (the last perhaps of one), each (K, width), zeros beyond N. */
-static void pack(const REAL *b, ptrdiff_t b_k, ptrdiff_t b_n, int64_t N, int64_t K, REAL *packed) {
-    for (int64_t n = 0; n < N; n += NR) {
-        const int64_t width = panel_vectors(n, N) * VL;
-        for (int64_t k = 0; k < K; k++)
-            for (int64_t j = 0; j < width; j++)
-                *packed++ = n + j < N ? b[k * b_k + (n + j) * b_n] : 0;
+/* K rows of `columns` columns, b_k and b_n apart, as a panel `width` wide, zeros beyond. */
+static void pack_panel(const REAL *b, ptrdiff_t b_k, ptrdiff_t b_n, int64_t columns, int64_t width, int64_t K,
+                       REAL *packed) {
+    if (b_n == 1) {
+        for (int64_t k = 0; k < K; k++, b += b_k, packed += width)
+            for (int64_t v = 0; v < width; v += VL) {
+                const int64_t left = columns - v;
+                vstore(packed + v, left < VL ? vload_n(b + v, left) : vload(b + v));
+            }
+        return;
     }
+    memset(packed, 0, (size_t)(K * width) * sizeof *packed);
+    for (int64_t k = 0; k < K; k += LINE) { /* square blocks: what is read along lines is written while it is near */
+        const int64_t to = k + LINE < K ? k + LINE : K;
+        for (int64_t j = 0; j < columns; j++)
+            for (int64_t i = k; i < to; i++) packed[i * width + j] = b[i * b_k + j * b_n];
+    }
+}
+
+/* A matrix (K, N) as panels of two vectors (the last perhaps of one), one behind the other. */
+typedef struct {
+    const REAL *b;
+    ptrdiff_t b_k, b_n;
+    int64_t N, K;
+    REAL *packed;
+} pack_t;
+
+static void pack_task(const void *context, int64_t panel, int slot) {
+    const pack_t *p = context;
+    const int64_t n = panel * NR, left = p->N - n, width = panel_vectors(n, p->N) * VL;
+    (void)slot;
+    pack_panel(p->b + n * p->b_n, p->b_k, p->b_n, left < width ? left : width, width, p->K, p->packed + n * p->K);
+}
+
+/* Elements that are packed sooner than another thread is called. */
+enum { LITTLE_PACKING = 1 << 15 };
+
+static void pack(const REAL *b, ptrdiff_t b_k, ptrdiff_t b_n, int64_t N, int64_t K, REAL *packed, int slots) {
+    const pack_t p = {b, b_k, b_n, N, K, packed};
+    fastrnn_parallel((N + NR - 1) / NR, N * K < LITTLE_PACKING ? 1 : slots, pack_task, &p);
 }
 
 /* GEMM_DEPTH: a panel of so many rows stays in the first cache.  LITTLE_WORK: multiplications that take
@@ -123,7 +155,7 @@ static void gemm_task(const void *context, int64_t task, int slot) {
 }
 
 static void gemm(const gemm_t *g) {
-    pack(g->b, g->b_k, g->b_n, g->N, g->K, g->packed);
+    pack(g->b, g->b_k, g->b_n, g->N, g->K, g->packed, g->slots);
     const int little = g->N * g->K * g->n_runs * GEMM_ROWS < LITTLE_WORK;
     fastrnn_parallel(g->n_runs, little ? 1 : g->slots, gemm_task, g);
 }
@@ -179,15 +211,6 @@ static void pack_tiles(const REAL *x, ptrdiff_t x_k, int64_t M, int64_t K, REAL 
     }
 }
 
-/* K rows of `width` columns as a panel of `vectors` vectors, zeros beyond. */
-static void pack_panel(const REAL *y, ptrdiff_t y_k, int64_t width, int vectors, int64_t K, REAL *panel) {
-    for (int64_t k = 0; k < K; k++, y += y_k, panel += vectors * VL)
-        for (int v = 0; v < vectors; v++) {
-            const int64_t left = width - v * VL;
-            vstore(panel + v * VL, left < VL ? vload_n(y + v * VL, left) : vload(y + v * VL));
-        }
-}
-
 /* One panel of c += x^T y. */
 INLINE void add_outer_panel(const REAL *x, ptrdiff_t x_k, ptrdiff_t x_tile, const REAL *panel, ptrdiff_t panel_k,
                             int vectors, int64_t M, int64_t K, REAL *c, ptrdiff_t c_m) {
@@ -214,7 +237,7 @@ static void add_outer(const REAL *x, ptrdiff_t x_k, const REAL *y, ptrdiff_t y_k
         pack_tiles(x + k * x_k, x_k, M, depth, tiles);
         for (int64_t n = 0; n < N; n += NR) {
             const int vectors = panel_vectors(n, N);
-            pack_panel(y + k * y_k + n, y_k, N - n < NR ? N - n : NR, vectors, depth, panel);
+            pack_panel(y + k * y_k + n, y_k, 1, N - n < NR ? N - n : NR, vectors * VL, depth, panel);
             add_outer_panel(tiles, MAX_TILE, tile_pitch(depth), panel, vectors * VL, vectors, M, depth, c + n,
                             c_m);
         }

@@ -36,10 +36,10 @@ INLINE int64_t rows_at(const walk_t *w, int64_t step) {
 #include "cells.h"
 
 /* Steps whose gradients of gates are kept before their weight gradient is taken: enough for a long sum, few
- * enough for a panel of its operands to stay in the first cache. */
+ * enough for its operands to stay in the first cache, where they are read as they stand. */
 INLINE int64_t step_block(int64_t H, int64_t rows) {
-    enum { LEAST = 4, MOST = 32, BYTES = 1 << 14 };
-    const int64_t steps = BYTES / (rows * padded(H) * (int64_t)sizeof(REAL));
+    enum { LEAST = 4, MOST = 32, ROWS = (1 << 14) / sizeof(REAL) };
+    const int64_t steps = (H > FEW_COLUMNS ? OUTER_DEPTH : ROWS / padded(H)) / rows;
     return steps < LEAST ? LEAST : steps > MOST ? MOST : steps;
 }
 
