@@ -15,7 +15,11 @@ __all__ = [
     "UnitNorm",
     "deserialize",
     "get",
+    "max_norm",
+    "min_max_norm",
+    "non_neg",
     "serialize",
+    "unit_norm",
 ]
 
 _registry = Registry("constraint", "keras.constraints")
@@ -89,3 +93,11 @@ class MinMaxNorm(Constraint):
         clipped = np.clip(norms, self.min_value, self.max_value)
         wanted = self.rate * clipped + (1 - self.rate) * norms
         return w * (wanted / (epsilon() + norms))
+
+
+# -- the names in snake case that Keras has beside the classes ------------------------------------
+
+max_norm = MaxNorm
+min_max_norm = MinMaxNorm
+non_neg = NonNeg
+unit_norm = UnitNorm

@@ -20,6 +20,10 @@ __all__ = [
     "Regularizer",
     "deserialize",
     "get",
+    "l1",
+    "l1_l2",
+    "l2",
+    "orthogonal_regularizer",
     "serialize",
 ]
 
@@ -174,3 +178,11 @@ class OrthogonalRegularizer(Regularizer):
         # u = r / |r|: only what is at right angles to u counts.
         dr = (du - (du * units).sum(axis=1, keepdims=True) * units) / norms
         dw += dr if self.mode == "rows" else dr.T
+
+
+# -- the names in snake case that Keras has beside the classes ------------------------------------
+
+l1 = L1
+l1_l2 = L1L2
+l2 = L2
+orthogonal_regularizer = OrthogonalRegularizer

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from engine_cases import assert_gradient
 
-from fastrnn import constraints, regularizers
+from fastrnn import constraints, initializers, regularizers
 from fastrnn.constraints import MaxNorm, MinMaxNorm, NonNeg, UnitNorm
 from fastrnn.regularizers import L1, L1L2, L2, OrthogonalRegularizer
 
@@ -89,3 +89,14 @@ def test_constraint_names(name):
 def test_unknown_constraint():
     with pytest.raises(ValueError, match="Did you mean 'max_norm'"):
         constraints.get("maxnrom")
+
+
+@pytest.mark.parametrize("module", [constraints, initializers, regularizers])
+def test_snake_case_names_stand_for_the_classes(module):
+    names = [name for name in module.__all__ if isinstance(getattr(module, name), type)]
+    short = {name for name in names if name.islower()}
+    assert {module.get(name).__class__ for name in short} == {getattr(module, n) for n in short}
+    bases = {"Constraint", "Initializer", "Regularizer"}
+    assert {getattr(module, n) for n in short} == {
+        getattr(module, name) for name in set(names) - short - bases
+    }
