@@ -13,14 +13,19 @@ from fastrnn.layers import Input, InputLayer, Layer, serialization
 from fastrnn.layers.base import _unique_name
 from fastrnn.training import Trainer, unused
 
-__all__ = ["Input", "Model", "Sequential", "clone_model", "load_model"]
+__all__ = ["Input", "Model", "Sequential", "clone_model", "load_model", "save_model"]
 
 
-def load_model(path, custom_objects=None, compile=True, safe_mode=True):
+def load_model(filepath, custom_objects=None, compile=True, safe_mode=True):
     """A model that `Model.save` saved, or Keras; see `fastrnn.saving.load_model`."""
     from fastrnn import saving
 
-    return saving.load_model(path, custom_objects, compile, safe_mode)
+    return saving.load_model(filepath, custom_objects, compile, safe_mode)
+
+
+def save_model(model, filepath, overwrite=True):
+    """Save a model to one file; see `fastrnn.saving.save_model`."""
+    model.save(filepath, overwrite)
 
 
 def clone_model(model):
@@ -414,23 +419,23 @@ class Model(Trainer, Layer):
 
         return Stream(self, batch_size)
 
-    def save(self, path, overwrite=True):
+    def save(self, filepath, overwrite=True):
         """Save weights, configuration and optimizer state; see `fastrnn.saving.save_model`."""
         from fastrnn import saving
 
-        saving.save_model(self, path, overwrite=overwrite)
+        saving.save_model(self, filepath, overwrite=overwrite)
 
-    def save_weights(self, path, overwrite=True):
+    def save_weights(self, filepath, overwrite=True):
         """Save the weights alone; see `fastrnn.saving.save_weights`."""
         from fastrnn import saving
 
-        saving.save_weights(self, path, overwrite=overwrite)
+        saving.save_weights(self, filepath, overwrite=overwrite)
 
-    def load_weights(self, path, skip_mismatch=False):
+    def load_weights(self, filepath, skip_mismatch=False):
         """Load the weights in a file; see `fastrnn.saving.load_weights`."""
         from fastrnn import saving
 
-        saving.load_weights(self, path, skip_mismatch)
+        saving.load_weights(self, filepath, skip_mismatch)
 
 
 class Sequential(Model):

@@ -20,12 +20,12 @@ _own = contextvars.ContextVar("own", default=None)
 
 
 @contextlib.contextmanager
-def custom_object_scope(objects):
+def custom_object_scope(custom_objects):
     """Inside, classes and functions of one's own are known by name, as `fastrnn`'s are.
 
     Parameters
     ----------
-    objects : dict of str to class or function, or None
+    custom_objects : dict of str to class or function, or None
 
     Raises
     ------
@@ -41,9 +41,11 @@ def custom_object_scope(objects):
     ...     layers.deserialize({"class_name": "Linear", "config": {"units": 3}}).units
     3
     """
-    if not isinstance(objects, (dict, type(None))):
-        raise TypeError(f"custom_objects must be a dict of classes by name; got {objects!r}.")
-    before = _own.set((_own.get() or {}) | (objects or {}))
+    if not isinstance(custom_objects, (dict, type(None))):
+        raise TypeError(
+            f"custom_objects must be a dict of classes by name; got {custom_objects!r}."
+        )
+    before = _own.set((_own.get() or {}) | (custom_objects or {}))
     try:
         yield
     finally:

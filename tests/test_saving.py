@@ -407,3 +407,15 @@ def test_configuration_that_asks_for_terabytes(file):
     rewrite(file, config=json.dumps(config))
     with pytest.raises(ValueError, match="'words'|more than the file has numbers"):
         load_model(file)
+
+
+def test_paths_by_keras_name_of_the_argument(tmp_path):
+    model = Sequential([Input((3,)), Dense(2)])
+    model.save(filepath=tmp_path / "model", overwrite=True)
+    model.save_weights(filepath=tmp_path / "weights")
+    same = fastrnn.models.load_model(filepath=tmp_path / "model")
+    same.load_weights(filepath=tmp_path / "weights")
+    fastrnn.models.save_model(model, filepath=tmp_path / "again")
+    with fastrnn.utils.custom_object_scope(custom_objects={}):
+        again = load_model(filepath=tmp_path / "again")
+    assert np.array_equal(same.get_weights()[0], again.get_weights()[0])

@@ -24,7 +24,7 @@ __all__ = ["load_model", "load_weights", "read_extra", "save_model", "save_weigh
 _ZIP, _HDF5 = b"PK\x03\x04", b"\x89HDF\r\n\x1a\n"
 
 
-def save_model(model, path, overwrite=True, extra=None):
+def save_model(model, filepath, overwrite=True, extra=None):
     """Save a model to one file: weights, configuration, and the optimizer's state if compiled.
 
     The file appears all at once: where saving breaks off, what stood there before still stands.
@@ -33,7 +33,7 @@ def save_model(model, path, overwrite=True, extra=None):
     ----------
     model : fastrnn.models.Model
         Built, so that there are weights to save.
-    path : str or path
+    filepath : str or path
         A name that ends in ``.keras``, ``.h5`` or ``.hdf5`` is that of a file for Keras, which
         needs the package h5py; any other that of fastrnn's own.
     overwrite : bool, default True
@@ -65,8 +65,8 @@ def save_model(model, path, overwrite=True, extra=None):
     >>> bool((same(x) == model(x)).all())
     True
     """
-    name = os.fspath(path)
-    with _new_file(model, path, overwrite) as file:
+    name = os.fspath(filepath)
+    with _new_file(model, filepath, overwrite) as file:
         if name.endswith((".keras", ".h5", ".hdf5")):
             from fastrnn.saving import keras
 
@@ -82,14 +82,14 @@ def save_model(model, path, overwrite=True, extra=None):
             native.save_model(model, file, extra)
 
 
-def load_model(path, custom_objects=None, compile=True, safe_mode=True):
+def load_model(filepath, custom_objects=None, compile=True, safe_mode=True):
     """Load a model: one that `save_model` saved, or a Keras file (``.keras``, legacy ``.h5``).
 
     Neither Keras nor TensorFlow is needed, and nothing in a file can run.
 
     Parameters
     ----------
-    path : str or path
+    filepath : str or path
     custom_objects : dict, optional
         Classes of layers, losses, metrics and optimizers of one's own, and functions, by name.
     compile : bool, default True
@@ -112,25 +112,25 @@ def load_model(path, custom_objects=None, compile=True, safe_mode=True):
         For a Keras file without the package h5py.
     """
     with custom_object_scope(custom_objects):
-        kind = _kind(path)
+        kind = _kind(filepath)
         if kind == "native":
             from fastrnn.saving import native
 
-            return native.load_model(path, compile)
+            return native.load_model(filepath, compile)
         from fastrnn.saving import keras
 
         load = keras.load_model if kind == "zip" else keras.load_legacy_model
-        return load(path, compile)
+        return load(filepath, compile)
 
 
-def save_weights(model, path, overwrite=True):
+def save_weights(model, filepath, overwrite=True):
     """Save the weights of a model, and its optimizer's state if compiled, without the model.
 
     Parameters
     ----------
     model : fastrnn.models.Model
         Built.
-    path : str or path
+    filepath : str or path
         ``*.weights.h5`` for Keras (needs the package h5py); anything else for fastrnn.
     overwrite : bool, default True
         Whether a file that is there already may be replaced.
@@ -140,13 +140,13 @@ def save_weights(model, path, overwrite=True):
     ValueError, FileExistsError, OSError
         As `save_model`.
     """
-    name = os.fspath(path)
+    name = os.fspath(filepath)
     if name.endswith((".keras", ".h5", ".hdf5")) and not name.endswith(".weights.h5"):
         raise ValueError(
             f"save_weights: weights for Keras are in files whose name ends in '.weights.h5'; got "
             f"{name!r}. save() writes whole models."
         )
-    with _new_file(model, path, overwrite) as file:
+    with _new_file(model, filepath, overwrite) as file:
         if name.endswith(".weights.h5"):
             from fastrnn.saving import keras
 
@@ -157,7 +157,7 @@ def save_weights(model, path, overwrite=True):
             native.save_weights(model, file)
 
 
-def load_weights(model, path, skip_mismatch=False):
+def load_weights(model, filepath, skip_mismatch=False):
     """Load weights into a model that is built, from any file of a model or of weights.
 
     They belong to the layers by name in fastrnn's own files, by order in Keras's, as there.  The
@@ -166,7 +166,7 @@ def load_weights(model, path, skip_mismatch=False):
     Parameters
     ----------
     model : fastrnn.models.Model
-    path : str or path
+    filepath : str or path
         A file of fastrnn, or a ``.keras``, ``.weights.h5`` or legacy ``.h5`` file of Keras.
     skip_mismatch : bool, default False
         Leave layers whose weights do not fit as they are, with a warning.
@@ -180,14 +180,14 @@ def load_weights(model, path, skip_mismatch=False):
         If it cannot be read.
     """
     _need_built(model, "load_weights")
-    if _kind(path) == "native":
+    if _kind(filepath) == "native":
         from fastrnn.saving import native
 
-        native.load_weights(model, path, skip_mismatch)
+        native.load_weights(model, filepath, skip_mismatch)
     else:
         from fastrnn.saving import keras
 
-        keras.load_weights(model, path, skip_mismatch)
+        keras.load_weights(model, filepath, skip_mismatch)
 
 
 def read_extra(path):
