@@ -12,6 +12,7 @@ Letters: N rows in all, B rows in a batch, T steps, D features.
 from __future__ import annotations
 
 import math
+from numbers import Real
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -394,7 +395,7 @@ def split(data, fraction):
     ValueError
         If the fraction is not between 0 and 1, or leaves one of the two without rows.
     """
-    if not 0 < fraction < 1:
+    if not isinstance(fraction, Real) or not 0 < fraction < 1:
         raise ValueError(f"validation_split: expected a number in [0, 1); got {fraction!r}.")
     rows = len(data.rows)
     kept = math.floor(rows * (1 - fraction))

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
+from numbers import Real
+
 import numpy as np
 
-__all__ = ["check_finite", "fits", "numbers", "row_count", "shown"]
+__all__ = ["check_finite", "fits", "numbers", "row_count", "shown", "whole"]
 
 
 def numbers(name, values):
@@ -74,3 +77,15 @@ def shown(shape):
     ('(any, 3)', '(4,)')
     """
     return str(tuple(shape)).replace("None", "any")
+
+
+def whole(value, least=1):
+    """Whether a value is a whole number from ``least`` on; True and False are none.
+
+    >>> whole(3), whole(2.0), whole(2.5), whole(0), whole("3"), whole(True)
+    (True, True, False, False, False, False)
+    """
+    return (
+        isinstance(value, Real) and not isinstance(value, (bool, np.bool_))
+        and math.isfinite(value) and int(value) == value and value >= least
+    )

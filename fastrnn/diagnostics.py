@@ -23,6 +23,7 @@ import numpy as np
 
 from fastrnn import engines
 from fastrnn.callbacks import Callback
+from fastrnn.checks import whole
 from fastrnn.initializers import Identity, Orthogonal
 from fastrnn.layers import RNN, StackedRNNCells
 from fastrnn.recompute import mask_of_steps
@@ -295,7 +296,7 @@ class GradientMonitor(Callback):
 
     def __init__(self, x, y, sample_weight=None, every=100, vanishing=1e-4, exploding=1e2):
         super().__init__()
-        if isinstance(every, bool) or int(every) != every or every < 1:
+        if not whole(every):
             raise ValueError(
                 "GradientMonitor: every must be a whole number of batches from 1 on; "
                 f"got {every!r}."

@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastrnn import engines, random
+from fastrnn.checks import whole
 from fastrnn.masks import StepMask
 from fastrnn.values import Lookup, add_gradients
 
@@ -56,7 +57,7 @@ def piece_length(recompute, steps):
         return None
     if recompute is True or recompute == "auto":
         return max(1, math.ceil(math.sqrt(steps)))
-    if isinstance(recompute, str) or int(recompute) != recompute or recompute < 1:
+    if not whole(recompute):
         raise ValueError(
             "recompute: expected True, False, 'auto', or a number of steps from 1 on; "
             f"got {recompute!r}."

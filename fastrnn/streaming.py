@@ -16,6 +16,7 @@ from __future__ import annotations
 import numpy as np
 
 from fastrnn import activations, engines
+from fastrnn.checks import whole
 from fastrnn.layers import (
     RNN,
     Activation,
@@ -68,7 +69,7 @@ class Stream:
     """
 
     def __init__(self, model, batch_size=1):
-        if isinstance(batch_size, bool) or int(batch_size) != batch_size or batch_size < 1:
+        if not whole(batch_size):
             raise ValueError(
                 f"stream: batch_size must be a positive whole number; got {batch_size!r}."
             )

@@ -29,7 +29,7 @@ from fastrnn.adapters import (
     weights_of_classes,
 )
 from fastrnn.callbacks import CallbackList, History
-from fastrnn.checks import check_finite, numbers, row_count, shown
+from fastrnn.checks import check_finite, numbers, row_count, shown, whole
 from fastrnn.graph import flatten, is_symbolic
 from fastrnn.interrupts import Shield
 from fastrnn.layers.recurrent import RNN
@@ -790,6 +790,9 @@ class Trainer:
         self._need("fit")
         level(verbose)
         batch_size = _positive("batch_size", batch_size, BATCH_SIZE)
+        for name, value in (("epochs", epochs), ("initial_epoch", initial_epoch)):
+            if not whole(value, least=0):
+                raise ValueError(f"{name}: expected a whole number from 0 on; got {value!r}.")
         data, validation = self._data(x, y, sample_weight), None
         self.check_input(data.rows.values)  # all of it now, not in the middle of an epoch
         if validation_data is not None:
@@ -1111,7 +1114,7 @@ def _due(epoch, frequency):
 def _positive(name, value, default):
     if value is None:
         return default
-    if isinstance(value, bool) or int(value) != value or value < 1:
+    if not whole(value):
         raise ValueError(f"{name}: expected a whole number from 1 on; got {value!r}.")
     return int(value)
 

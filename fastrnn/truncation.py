@@ -27,6 +27,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from fastrnn.checks import whole
 from fastrnn.layers.input import InputLayer
 from fastrnn.layers.recurrent import RNN
 from fastrnn.recompute import mask_of_steps, slices
@@ -74,7 +75,7 @@ class Truncation:
     """
 
     def __init__(self, model, length, shape):
-        if isinstance(length, bool) or int(length) != length or length < 1:
+        if not whole(length):
             raise ValueError(f"truncate: expected a number of steps from 1 on; got {length!r}.")
         self.model = model
         self.length = int(length)

@@ -531,3 +531,26 @@ def test_an_id_without_a_row_is_found_before_the_first_step(as_lists):
         model.fit(x.tolist() if as_lists else x, np.zeros(64), shuffle=False, verbose=0)
     for now, then in zip(model.get_weights(), before, strict=True):
         np.testing.assert_array_equal(now, then)
+
+
+@pytest.mark.parametrize("settings", [
+    {"batch_size": "8"}, {"batch_size": 0}, {"epochs": 2.5}, {"epochs": -1}, {"epochs": "2"},
+    {"epochs": None}, {"initial_epoch": 0.5}, {"steps_per_epoch": "all"},
+    {"validation_split": "a fifth"}, {"validation_split": 1.0}, {"truncate": "no"},
+], ids=str)
+def test_settings_that_are_no_numbers(settings):
+    model = sentiment()
+    model.build((None, 8))
+    before = model.get_weights()
+    [name] = settings
+    with pytest.raises(ValueError, match=f"{name}: expected a .*number.*got"):
+        model.fit(PADDED, LABELS, verbose=0, **settings)
+    assert all(map(np.array_equal, before, model.get_weights()))
+
+
+@pytest.mark.parametrize("wrong", [2.5, np.nan])
+def test_ids_that_are_no_whole_numbers(wrong):
+    x = PADDED.astype(float)
+    x[3, 2] = wrong
+    with pytest.raises(ValueError, match=f"expected whole numbers, the ids of tokens; got {wrong}"):
+        sentiment().fit(x, LABELS, verbose=0)

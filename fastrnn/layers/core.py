@@ -5,11 +5,13 @@ Letters: B rows in a batch, T steps, D input width, V vocabulary.
 
 from __future__ import annotations
 
+from numbers import Real
 from typing import NamedTuple
 
 import numpy as np
 
 from fastrnn import activations, constraints, engines, initializers, random, regularizers
+from fastrnn.checks import whole
 from fastrnn.layers.base import Layer
 from fastrnn.masks import StepMask
 from fastrnn.values import Lookup, RowGradient, gradient_parts
@@ -521,7 +523,7 @@ FOREIGN = ("lora_rank", "lora_alpha", "quantization_config")
 
 def positive(layer, argument, value):
     """``value`` as an int, or ValueError unless it is a positive whole number."""
-    if isinstance(value, bool) or int(value) != value or value <= 0:
+    if not whole(value):
         raise ValueError(
             f"Layer '{layer.name}' ({type(layer).__name__}): {argument} must be a positive whole "
             f"number; got {value!r}."
@@ -550,7 +552,7 @@ def check_mask(layer, mask, shape):
 
 def fraction(layer, argument, value):
     """``value``, or ValueError unless it lies in [0, 1]."""
-    if not 0 <= value <= 1:
+    if not isinstance(value, Real) or not 0 <= value <= 1:
         raise ValueError(
             f"Layer '{layer.name}' ({type(layer).__name__}): {argument} must lie in [0, 1]; "
             f"got {value!r}."
@@ -563,8 +565,9 @@ def token_ids(layer, x):
     x = np.asarray(x)
     where = f"Layer '{layer.name}' ({type(layer).__name__})"
     if x.dtype.kind == "f" and not np.array_equal(x, np.trunc(x)):
+        wrong = x[x != np.trunc(x)].flat[0]
         raise ValueError(
-            f"{where}: expected whole numbers, the ids of tokens; got fractions in an array of "
+            f"{where}: expected whole numbers, the ids of tokens; got {wrong} in an array of "
             f"{x.dtype} of shape {x.shape}."
         )
     if x.dtype.kind not in "iufb":
