@@ -426,3 +426,33 @@ def test_without_tapes_there_is_no_way_back():
         y, tape = layer.forward(np.ones((2, 9, 3), np.float32))
     with pytest.raises(ValueError, match="kept its states"):
         layer.backward(tape, y)
+
+
+@pytest.mark.parametrize("make, message", [
+    (lambda: LSTM(3, return_sequence=True), "LSTM: .*'return_sequence'.*mean 'return_sequences'"),
+    (lambda: GRUCell(3, reset_before=True), "GRUCell: .*'reset_before'.*mean 'reset_after'"),
+    (lambda: Dense(3, activaton="relu"), "Dense: .*'activaton'.*mean 'activation'"),
+    (lambda: layers.Bidirectional(LSTM(3), mergemode="sum"), "Bidirectional: .*'merge_mode'"),
+])
+def test_an_argument_that_there_is_not(make, message):
+    with pytest.raises(TypeError, match=message):
+        make()
+
+
+@pytest.mark.parametrize("value", [0, -2, 2.5, "3", None, True, float("nan")])
+def test_units_that_are_no_count(value):
+    with pytest.raises(ValueError, match="units must be a positive whole number"):
+        LSTM(value)
+
+
+@pytest.mark.parametrize("value", [-0.1, 1.5, "a half", None])
+def test_fractions_that_are_none(value):
+    with pytest.raises(ValueError, match=r"recurrent_dropout must lie in \[0, 1\]"):
+        GRU(3, recurrent_dropout=value)
+
+
+def test_weights_by_keras_names():
+    layer = built(layers.BatchNormalization(), (2, 3))
+    assert layer.variables == layer.weights
+    assert layer.trainable_variables == layer.trainable_weights == layer.weights[:2]
+    assert layer.non_trainable_variables == layer.non_trainable_weights == layer.weights[2:]

@@ -7,6 +7,7 @@ neither threads nor devices: all arithmetic on large arrays is the engine's.
 
 from __future__ import annotations
 
+import inspect
 import itertools
 from collections import defaultdict
 
@@ -15,7 +16,7 @@ import numpy as np
 from fastrnn import constraints, engines, graph, initializers, regularizers
 from fastrnn.config import floatx
 from fastrnn.masks import StepMask
-from fastrnn.names import snake_case
+from fastrnn.names import nearest, snake_case
 from fastrnn.parameters import Parameter
 from fastrnn.values import Lookup
 
@@ -27,6 +28,17 @@ _counters = defaultdict(itertools.count)
 def _unique_name(base):
     n = next(_counters[base])
     return f"{base}_{n}" if n else base
+
+
+def _no_argument(cls, argument, *_):
+    """What to say of an argument that a class of layers does not take."""
+    known = {
+        name for base in cls.__mro__ if issubclass(base, Layer)
+        for name in inspect.signature(base.__init__).parameters
+    } - {"self", "args", "kwargs", "unknown", "arguments"}
+    return (
+        f"{cls.__name__}: there is no argument {argument!r}.{nearest(argument, sorted(known))}"
+    )
 
 
 class Layer:
@@ -55,7 +67,9 @@ class Layer:
     # greatest that may come out, for who looks at all of them before the first step.
     ids_after = None
 
-    def __init__(self, *, trainable=True, dtype=None, name=None, input_shape=None):
+    def __init__(self, *, trainable=True, dtype=None, name=None, input_shape=None, **unknown):
+        if unknown:
+            raise TypeError(_no_argument(type(self), *unknown))
         self.dtype = dtype or floatx()
         if self.dtype not in ("float32", "float64"):
             raise ValueError(
@@ -200,6 +214,11 @@ class Layer:
     def non_trainable_weights(self):
         trained = {id(p) for p in self.trainable_parameters}
         return [p for p in self.parameters if id(p) not in trained]
+
+    # By the names that Keras has beside those.
+    variables = weights
+    trainable_variables = trainable_weights
+    non_trainable_variables = non_trainable_weights
 
     def count_params(self):
         """The number of numbers in the weights."""
