@@ -349,6 +349,22 @@ def _stateful(layer):
     return [part for part in layer.walk() if isinstance(part, RNN) and part.stateful]
 
 
+def _check_batches_alike(model, parts):
+    """Raise ValueError where batches of different sizes would meet layers that keep states.
+
+    ``parts`` has pairs: a number of rows, and how many of them are in a batch.
+    """
+    sizes = {min(rows, size) for rows, size in parts}
+    sizes |= {rows % size for rows, size in parts if rows > size and rows % size}
+    if len(sizes) > 1 and (layers := _stateful(model)):
+        shown_parts = ", then ".join(f"{rows} rows in batches of {size}" for rows, size in parts)
+        raise ValueError(
+            f"Layer '{layers[0].name}' ({type(layers[0]).__name__}): stateful=True keeps a state "
+            f"for each row: expected batches of one size; got {shown_parts}: batches of "
+            f"{' and '.join(map(str, sorted(sizes)))}. Choose a batch_size that divides the data."
+        )
+
+
 def unused(name, taken):
     """``name``, numbered if it is taken."""
     names = itertools.chain([name], (f"{name}_{i}" for i in itertools.count(1)))
@@ -790,6 +806,10 @@ class Trainer:
         self._need("fit")
         level(verbose)
         batch_size = _positive("batch_size", batch_size, BATCH_SIZE)
+        validation_batch_size = _positive(
+            "validation_batch_size", validation_batch_size, batch_size
+        )
+        validation_steps = _positive("validation_steps", validation_steps, None)
         for name, value in (("epochs", epochs), ("initial_epoch", initial_epoch)):
             if not whole(value, least=0):
                 raise ValueError(f"{name}: expected a whole number from 0 on; got {value!r}.")
@@ -803,6 +823,11 @@ class Trainer:
         data = self._by_class(data, class_weight)
         rows = len(data.rows)
         steps = _positive("steps_per_epoch", steps_per_epoch, -(-rows // batch_size))
+        parts = [(_reached(rows, batch_size, steps * (epochs - initial_epoch)), batch_size)]
+        if validation is not None and epochs > initial_epoch:
+            reached = _reached(len(validation.rows), validation_batch_size, validation_steps)
+            parts.append((reached, validation_batch_size))
+        _check_batches_alike(self, parts)
         truncation = None if truncate is None else Truncation(self, truncate, data.rows.shape)
         self._prepare()
         self.stop_training = False
@@ -825,7 +850,7 @@ class Trainer:
                     logs = self._scores.results()
                     if validation is not None and _due(epoch + 1, validation_freq):
                         own = self._scores_of(
-                            validation, validation_batch_size or batch_size, validation_steps, hooks
+                            validation, validation_batch_size, validation_steps, hooks
                         )
                         logs |= {f"val_{name}": value for name, value in own.items()}
                     logs = dict(sorted(logs.items()))
@@ -906,6 +931,7 @@ class Trainer:
         data = self._data(x, y, sample_weight)
         batch_size = _positive("batch_size", batch_size, BATCH_SIZE)
         total = _positive("steps", steps, -(-len(data.rows) // batch_size))
+        _check_batches_alike(self, [(_reached(len(data.rows), batch_size, steps), batch_size)])
         hooks = CallbackList(callbacks, self, verbose=level(verbose), epochs=1, steps=total)
         progress = Progress(total, verbose)
         try:
@@ -978,7 +1004,8 @@ class Trainer:
         rows = self._rows(x)
         batch_size = _positive("batch_size", batch_size, BATCH_SIZE)
         steps = _positive("steps", steps, -(-len(rows) // batch_size))
-        rows = rows.part(0, min(len(rows), steps * batch_size))
+        rows = rows.part(0, _reached(len(rows), batch_size, steps))
+        _check_batches_alike(self, [(len(rows), batch_size)])
         hooks = CallbackList(callbacks, self, verbose=level(verbose), epochs=1, steps=steps)
         progress = Progress(steps, verbose)
         outputs = Outputs(len(rows), self.compute_output_shape(rows.shape))
@@ -1109,6 +1136,11 @@ def _due(epoch, frequency):
     if isinstance(frequency, int):
         return epoch % frequency == 0
     return epoch in frequency
+
+
+def _reached(rows, batch_size, steps):
+    """How many of the rows are in the first ``steps`` batches (None: in all)."""
+    return rows if steps is None else min(rows, steps * batch_size)
 
 
 def _positive(name, value, default):

@@ -536,6 +536,7 @@ def test_an_id_without_a_row_is_found_before_the_first_step(as_lists):
 @pytest.mark.parametrize("settings", [
     {"batch_size": "8"}, {"batch_size": 0}, {"epochs": 2.5}, {"epochs": -1}, {"epochs": "2"},
     {"epochs": None}, {"initial_epoch": 0.5}, {"steps_per_epoch": "all"},
+    {"validation_batch_size": 0}, {"validation_steps": 1.5},
     {"validation_split": "a fifth"}, {"validation_split": 1.0}, {"truncate": "no"},
 ], ids=str)
 def test_settings_that_are_no_numbers(settings):
@@ -554,3 +555,32 @@ def test_ids_that_are_no_whole_numbers(wrong):
     x[3, 2] = wrong
     with pytest.raises(ValueError, match=f"expected whole numbers, the ids of tokens; got {wrong}"):
         sentiment().fit(x, LABELS, verbose=0)
+
+
+@pytest.mark.parametrize("settings, found", [
+    ({"batch_size": 16}, "40 rows in batches of 16: batches of 8 and 16"),
+    ({"batch_size": 8, "validation_split": 0.25}, "30 rows in batches of 8, then 10 rows"),
+    ({"batch_size": 5, "validation_split": 0.25, "validation_batch_size": 10}, "of 5 and 10"),
+])
+def test_batches_of_different_sizes_before_layers_that_keep_states(settings, found):
+    model = Sequential([Embedding(12, 4), SimpleRNN(6, stateful=True), Dense(1)])
+    model.compile("sgd", "mse")
+    model.build((None, 8))
+    before = model.get_weights()
+    with pytest.raises(ValueError, match=f"stateful=True .*{found}.*divides the data"):
+        model.fit(PADDED, LABELS, verbose=0, **settings)
+    assert all(map(np.array_equal, before, model.get_weights()))
+    if "validation_split" not in settings:
+        for method in (model.predict, lambda *a, **k: model.evaluate(PADDED, LABELS, **k)):
+            with pytest.raises(ValueError, match=found):
+                method(PADDED, verbose=0, **settings)
+        assert model.layers[1].states is None
+
+
+def test_batches_of_one_size_before_layers_that_keep_states():
+    model = Sequential([Embedding(12, 4), SimpleRNN(6, stateful=True), Dense(1)])
+    model.compile("sgd", "mse")
+    options = {"batch_size": 16, "shuffle": False, "verbose": 0}
+    model.fit(PADDED, LABELS, steps_per_epoch=2, **options)
+    model.fit(PADDED[:32], LABELS[:32], validation_data=(PADDED[:16], LABELS[:16]), **options)
+    assert model.predict(PADDED, batch_size=16, steps=2, verbose=0).shape == (32, 1)
