@@ -1,4 +1,4 @@
-"""The recurrent layers that are compared, and how a library keeps their weights.
+"""The recurrent layers that are compared: how a library keeps their weights, and first ones.
 
 All peers start from Keras's layout: W (D, G H), U (H, G H) and b (G H,), or (2, G H) where the
 input and the state have a bias each. What another library keeps differs in the order of the gates
@@ -42,3 +42,26 @@ def in_order(values, old, new):
 def two_biases(b):
     """Return the input's bias and the state's, which is zero where Keras has but one."""
     return b if b.ndim == 2 else np.stack([b, np.zeros_like(b)])
+
+
+def uniform(rng, limit, *shape):
+    """Return numbers between -limit and limit."""
+    return rng.uniform(-limit, limit, shape).astype("float32")
+
+
+def glorot(rng, *shape):
+    """Return a kernel as Keras starts it."""
+    return uniform(rng, (6 / sum(shape)) ** 0.5, *shape)
+
+
+def first_weights(layer, D, H, rng):
+    """Return W, U and b as Keras starts them.
+
+    The biases alone are a little off: were they all zero, a peer could mix them up unnoticed.
+    """
+    cell = CELLS[layer]
+    G = len(cell.keras)
+    orthogonal, _ = np.linalg.qr(rng.standard_normal((G * H, H)))
+    b = uniform(rng, 0.05, cell.biases, G * H)
+    b += np.repeat([gate == "f" for gate in cell.keras], H)  # a forget gate starts open
+    return [glorot(rng, D, G * H), orthogonal.T.astype("float32"), b.squeeze()]

@@ -1,11 +1,12 @@
-"""Measure fastrnn beside Keras, JAX, PyTorch and ONNX Runtime, and what it costs otherwise.
+"""Measure fastrnn beside Keras, JAX, PyTorch and ONNX Runtime, and what they cost otherwise.
 
     python benchmarks/compare/compare.py [--layers NAME ...] [--quick] [--out FILE.json]
 
 makes the peers' virtual environments on first use, checks that all compute the same, measures
-them in turn in one run, and prints a table for each layer asked for. The model is the README's:
-Embedding(10000, 32) -> SimpleRNN(32) -> Dense(1, sigmoid), 500 steps, batch 128, RMSprop, or the
-same with LSTM(32) or GRU(32).
+them in turn in one run, and prints a table for each layer. The model is the README's:
+Embedding(10000, 32) -> SimpleRNN(32) -> Dense(1, sigmoid), 500 steps, batch 128, RMSprop, and the
+same with LSTM(32) and GRU(32). --grid measures the layers by themselves: 16 to 512 units, 1 to 128
+rows, forward and backward; the whole of it takes about half an hour.
 """
 
 import argparse
@@ -20,16 +21,15 @@ from pathlib import Path
 from cells import CELLS
 from footprint import (
     REPOSITORY,
+    measure_accuracy,
     measure_import,
     measure_memory,
     measure_size,
-    output_of,
-    run_script,
 )
-from speed import PEERS, compare_speed, table
-
-HERE = Path(__file__).parent
-MB = 1e6
+from grid import BATCHES, QUICK_BATCHES, QUICK_UNITS, UNITS, measure_grid
+from peers import HERE, PEERS, output_of
+from speed import EPOCH_ROWS, measure_speed
+from tables import markdown, section
 
 
 def parse_arguments():
@@ -38,8 +38,16 @@ def parse_arguments():
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    add("--quick", action="store_true", help="fewer batches and rounds, and one seed")
+    add("--quick", action="store_true", help="fewer batches, rounds, seeds and rows of the grid")
     add("--out", metavar="FILE.json", help="write every figure there")
+    add("--markdown", metavar="FILE.md", help="write the tables there, too")
+    add("--chart", metavar="FILE.png", help="draw the ratios of --speed and --grid there")
+    add(
+        "--from",
+        dest="kept",
+        metavar="FILE.json",
+        help="measure nothing: make tables and chart of what --out wrote",
+    )
     add(
         "--env-dir",
         metavar="DIR",
@@ -63,22 +71,42 @@ def parse_arguments():
         "--layers",
         nargs="+",
         choices=list(CELLS),
-        default=["SimpleRNN"],
+        default=list(CELLS),
         metavar="NAME",
-        help=f"whose speed to measure, of: {', '.join(CELLS)} (default: SimpleRNN)",
+        help=f"for --speed and --grid, of: {', '.join(CELLS)} (default: all)",
     )
+    for name, all_ in (("--units", UNITS), ("--batch", BATCHES)):
+        add(
+            name,
+            nargs="+",
+            type=int,
+            choices=all_,
+            metavar="N",
+            help=f"for --grid, of: {', '.join(map(str, all_))} (default: all)",
+        )
     add("--wheel", metavar="FILE.whl", help="the wheel for --size (default: build one)")
     which = parser.add_argument_group("what to measure (default: the speed)")
     for name, text in {
-        "speed": "training steps and predictions, side by side",
+        "speed": "training steps and predictions of the model, side by side",
+        "epoch": "--speed, and epochs of 20,000 reviews",
+        "grid": "the layers by themselves, side by side",
         "accuracy": "the README's script on IMDB, three seeds",
-        "memory": "peak memory of that script over a bare interpreter with NumPy",
+        "memory": "peak memory of that script, and of training alone",
         "import": "import time over NumPy's",
         "size": "installed size without NumPy",
         "all": "all of these",
     }.items():
         which.add_argument(f"--{name}", action="store_true", help=text)
-    return parser.parse_args()
+    return completed(parser.parse_args())
+
+
+def completed(options):
+    """Return the command line's arguments with what follows from others filled in."""
+    options.epoch |= options.all
+    options.speed |= options.epoch
+    options.units = options.units or (QUICK_UNITS if options.quick else UNITS)
+    options.batch = options.batch or (QUICK_BATCHES if options.quick else BATCHES)
+    return options
 
 
 def machine():
@@ -98,81 +126,81 @@ def machine():
 
 
 def speed(options):
-    """Measure the speed of each layer; print and return its figures."""
+    """Measure the model of each layer."""
     batches, rounds = (8, 3) if options.quick else (32, 9)
     layers = {}
     for layer in options.layers:
-        with tempfile.TemporaryDirectory() as folder:
-            file = str(Path(folder, "workload.npz"))
-            script = HERE / "workload.py"
-            reviews = output_of(options.python, script, file, batches, layer).strip()
-            result = compare_speed(options.python, options.env_dir, options.peers, file, rounds)
-        print(f"\n{layer}. Reviews: {reviews}. {rounds} rounds of {batches} batches; medians.\n")
-        print(table(result), flush=True)
-        layers[layer] = result
-    return {"reviews": reviews, "batches": batches, "rounds": rounds, "layers": layers}
+        print(f"The model with {layer}", file=sys.stderr)
+        layers[layer] = measure_speed(options, layer, batches, rounds)
+    return {"batches": batches, "rounds": rounds, "layers": layers}
+
+
+def grid(options):
+    """Measure the layers by themselves."""
+    rounds, seconds = (3, 0.05) if options.quick else (5, 0.15)
+    return {"rounds": rounds, "seconds": seconds} | measure_grid(options, rounds, seconds)
 
 
 def accuracy(options):
-    """Run the script with three seeds; print and return its figures."""
-    result = run_script(options.python, [0] if options.quick else [0, 1, 2])
-    print("\n| seed | best validation accuracy | test accuracy | seconds |\n|---|---|---|---|")
-    for run in result["runs"]:
-        figures = f"{run['best_val_acc']:.4f} | {run['test_acc']:.4f} | {run['seconds']:.1f}"
-        print(f"| {run['seed']} | {figures} |", flush=True)
-    return result
+    """Run the script with three seeds."""
+    return measure_accuracy(options, [0] if options.quick else [0, 1, 2])
 
 
 def memory(options):
-    """Measure the script's peak memory; print and return it."""
-    result = measure_memory(options.python)
-    print(
-        f"\nPeak memory of the script: {result['script'] / MB:.0f} MB, "
-        f"{result['over'] / MB:.0f} MB over an interpreter with NumPy.",
-        flush=True,
-    )
-    return result
+    """Measure the script's peak memory, and that of an epoch of it."""
+    with tempfile.TemporaryDirectory() as folder:
+        file, layer = Path(folder, "workload.npz"), "SimpleRNN"
+        output_of(options.python, HERE / "workload.py", file, layer, 1, EPOCH_ROWS)
+        return measure_memory(options, file)
 
 
 def import_time(options):
-    """Measure import times; print and return them."""
-    result = measure_import(options.python)
-    print(
-        f"\n`import fastrnn` takes {1e3 * result['package']:.0f} ms over `import numpy`; "
-        f"with all that the script imports, {1e3 * result['script']:.0f} ms.",
-        flush=True,
-    )
-    return result
+    """Measure import times."""
+    return measure_import(options, repeats=3 if options.quick else 9)
 
 
-def size(options):
-    """Measure the installed size; print and return it."""
-    result = measure_size(options.wheel)
-    print(
-        f"\nInstalled with its dependencies, without NumPy: {result['total'] / MB:.1f} MB.",
-        flush=True,
-    )
-    return result
+TASKS = {
+    "speed": speed,
+    "grid": grid,
+    "accuracy": accuracy,
+    "memory": memory,
+    "import": import_time,
+    "size": measure_size,
+}
+
+
+def measured(options):
+    """Return the figures that were asked for, and print each kind when it is there."""
+    asked = [name for name in TASKS if options.all or getattr(options, name)] or ["speed"]
+    Path(options.env_dir).mkdir(parents=True, exist_ok=True)
+    figures = {"machine": machine()}
+    print(markdown(figures), flush=True)
+    for name in asked:
+        figures[name] = TASKS[name](options)
+        print(section(name, figures), flush=True)
+    return figures
 
 
 def main():
-    """Measure what was asked for."""
+    """Measure what was asked for, or take what was kept, and report it."""
     options = parse_arguments()
-    Path(options.env_dir).mkdir(parents=True, exist_ok=True)
-    tasks = {
-        "speed": speed,
-        "accuracy": accuracy,
-        "memory": memory,
-        "import": import_time,
-        "size": size,
-    }
-    asked = [name for name in tasks if options.all or getattr(options, name)] or ["speed"]
-    figures = {"machine": machine()}
-    print(", ".join(f"{key}: {value}" for key, value in figures["machine"].items()), flush=True)
-    for name in asked:
-        figures[name] = tasks[name](options)
+    if options.chart:
+        from fastrnn.plotting import check_plot_file
+
+        check_plot_file(options.chart)
+    if options.kept:
+        figures = json.loads(Path(options.kept).read_text())
+        print(markdown(figures))
+    else:
+        figures = measured(options)
     if options.out:
         Path(options.out).write_text(json.dumps(figures, indent=1) + "\n")
+    if options.markdown:
+        Path(options.markdown).write_text(markdown(figures))
+    if options.chart:
+        from chart import draw
+
+        draw(figures, options.chart)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
-"""The model written out in JAX: one compiled function for a whole training step."""
+"""The model and the layers written out in JAX, compiled: one function for a whole training step."""
 
 from functools import partial
 
 import jax
 import jax.numpy as jnp
 from jax.nn import sigmoid
-from protocol import Peer, batches, by_batches, serve
+from protocol import LayerPeer, ModelPeer, batches, serve
 
 RATE, RHO, EPSILON = 1e-3, 0.9, 1e-7
 
@@ -32,7 +32,28 @@ def gru(x, s, h):
 # Layer: (step, how many states)
 STEPS = {"SimpleRNN": (simple_rnn, 1), "LSTM": (lstm, 2), "GRU": (gru, 1)}
 
-# A way: what is scanned, and the input's projection from a step's part of it.
+
+def scan(layer, project, inputs, U, b, rows, sequences):
+    """Return the last states and, if asked for, every step's output, (T, B, H).
+
+    ``project`` makes a step's x W + b of a part of the inputs.
+    """
+    step, n_states = STEPS[layer]
+
+    def body(states, part):
+        states = step(project(part), states[0] @ U + b, *states)
+        return states, states[0] if sequences else None
+
+    start = (jnp.zeros((rows, len(U))),) * n_states
+    return jax.lax.scan(body, start, inputs)
+
+
+def two_biases(b):
+    """Return the input's bias and the state's."""
+    return b if b.ndim == 2 else (b, 0)
+
+
+# A way of the model: what is scanned, and the input's projection from a step's part of it.
 
 
 def project_then_scan(ids, E, W, b):
@@ -62,15 +83,9 @@ def logits(model, weights, ids):
     """Return the logits of a model, which is a layer and a way."""
     layer, way = model
     E, W, U, b, K, c = weights
-    b, b_state = b if b.ndim == 2 else (b, 0)
-    step, n_states = STEPS[layer]
+    b, b_state = two_biases(b)
     inputs, project = WAYS[way](ids, E, W, b)
-
-    def body(states, part):
-        return step(project(part), states[0] @ U + b_state, *states), None
-
-    start = (jnp.zeros((len(ids), len(U))),) * n_states
-    (h, *_), _ = jax.lax.scan(body, start, inputs)
+    (h, *_), _ = scan(layer, project, inputs, U, b_state, len(ids), False)
     return h @ K + c
 
 
@@ -96,7 +111,29 @@ def train_step(model, weights, squares, ids, y):
     return weights, squares, loss
 
 
-class Scan(Peer):
+# A way of a layer, like those of the model. Unrolled loops gain nothing and compile for seconds.
+LAYER_WAYS = {
+    "project, then scan": lambda x, W, b: (x @ W + b, lambda z: z),
+    "project in the scan": lambda x, W, b: (x, lambda part: part @ W + b),
+}
+
+
+@partial(jax.jit, static_argnums=0)
+def forward(layer, x, W, U, b):
+    """Return the output (T, B, H) of a layer, which is its name and a way, for x (T, B, D)."""
+    name, way = layer
+    b, b_state = two_biases(b)
+    inputs, project = LAYER_WAYS[way](x, W, b)
+    return scan(name, project, inputs, U, b_state, x.shape[1], True)[1]
+
+
+@partial(jax.jit, static_argnums=0)
+def backward(layer, dy, *inputs):
+    y, gradients = jax.vjp(partial(forward, layer), *inputs)
+    return y, *gradients(dy)
+
+
+class Model(ModelPeer):
     def start(self, layer, weights):
         self.layer = layer
         self.parameters = [jnp.array(w) for w in weights]
@@ -108,8 +145,8 @@ class Scan(Peer):
     def trainers(self):
         return {way: partial(self.train, way) for way in WAYS}
 
-    def predictors(self):
-        return {way: by_batches(partial(self.predict, way)) for way in WAYS}
+    def batch_predictors(self):
+        return {way: partial(self.predict, way) for way in WAYS}
 
     def train(self, way, x, y, shuffle):
         losses = []
@@ -123,9 +160,30 @@ class Scan(Peer):
     def predict(self, way, x):
         return jax.device_get(predict((self.layer, way), self.parameters, x))
 
-    def versions(self):
-        return {"jax": jax.__version__}
+
+class Layer(LayerPeer):
+    def start(self, layer, weights, x, dy):
+        jax.clear_caches()  # what was compiled for other shapes is not needed again
+        self.layer = layer
+        self.dy = jnp.array(dy.swapaxes(0, 1))
+        self.inputs = [jnp.array(a) for a in (x.swapaxes(0, 1), *weights)]
+
+    def forwards(self):
+        return {way: partial(self.forward, way) for way in LAYER_WAYS}
+
+    def backwards(self):
+        return {way: partial(self.backward, way) for way in LAYER_WAYS}
+
+    def forward(self, way):
+        return (forward((self.layer, way), *self.inputs).block_until_ready(),)
+
+    def backward(self, way):
+        return jax.block_until_ready(backward((self.layer, way), self.dy, *self.inputs))
+
+    def in_keras_layout(self, values):
+        values = super().in_keras_layout(values)
+        return [a.swapaxes(0, 1) if a.ndim == 3 else a for a in values]
 
 
 if __name__ == "__main__":
-    serve(Scan)
+    serve({"jax": jax.__version__}, Model, Layer)

@@ -1,4 +1,4 @@
-"""The model as an ONNX graph, run by ONNX Runtime, which predicts only."""
+"""ONNX Runtime, which predicts only: the model, and a layer by itself, as graphs."""
 
 import os
 from functools import partial
@@ -7,7 +7,7 @@ import numpy as np
 import onnxruntime
 from cells import CELLS, in_order, two_biases
 from onnx import TensorProto, helper, numpy_helper
-from protocol import Peer, by_batches, serve
+from protocol import LayerPeer, ModelPeer, serve
 
 # Layer: (operator, attributes)
 OPERATORS = {
@@ -15,72 +15,95 @@ OPERATORS = {
     "LSTM": ("LSTM", {}),
     "GRU": ("GRU", {"linear_before_reset": 1}),
 }
+THREADS = sorted({1, os.cpu_count()})
 
 
-def graph(layer, E, W, U, b, K, c):
-    """Return the model's bytes. ONNX's layers want the steps first, and an axis of directions.
+def recurrent(layer, x, outputs, W, U, b):
+    """Return the node of a layer, and its constants.
 
-    Their bias is that of the input followed by that of the state.
+    ONNX's layers want the steps first, and an axis of directions. Their bias is that of the input
+    followed by that of the state.
     """
     cell = CELLS[layer]
     operator, attributes = OPERATORS[layer]
     W, U, b = (in_order(w, cell.keras, cell.onnx) for w in (W, U, two_biases(b)))
-    constants = {
-        "E": E,
-        "W": W.T[None],
-        "U": U.T[None],
-        "b": b.reshape(1, -1),
-        "K": K,
-        "c": c,
-        "zero": np.array([0], "int64"),
-    }
-    nodes = [
-        helper.make_node("Transpose", ["ids"], ["ids_tb"], perm=[1, 0]),
-        helper.make_node("Gather", ["E", "ids_tb"], ["x_tbd"]),
-        helper.make_node(
-            operator, ["x_tbd", "W", "U", "b"], ["", "h_1bh"], hidden_size=len(U), **attributes
-        ),
-        helper.make_node("Squeeze", ["h_1bh", "zero"], ["h_bh"]),
-        helper.make_node("Gemm", ["h_bh", "K", "c"], ["z"]),
-        helper.make_node("Sigmoid", ["z"], ["p"]),
-    ]
+    node = helper.make_node(operator, [x, "W", "U", "b"], outputs, hidden_size=len(U), **attributes)
+    return node, {"W": W.T[None], "U": U.T[None], "b": b.reshape(1, -1)}
+
+
+def sessions(nodes, constants, input_, output):
+    """Return a session of a graph for each number of threads.
+
+    Its input and its output are (name, type, shape).
+    """
     model = helper.make_model(
         helper.make_graph(
             nodes,
-            "sentiment",
-            [helper.make_tensor_value_info("ids", TensorProto.INT32, ["B", "T"])],
-            [helper.make_tensor_value_info("p", TensorProto.FLOAT, ["B", 1])],
+            "compared",
+            [helper.make_tensor_value_info(*input_)],
+            [helper.make_tensor_value_info(*output)],
             [numpy_helper.from_array(np.ascontiguousarray(v), k) for k, v in constants.items()],
         ),
         opset_imports=[helper.make_opsetid("", 17)],
         ir_version=10,
-    )
-    return model.SerializeToString()
+    ).SerializeToString()
+    made = {}
+    for threads in THREADS:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        made[threads] = onnxruntime.InferenceSession(
+            model, options, providers=["CPUExecutionProvider"]
+        )
+    return made
 
 
-class OnnxRuntime(Peer):
+class Model(ModelPeer):
     def start(self, layer, weights):
-        self.sessions = {}
-        for threads in self.thread_counts():
-            options = onnxruntime.SessionOptions()
-            options.intra_op_num_threads = threads
-            self.sessions[threads] = onnxruntime.InferenceSession(
-                graph(layer, *weights), options, providers=["CPUExecutionProvider"]
-            )
+        E, W, U, b, K, c = weights
+        node, constants = recurrent(layer, "x_tbd", ["", "h_1bh"], W, U, b)
+        nodes = [
+            helper.make_node("Transpose", ["ids"], ["ids_tb"], perm=[1, 0]),
+            helper.make_node("Gather", ["E", "ids_tb"], ["x_tbd"]),
+            node,
+            helper.make_node("Squeeze", ["h_1bh", "zero"], ["h_bh"]),
+            helper.make_node("Gemm", ["h_bh", "K", "c"], ["z"]),
+            helper.make_node("Sigmoid", ["z"], ["p"]),
+        ]
+        constants |= {"E": E, "K": K, "c": c, "zero": np.array([0], "int64")}
+        self.sessions = sessions(
+            nodes,
+            constants,
+            ("ids", TensorProto.INT32, ["B", "T"]),
+            ("p", TensorProto.FLOAT, ["B", 1]),
+        )
 
-    def thread_counts(self):
-        return sorted({1, os.cpu_count()})
-
-    def predictors(self):
-        counts = self.thread_counts()
-        return {f"threads: {n}": by_batches(partial(self.predict, n)) for n in counts}
+    def batch_predictors(self):
+        return {f"threads: {n}": partial(self.predict, n) for n in THREADS}
 
     def predict(self, threads, x):
         return self.sessions[threads].run(["p"], {"ids": x})[0]
 
-    def versions(self):
-        return {"onnxruntime": onnxruntime.__version__}
+
+class Layer(LayerPeer):
+    def start(self, layer, weights, x, dy):
+        self.x = np.ascontiguousarray(x.swapaxes(0, 1))
+        node, constants = recurrent(layer, "x", ["y"], *weights)
+        self.sessions = sessions(
+            [node],
+            constants,
+            ("x", TensorProto.FLOAT, ["T", "B", "D"]),
+            ("y", TensorProto.FLOAT, ["T", 1, "B", "H"]),
+        )
+
+    def forwards(self):
+        return {f"threads: {n}": partial(self.forward, n) for n in THREADS}
+
+    def forward(self, threads):
+        return self.sessions[threads].run(["y"], {"x": self.x})
+
+    def in_keras_layout(self, values):
+        return [y[:, 0].swapaxes(0, 1) for y in values]
 
 
 if __name__ == "__main__":
-    serve(OnnxRuntime)
+    serve({"onnxruntime": onnxruntime.__version__}, Model, Layer)
