@@ -1,4 +1,4 @@
-"""The command ``fastrnn``: train, evaluate and use a sentiment classifier.
+"""The command ``fastrnn``: train, evaluate and use a sentiment classifier; measure the build.
 
 Exit codes: 0 all is well, 1 it failed, 2 the command was not understood, 130 Ctrl-C, 141 the
 reader of the output went away.
@@ -15,7 +15,7 @@ import time
 
 __all__ = ["main"]
 
-FAILURE, INTERRUPTED, BROKEN_PIPE = 1, 130, 141
+FAILURE, MISUNDERSTOOD, INTERRUPTED, BROKEN_PIPE = 1, 2, 130, 141
 DEFAULT_MODEL = "sentiment.fastrnn"
 
 
@@ -142,6 +142,39 @@ def _info(_arguments):
     return 0
 
 
+def _bench(arguments):
+    from fastrnn import _core, bench
+
+    if arguments.peers is not None:
+        return _compare(arguments)
+    print(
+        f"The sentiment model with {bench.UNITS} units, {bench.MAXLEN} steps, batches of "
+        f"{bench.BATCH}; {_core.isa()}, threads: {_core.get_num_threads()}.\n"
+        "Medians (least-most) on this machine, as busy as it is."
+    )
+    seconds = 0.1 if arguments.quick else 2.0
+    print(bench.table({layer: bench.measure(layer, seconds) for layer in bench.LAYERS}))
+    return 0
+
+
+def _compare(arguments):
+    """Run the comparison with other libraries, which is in the repository only."""
+    import subprocess
+
+    import fastrnn
+
+    repository = os.path.dirname(os.path.dirname(os.path.abspath(fastrnn.__file__)))
+    script = os.path.join(repository, "benchmarks", "compare", "compare.py")
+    if not os.path.exists(script):
+        _say_error(
+            "the comparison with other libraries is not installed with the package: clone "
+            "fastrnn's repository and run `make compare` there"
+        )
+        return MISUNDERSTOOD
+    options = [*["--quick"] * arguments.quick, *arguments.peers]
+    return subprocess.call([sys.executable, script, *options])
+
+
 # -- their parts --------------------------------------------------------------------------------
 
 
@@ -225,12 +258,13 @@ def _parser():
     parser = _described(
         argparse.ArgumentParser,
         prog="fastrnn",
-        description="Train, evaluate and use a sentiment classifier.",
+        description="Train, evaluate and use a sentiment classifier; measure how fast it is here.",
         examples="""
             fastrnn train imdb
             fastrnn predict "An hour too long, and still I did not want it to end."
             fastrnn evaluate
             fastrnn info
+            fastrnn bench
             """,
         notes="""
             Exit codes: 0 all is well, 1 it failed, 2 the command was not understood,
@@ -243,6 +277,7 @@ def _parser():
     _add_evaluate(commands)
     _add_predict(commands)
     _add_info(commands)
+    _add_bench(commands)
     return parser
 
 
@@ -372,6 +407,29 @@ def _add_info(commands):
         "info",
         "Print the instruction set and threads in use, and versions.",
         "fastrnn info",
+    )
+
+
+def _add_bench(commands):
+    command = _command(
+        commands,
+        _bench,
+        "bench",
+        "Measure how fast this build trains and predicts on this machine.",
+        """
+        fastrnn bench
+        fastrnn bench --quick
+        fastrnn bench --peers                # beside other libraries
+        fastrnn bench --peers --grid --out figures.json
+        """,
+    )
+    command.add_argument("--quick", action="store_true", help="in seconds, and less exactly")
+    command.add_argument(
+        "--peers",
+        nargs=argparse.REMAINDER,
+        metavar="OPTION",
+        help="run the comparison with Keras, JAX, PyTorch and ONNX Runtime that is in fastrnn's "
+        "repository; all that follows are its options",
     )
 
 

@@ -214,6 +214,41 @@ def test_info(capsys):
     assert "instruction set" in capsys.readouterr().out
 
 
+# -- bench ----------------------------------------------------------------------------------------
+
+
+def test_bench_prints_a_line_for_each_layer(capsys, monkeypatch):
+    monkeypatch.delenv("FASTRNN_DATA_HOME", raising=False)
+    assert cli.main(["bench", "--quick"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines[-4:]] == ["layer", "SimpleRNN", "LSTM", "GRU"]
+    assert "training step, ms" in lines[-4] and lines[-1].count("(") == 3
+
+
+@pytest.fixture
+def called(monkeypatch):
+    """The commands that are called instead of being run; each ends with code 7."""
+    commands = []
+    monkeypatch.setattr(subprocess, "call", lambda command: commands.append(command) or 7)
+    return commands
+
+
+def test_bench_peers_runs_the_comparison_of_a_checkout(tmp_path, called, monkeypatch):
+    script = tmp_path / "benchmarks" / "compare" / "compare.py"
+    script.parent.mkdir(parents=True)
+    script.touch()
+    monkeypatch.setattr(fastrnn, "__file__", str(tmp_path / "fastrnn" / "__init__.py"))
+    assert cli.main(["bench", "--quick", "--peers", "--grid", "--units", "32"]) == 7
+    assert called == [[sys.executable, str(script), "--quick", "--grid", "--units", "32"]]
+
+
+def test_bench_peers_says_where_the_comparison_is(tmp_path, called, monkeypatch, capsys):
+    monkeypatch.setattr(fastrnn, "__file__", str(tmp_path / "fastrnn" / "__init__.py"))
+    assert cli.main(["bench", "--peers"]) == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert "make compare" in line and not called
+
+
 # -- mistakes -------------------------------------------------------------------------------------
 
 
@@ -267,7 +302,9 @@ def test_arguments_that_are_not_understood(arguments, said, capsys):
     assert said in misunderstood(capsys, *arguments)
 
 
-@pytest.mark.parametrize("command", [[], ["train"], ["evaluate"], ["predict"], ["info"]])
+@pytest.mark.parametrize(
+    "command", [[], ["train"], ["evaluate"], ["predict"], ["info"], ["bench"]]
+)
 def test_help_has_examples_that_parse(command, capsys):
     with pytest.raises(SystemExit) as exit_:
         cli.main([*command, "--help"])

@@ -299,5 +299,4 @@ class Worker:
     def stop(self):
         """End the process."""
         self.process.send_signal(signal.SIGCONT)
-        self.process.stdin.close()
-        self.process.wait()
+        self.process.communicate()  # nothing more: its input ends, and it with that

@@ -89,7 +89,8 @@ def grid_section(figures):
     for layer in dict.fromkeys(row["layer"] for row in rows):
         for task, title in grid.TASKS.items():
             own = [row for row in rows if (row["layer"], row["task"]) == (layer, task)]
-            parts.append(f"{layer}, {title}\n\n{grid_table(own)}")
+            if own:
+                parts.append(f"{layer}, {title}\n\n{grid_table(own)}")
     parts.append(versions(figures["versions"]) + ".")
     return "\n\n".join(parts)
 
