@@ -68,15 +68,16 @@ def table(figures):
     Examples
     --------
     >>> print(table({"LSTM": {"training step": [2.0, 1.0, 9.0], "predict a batch": [0.25]}}))
-    layer      training step, ms      predict a batch, ms
-    LSTM       2.000 (1.000-9.000)    0.250 (0.250-0.250)
+    layer   training step, ms     predict a batch, ms
+    LSTM    2.000 (1.000-9.000)   0.250 (0.250-0.250)
     """
     tasks = next(iter(figures.values()))
     rows = [("layer", *(f"{task}, ms" for task in tasks))]
     for layer, times in figures.items():
         spreads = ((np.median(ms), min(ms), max(ms)) for ms in times.values())
         rows.append((layer, *(f"{middle:.3f} ({a:.3f}-{b:.3f})" for middle, a, b in spreads)))
-    lines = (f"{row[0]:11}" + "".join(f"{cell:23}" for cell in row[1:]) for row in rows)
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ("   ".join(map(str.ljust, row, widths)) for row in rows)
     return "\n".join(line.rstrip() for line in lines)
 
 

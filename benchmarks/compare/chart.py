@@ -45,11 +45,13 @@ def draw(figures, path):
     Raises
     ------
     ImportError, ValueError
-        As `fastrnn.plotting.check_plot_file`.
+        As `fastrnn.plotting.check_plot_file`; ValueError, too, where there is nothing to draw.
     """
     from matplotlib.figure import Figure
 
     drawn = panels(figures)
+    if not drawn:
+        raise ValueError(f"{path}: there is nothing to draw without --speed or --grid")
     rows, columns = (list(dict.fromkeys(axis)) for axis in zip(*drawn, strict=True))
     heights = [max(len(lines) for (row, _), lines in drawn.items() if row == r) for r in rows]
     figure = Figure(
@@ -66,19 +68,27 @@ def draw(figures, path):
     for column, axes in zip(columns, grid_of_axes[0], strict=True):
         axes.set_title(column)
     for axes in grid_of_axes[-1]:
-        axes.set_xlabel("times as long as fastrnn takes")
+        axes.set_xlabel("how many times as long as fastrnn it takes")
     marks = {}
     for axes in figure.axes:
         handles, names = axes.get_legend_handles_labels()
         marks |= dict(zip(names, handles, strict=True))
-    figure.legend(marks.values(), marks.keys(), loc="outside lower center", ncols=len(marks))
+    figure.legend(marks.values(), marks.keys(), loc="outside lower center", ncols=2 * len(columns))
     figure.savefig(path, dpi=150)
 
 
 def draw_panel(axes, lines):
-    """Draw a mark for each peer on each line, with what it varied by, and fastrnn at 1."""
+    """Draw a mark for each peer on each line, with what it varied by, and fastrnn at 1.
+
+    A bar goes from there to the fastest peer: grey where fastrnn is ahead, red where it is not.
+    """
+    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+
     axes.set_xscale("log")
     axes.axvline(1, color="black", linewidth=1)
+    leads = [min((own["median"] for own in peers.values()), default=1) for _, peers in lines]
+    colors = ["0.85" if lead > 1 else "#F2A0A0" for lead in leads]
+    axes.barh(range(len(lines)), [lead - 1 for lead in leads], left=1, height=0.7, color=colors)
     for name, (color, marker) in MARKS.items():
         points = [(own[name], y) for y, (_, own) in enumerate(lines) if name in own]
         if points:
@@ -98,4 +108,8 @@ def draw_panel(axes, lines):
             )
     axes.set_yticks(range(len(lines)), [label for label, _ in lines])
     axes.set_ylim(len(lines) - 0.5, -0.5)
-    axes.grid(axis="x", alpha=0.3)
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.grid(alpha=0.3)
+    axes.set_axisbelow(True)

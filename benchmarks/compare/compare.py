@@ -178,7 +178,14 @@ def measured(options):
     for name in asked:
         figures[name] = TASKS[name](options)
         print(section(name, figures), flush=True)
+        keep(figures, options.out)
     return figures
+
+
+def keep(figures, file):
+    """Write the figures there are, where they are wanted: not all is lost with what comes next."""
+    if file:
+        Path(file).write_text(json.dumps(figures, indent=1) + "\n")
 
 
 def main():
@@ -193,8 +200,6 @@ def main():
         print(markdown(figures))
     else:
         figures = measured(options)
-    if options.out:
-        Path(options.out).write_text(json.dumps(figures, indent=1) + "\n")
     if options.markdown:
         Path(options.markdown).write_text(markdown(figures))
     if options.chart:
