@@ -16,11 +16,18 @@ DEV_TOOLS := $(VENV)/.dev-tools
 CORE := $(VENV)/.core
 WHEEL := dist/.wheel
 
+# What asv calls this machine: no name of a host, for the results are committed.
+MACHINE ?= $(shell uname -m)-$(shell nproc)core
+COMMITS ?= HEAD^!
+BASE ?= main
+
 # For commands that call other commands of the environment.
 WITH_TOOLS = PATH="$(abspath $(BIN)):$$PATH"
+ASV = $(WITH_TOOLS) asv
 PIP = -m pip --disable-pip-version-check install --quiet
 
-.PHONY: help demo test build lint debug-test wheel test-wheel compare bench-quick clean
+.PHONY: help demo test build lint debug-test wheel test-wheel compare bench-quick bench bench-compare \
+	bench-site guard guard-record peak clean
 .DELETE_ON_ERROR:
 
 help: ## Show what there is to make
@@ -52,9 +59,29 @@ test-wheel: $(WHEEL) ## Install the wheel in an empty environment and run the te
 compare: build ## Measure side by side with Keras, JAX, PyTorch and ONNX Runtime (long)
 	$(BIN)/python benchmarks/compare/compare.py $(COMPARE_ARGS)
 
-bench-quick: build $(DEV_TOOLS) ## Run the benchmarks once each, on this build
-	@$(BIN)/asv machine --yes > /dev/null
-	$(BIN)/asv run --quick --show-stderr --environment existing:$(BIN)/python --set-commit-hash HEAD
+bench-quick: build $(DEV_TOOLS) ## Measure a few kernels and steps on this build, in a minute
+	$(BIN)/python -m pytest benchmarks/quick.py --benchmark-group-by=func --benchmark-columns=min,median,iqr,rounds
+
+bench: $(DEV_TOOLS) ## Measure COMMITS=HEAD^! with asv; the results stay in benchmarks/history/ (long)
+	@$(BIN)/python -m benchmarks.machine $(MACHINE)
+	$(ASV) run --machine $(MACHINE) $(BENCH_ARGS) '$(COMMITS)'
+
+bench-compare: $(DEV_TOOLS) ## Measure this commit and BASE=main in turn, and list what changed (long)
+	@$(BIN)/python -m benchmarks.machine $(MACHINE)
+	$(ASV) continuous --machine $(MACHINE) --interleave-rounds $(BENCH_ARGS) $(BASE) HEAD
+
+bench-site: $(DEV_TOOLS) ## Show the history of all figures in a browser
+	$(ASV) publish
+	$(ASV) preview
+
+guard: build ## Hold the kernels' instructions against the committed numbers (valgrind)
+	$(BIN)/python -m benchmarks.instructions
+
+guard-record: build ## Commit to the instructions that the kernels take now
+	$(BIN)/python -m benchmarks.instructions --record
+
+peak: $(BIN)/python ## Measure what this machine can do at most: FMA and memory
+	@$(BIN)/python -m benchmarks.peak
 
 clean: ## Remove what was built, and the virtual environment
 	rm -rf build dist .asv $(VENV) fastrnn.egg-info fastrnn/_core*.so
