@@ -1,40 +1,70 @@
-"""The base of all suites."""
+"""The base of all suites, and the data that they share."""
 
 import abc
+import importlib
 
 import numpy as np
 
 import fastrnn
 
+STEPS, WORDS, BATCH = 500, 10000, 128
+
 
 class Suite(abc.ABC):  # abstract, so that asv does not run the base itself
-    """A model and one batch to run it on; equal numbers in every run."""
+    """Something prepared once, on which each method measures one thing; equal numbers in every run.
 
-    timeout = 120
+    Attributes
+    ----------
+    needs : tuple of str
+        What of fastrnn must be there, such as ``"layers.GRU"`` or ``"models.Model.stream"``: on
+        commits that lack it the suite is skipped.
+    """
 
-    @abc.abstractmethod
-    def new_model(self):
-        """A compiled model."""
+    timeout = 300
+    needs = ()
 
-    @abc.abstractmethod
-    def new_batch(self):
-        """x and y of one batch, drawn from ``self.random``."""
-
-    def setup(self):
+    def setup(self, *arguments):
+        for name in self.needs:
+            if not has(name):
+                raise NotImplementedError(f"fastrnn.{name} is not there yet")
         fastrnn.utils.set_random_seed(1)
         self.random = np.random.default_rng(1)
-        self.model = self.new_model()
-        self.x, self.y = self.new_batch()
-        self.model.train_on_batch(self.x, self.y)  # all that only the first step does
+        self.prepare(*arguments)
 
-    def time_train_step(self):
-        self.model.train_on_batch(self.x, self.y)
+    @abc.abstractmethod
+    def prepare(self, *arguments):
+        """All that is not measured; the arguments are asv's parameters."""
 
-    def time_predict_batch(self):
-        self.model.predict_on_batch(self.x)
 
-    def time_predict_row(self):
-        self.model.predict_on_batch(self.x[:1])
+class LayerSuite(Suite):
+    """One of the three recurrent layers is the first parameter."""
 
-    def peakmem_train_step(self):
-        self.model.train_on_batch(self.x, self.y)
+    params = [["SimpleRNN", "LSTM", "GRU"]]
+    param_names = ["layer"]
+
+    def setup(self, layer, *arguments):
+        self.needs = (*self.needs, f"layers.{layer}")
+        super().setup(layer, *arguments)
+
+
+def has(name):
+    """Whether fastrnn has a module, or a name in a module, of this dotted name."""
+    parts = name.split(".")
+    found = fastrnn
+    for i, part in enumerate(parts):
+        if not hasattr(found, part):
+            try:
+                importlib.import_module(".".join(["fastrnn", *parts[: i + 1]]))
+            except ImportError:
+                return False
+        found = getattr(found, part)
+    return True
+
+
+def reviews(random, n):
+    """`n` lists of ids, of which half have fewer than 178 words and one in twelve 500 or more."""
+    lengths = np.clip(random.lognormal(np.log(178), 0.75, n), 10, STEPS).astype(int)
+    # As in any text, the word of rank r comes about 1/r as often as the first.
+    chances = 1 / np.arange(1, WORDS - 3)
+    words = 4 + random.choice(WORDS - 4, size=lengths.sum(), p=chances / chances.sum())
+    return [row.tolist() for row in np.split(words, lengths.cumsum()[:-1])]

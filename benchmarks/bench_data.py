@@ -1,0 +1,52 @@
+"""What comes before a model: importing, loading, padding."""
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from fastrnn.datasets import imdb
+from fastrnn.preprocessing.sequence import pad_sequences
+
+from .common import STEPS, WORDS, Suite, reviews
+
+
+def timeraw_import():
+    return "import fastrnn"
+
+
+def timeraw_import_models():
+    return "import fastrnn.models, fastrnn.layers"
+
+
+def timeraw_import_numpy():
+    """What the two above cost at the least."""
+    return "import numpy"
+
+
+class Padding(Suite):
+    def prepare(self):
+        self.reviews = reviews(self.random, 2000)
+
+    def time_pad_sequences(self):
+        pad_sequences(self.reviews, maxlen=STEPS)
+
+
+class Loading(Suite):
+    """A file like IMDB's, of 4,000 reviews."""
+
+    def prepare(self):
+        self.folder = tempfile.TemporaryDirectory()
+        self.file = Path(self.folder.name, "imdb.npz")
+        arrays = {}
+        for half in ("train", "test"):
+            x = np.empty(2000, object)
+            x[:] = reviews(self.random, len(x))
+            arrays |= {f"x_{half}": x, f"y_{half}": np.arange(len(x)) % 2}
+        np.savez(self.file, **arrays)
+
+    def teardown(self):
+        self.folder.cleanup()
+
+    def time_load_imdb(self):
+        imdb.load_data(self.file, num_words=WORDS)

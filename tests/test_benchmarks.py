@@ -1,0 +1,181 @@
+"""The benchmarks: what the guard makes of numbers, every suite once, and results that tell nothing
+of the machine's owner."""
+
+import importlib
+import importlib.util
+import json
+import platform
+import sys
+from pathlib import Path
+
+import pytest
+
+from fastrnn import layers
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def load(name):
+    """A module of the folder benchmarks/, which no installed package has."""
+    if "benchmarks" not in sys.modules:
+        folder = ROOT / "benchmarks"
+        spec = importlib.util.spec_from_file_location(
+            "benchmarks", folder / "__init__.py", submodule_search_locations=[str(folder)]
+        )
+        sys.modules["benchmarks"] = importlib.util.module_from_spec(spec)
+    return importlib.import_module(f"benchmarks.{name}")
+
+
+# -- the guard -------------------------------------------------------------------------------------
+
+instructions = load("instructions")
+
+DUMP = """\
+desc: Trigger: Client Request: LSTM H=32 forward
+positions: line
+events: Ir
+summary: 3500
+
+ob=/lib/libc.so.6
+fn=memset
+0 400
+
+ob=/somewhere/fastrnn/_core.abi3.so
+fn=sweep_forward
+0 1000
+cob=/lib/libc.so.6
+cfn=memset
+calls=1 0
+0 400
+0 23
+fn=__pyx_f_7fastrnn_5_core_take
+0 77
+fn=__Pyx_GetBuffer
+0 9
+
+ob=/usr/bin/python3
+fn=_PyEval_EvalFrameDefault
+0 2000
+"""
+
+
+def test_only_the_core_s_own_instructions_count():
+    assert instructions.read_dump(DUMP) == ("LSTM H=32 forward", 1023)
+
+
+@pytest.mark.parametrize(
+    "now, failed, verdict",
+    [(1000, False, ""), (1030, False, ""), (970, False, ""), (1031, True, "slower"),
+     (969, True, "faster")],
+)  # fmt: skip
+def test_a_change_beyond_the_bound_fails_either_way(now, failed, verdict):
+    lines, found = instructions.compare({"a": 1000, "b": 5}, {"a": now, "b": 5})
+    assert found is failed
+    assert lines[1].split()[:3] == ["a", "1,000", f"{now:,}"]
+    assert f"{now / 10 - 100:+.2f}%" in lines[1]
+    assert lines[1].endswith(verdict or "%") and lines[2].endswith("+0.00%")
+
+
+def test_a_kernel_that_comes_or_goes_fails():
+    lines, failed = instructions.compare({"a": 1000, "old": 7}, {"a": 1000, "new": 8})
+    assert failed
+    assert lines[2].split() == ["new", "-", "8", "new"]
+    assert lines[3].split() == ["old", "7", "-", "gone"]
+
+
+@pytest.fixture
+def record(tmp_path, monkeypatch):
+    """A file of numbers by the compiler "1.0"."""
+    file = tmp_path / "instructions.json"
+    file.write_text(json.dumps({"compiler": "1.0", "instructions": {"a": 1000}}))
+    monkeypatch.setattr(instructions, "ROOT", tmp_path)
+    monkeypatch.setattr(instructions, "RECORD", file)
+    return file
+
+
+def test_check_says_what_changed_and_how_to_record_it(record, monkeypatch, capsys):
+    monkeypatch.setattr(instructions, "compiler_of", lambda package: "1.0")
+    monkeypatch.setattr(instructions, "count", lambda package: {"a": 1100})
+    assert instructions.check() == 1
+    printed = capsys.readouterr().out
+    assert "+10.00%  slower" in printed and "make guard-record" in printed
+    assert instructions.record() == 0
+    assert instructions.check() == 0
+    assert json.loads(record.read_text())["instructions"] == {"a": 1100}
+
+
+def test_another_compiler_s_numbers_are_never_trusted(record):
+    with pytest.raises(instructions.CannotCount, match="another compiler's"):
+        instructions.recorded("2.0")  # the folder has no history to build from
+
+
+def test_without_valgrind_the_guard_says_so(monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(instructions.CannotCount, match="apt-get install valgrind"):
+        instructions.count()
+
+
+def test_numbers_are_there_for_all_that_is_counted():
+    names = [name for name, _ in load("kernels").counted()]
+    assert sorted(names) == sorted(instructions.recorded_names())
+
+
+# -- the suites ------------------------------------------------------------------------------------
+
+
+def suites():
+    """The classes that asv runs, each with its first parameters."""
+    for module in map(load, ("bench_kernels", "bench_text", "bench_data", "bench_tracked")):
+        for suite in vars(module).values():
+            if isinstance(suite, type) and suite.__module__ == module.__name__:
+                yield suite
+
+
+CACHES = {"Peak": (100.0,), "Instructions": ({"add rows": 7, "GRU H=128 backward": 8},)}
+
+
+@pytest.mark.parametrize("suite", list(suites()), ids=lambda suite: suite.__name__)
+def test_suite_runs_here_without_skipping_anything(suite):
+    instance = suite()
+    instance.SECONDS = 0
+    arguments = *CACHES.get(suite.__name__, ()), *(p[0] for p in getattr(instance, "params", []))
+    instance.setup(*arguments)
+    for name in dir(instance):
+        if name.startswith(("time_", "peakmem_", "track_")):
+            value = getattr(instance, name)(*arguments)
+            assert (value is not None) is name.startswith("track_"), name
+    if hasattr(instance, "teardown"):
+        instance.teardown(*arguments)
+
+
+def test_suite_is_skipped_where_the_commit_lacks_something(monkeypatch):
+    suite = load("bench_kernels").Sweeps()
+    monkeypatch.delattr(layers, "GRU")
+    with pytest.raises(NotImplementedError, match="fastrnn.layers.GRU is not there yet"):
+        suite.setup("GRU", 32, 1)
+
+
+def test_accuracy_of_every_layer_is_that_of_float32():
+    for name in ("SimpleRNN", "LSTM", "GRU"):
+        suite = load("bench_tracked").Accuracy()
+        suite.setup(name)
+        assert suite.track_outputs(name) < 1e-5
+        assert suite.track_gradients(name) < 1e-4
+
+
+# -- the history -----------------------------------------------------------------------------------
+
+
+def test_results_name_no_host_and_no_path_of_a_machine():
+    for file in (ROOT / "benchmarks" / "history").glob("*/*.json"):
+        text = file.read_text()
+        assert '"/' not in text, f"{file.name} has a path"
+        assert f'"{platform.node()}"' not in text, f"{file.name} has the name of this host"
+
+
+def test_machine_is_described_by_its_name_and_hardware_only():
+    machine = load("machine")
+    found = machine.facts("some-8core")
+    assert found["machine"] == "some-8core"
+    assert set(found) == {"machine", "os", "arch", "cpu", "num_cpu", "ram"}
+    assert platform.node() not in found.values()
