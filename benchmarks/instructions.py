@@ -150,6 +150,8 @@ def recorded(compiler):
         subprocess.run(
             [sys.executable, "setup.py", "-q", "build_ext", "--inplace"], cwd=folder, check=True
         )
+        if (built := compiler_of(folder)) != compiler:
+            raise CannotCount(f"they were built with {built}: name the core's compiler in CC.")
         return count(folder)
 
 

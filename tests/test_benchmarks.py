@@ -115,6 +115,13 @@ def test_without_valgrind_the_guard_says_so(monkeypatch):
         instructions.count()
 
 
+def test_without_a_compiler_the_guard_says_so(monkeypatch):
+    monkeypatch.setattr(instructions, "check_machine", lambda: None)
+    monkeypatch.setenv("CC", "no-such-compiler")
+    with pytest.raises(instructions.CannotCount, match="no C compiler 'no-such-compiler'"):
+        instructions.count()
+
+
 def test_numbers_are_there_for_all_that_is_counted():
     names = [name for name, _ in load("kernels").counted()]
     assert sorted(names) == sorted(instructions.recorded_names())
@@ -161,6 +168,17 @@ def test_accuracy_of_every_layer_is_that_of_float32():
         suite.setup(name)
         assert suite.track_outputs(name) < 1e-5
         assert suite.track_gradients(name) < 1e-4
+
+
+def test_share_of_the_peak_is_that_of_all_cores_and_the_widest_instructions():
+    peak = load("peak")
+    peaks = [
+        peak.Peak("fma", "baseline", 1, 50.0, "GFLOP/s"),
+        peak.Peak("fma", "avx2", 1, 100.0, "GFLOP/s"),
+        peak.Peak("fma", "avx2", 2, 200.0, "GFLOP/s"),
+        peak.Peak("read", "L1", 2, 400.0, "GB/s"),
+    ]
+    assert peak.fma_peak(peaks) == 200.0
 
 
 # -- the history -----------------------------------------------------------------------------------
