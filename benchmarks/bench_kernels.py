@@ -7,7 +7,7 @@ from .kernels import Layer
 class Sweeps(LayerSuite):
     """A layer as wide as its input: its projection and its sweep, and the way back of both."""
 
-    needs = ("cells.CellSpec",)
+    needs = ("cells.CellSpec.gates",)
     params = [*LayerSuite.params, [32, 128, 512], [1, 32, 128]]
     param_names = [*LayerSuite.param_names, "H", "B"]
 

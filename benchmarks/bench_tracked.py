@@ -17,7 +17,7 @@ class Accuracy(LayerSuite):
     """float32 on the kernels against float64 on the reference engine: the largest difference of an
     array's elements, as a part of its largest element."""
 
-    needs = ("cells.CellSpec",)
+    needs = ("cells.CellSpec.gates",)
     unit = "relative"
     OUTPUTS = ("last",)
     GRADIENTS = ("dx", "dW", "dU", "db", "dbias", "dfirst")
@@ -69,7 +69,7 @@ class Size(Suite):
 class Peak(LayerSuite):
     """The share of the machine's FMA peak that the products of a layer reach, all else included."""
 
-    needs = ("cells.CellSpec",)
+    needs = ("cells.CellSpec.gates",)
     params = [*LayerSuite.params, [128, 256, 512], [32, 128]]
     param_names = [*LayerSuite.param_names, "H", "B"]
     unit = "of the peak"
@@ -104,7 +104,7 @@ class Peak(LayerSuite):
 class Instructions(Suite):
     """Instructions of the kernels' AVX2 code; `kernel` is a name in instructions.json."""
 
-    needs = ("cells.CellSpec",)
+    needs = ("cells.CellSpec.gates",)
     params = [instructions.recorded_names()]
     param_names = ["kernel"]
     unit = "instructions"
