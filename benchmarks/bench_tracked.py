@@ -114,7 +114,7 @@ class Instructions(Suite):
 
     def prepare(self, counts, kernel):
         if kernel not in counts:
-            raise NotImplementedError(f"{kernel} is not there yet")
+            raise NotImplementedError(f"{kernel} is not in the core yet")
 
     def track_instructions(self, counts, kernel):
         return counts[kernel]
