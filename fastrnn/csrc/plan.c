@@ -34,13 +34,13 @@ typedef struct {
     int32_t *copy;
     uint8_t *seen;
     const int32_t *slot;
-    int64_t n, V, *bad;
+    int64_t n, V, parts, *bad;
 } count_t;
 
 /* Task: one part of the ids, with marks of its own. */
 static void count_task(const void *context, int64_t part, int slot) {
     const count_t *c = context;
-    const int64_t first = c->n * part / COUNT_PARTS, end = c->n * (part + 1) / COUNT_PARTS;
+    const int64_t first = c->n * part / c->parts, end = c->n * (part + 1) / c->parts;
     const int64_t bad = mark(c->ids + first, end - first, c->V, c->seen + part * c->V, c->copy + first);
     (void)slot;
     c->bad[part] = bad < 0 ? -1 : first + bad;
@@ -50,7 +50,7 @@ static void count_task(const void *context, int64_t part, int slot) {
 static void place_task(const void *context, int64_t part, int slot) {
     enum { STRETCH = 16 };
     const count_t *c = context;
-    const int64_t first = c->n * part / COUNT_PARTS, end = c->n * (part + 1) / COUNT_PARTS;
+    const int64_t first = c->n * part / c->parts, end = c->n * (part + 1) / c->parts;
     (void)slot;
     for (int64_t i = first; i < end; i += STRETCH) {
         const int64_t stretch = end - i < STRETCH ? end - i : STRETCH;
@@ -64,19 +64,19 @@ static void place_task(const void *context, int64_t part, int slot) {
 int64_t fastrnn_count_ids(const int32_t *ids, int64_t n, int64_t V, int32_t *copy, int32_t *rows,
                           int32_t *slot, uint8_t *seen, int slots) {
     int64_t bad[COUNT_PARTS], occurring = 0;
-    const count_t c = {ids, copy, seen, slot, n, V, bad};
-    const int threads = n < 1 << 14 ? 1 : slots;
-    fastrnn_parallel(COUNT_PARTS, threads, count_task, &c);
-    for (int part = 0; part < COUNT_PARTS; part++)
+    const int64_t parts = n < 1 << 14 ? 1 : COUNT_PARTS; /* few are counted before another thread is there */
+    const count_t c = {ids, copy, seen, slot, n, V, parts, bad};
+    fastrnn_parallel(parts, slots, count_task, &c);
+    for (int64_t part = 0; part < parts; part++)
         if (bad[part] >= 0) return -1 - bad[part];
-    for (int part = 1; part < COUNT_PARTS; part++)
+    for (int64_t part = 1; part < parts; part++)
         for (int64_t id = 0; id < V; id++) seen[id] |= seen[part * V + id];
     for (int64_t id = 0; id < V; id++) {
         rows[occurring] = (int32_t)id; /* overwritten unless it was seen */
         slot[id] = (int32_t)occurring;
         occurring += seen[id];
     }
-    fastrnn_parallel(COUNT_PARTS, threads, place_task, &c);
+    fastrnn_parallel(parts, slots, place_task, &c);
     return occurring;
 }
 
