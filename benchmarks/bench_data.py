@@ -5,10 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fastrnn.datasets import imdb
-from fastrnn.preprocessing.sequence import pad_sequences
-
-from .common import STEPS, WORDS, Suite, reviews
+from .common import STEPS, WORDS, Suite, require, reviews
 
 
 def timeraw_import():
@@ -19,23 +16,36 @@ def timeraw_import_models():
     return "import fastrnn.models, fastrnn.layers"
 
 
+timeraw_import_models.setup = lambda: require("models", "layers")
+
+
 def timeraw_import_numpy():
     """What the two above cost at the least."""
     return "import numpy"
 
 
 class Padding(Suite):
+    needs = ("preprocessing.sequence.pad_sequences",)
+
     def prepare(self):
+        from fastrnn.preprocessing.sequence import pad_sequences
+
+        self.pad = pad_sequences
         self.reviews = reviews(self.random, 2000)
 
     def time_pad_sequences(self):
-        pad_sequences(self.reviews, maxlen=STEPS)
+        self.pad(self.reviews, maxlen=STEPS)
 
 
 class Loading(Suite):
     """A file like IMDB's, of 4,000 reviews."""
 
+    needs = ("datasets.imdb",)
+
     def prepare(self):
+        from fastrnn.datasets import imdb
+
+        self.load_data = imdb.load_data
         self.folder = tempfile.TemporaryDirectory()
         self.file = Path(self.folder.name, "imdb.npz")
         arrays = {}
@@ -49,4 +59,4 @@ class Loading(Suite):
         self.folder.cleanup()
 
     def time_load_imdb(self):
-        imdb.load_data(self.file, num_words=WORDS)
+        self.load_data(self.file, num_words=WORDS)

@@ -2,8 +2,6 @@
 
 import numpy as np
 
-from fastrnn.preprocessing.sequence import pad_sequences
-
 from .common import BATCH, STEPS, LayerSuite, reviews
 from .kernels import text_model
 
@@ -14,11 +12,14 @@ class TextSuite(LayerSuite):
     A review is padded in front to 500 steps, or a list that was never padded.
     """
 
+    needs = ("models.Sequential", "preprocessing.sequence.pad_sequences")
     BATCHES = 1
     params = [*LayerSuite.params, ["padded", "ragged"]]
     param_names = [*LayerSuite.param_names, "input"]
 
     def prepare(self, layer, form):
+        from fastrnn.preprocessing.sequence import pad_sequences
+
         rows = reviews(self.random, self.BATCHES * BATCH)
         self.x = pad_sequences(rows, maxlen=STEPS) if form == "padded" else rows
         self.y = self.random.integers(0, 2, len(rows))

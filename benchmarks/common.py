@@ -17,16 +17,14 @@ class Suite(abc.ABC):  # abstract, so that asv does not run the base itself
     ----------
     needs : tuple of str
         What of fastrnn must be there, such as ``"layers.GRU"`` or ``"models.Model.stream"``: on
-        commits that lack it the suite is skipped.
+        commits that lack it the suite is skipped.  Import it where it is used, not above.
     """
 
     timeout = 300
     needs = ()
 
     def setup(self, *arguments):
-        for name in self.needs:
-            if not has(name):
-                raise NotImplementedError(f"fastrnn.{name} is not there yet")
+        require("utils.set_random_seed", *self.needs)
         fastrnn.utils.set_random_seed(1)
         self.random = np.random.default_rng(1)
         self.prepare(*arguments)
@@ -47,17 +45,22 @@ class LayerSuite(Suite):
         super().setup(layer, *arguments)
 
 
+def require(*names):
+    """Raise NotImplementedError, on which asv skips, unless fastrnn `has` all of these."""
+    for name in names:
+        if not has(name):
+            raise NotImplementedError(f"fastrnn.{name} is not there yet")
+
+
 def has(name):
     """Whether fastrnn has a module, or a name in a module, of this dotted name."""
-    parts = name.split(".")
-    found = fastrnn
-    for i, part in enumerate(parts):
-        if not hasattr(found, part):
-            try:
-                importlib.import_module(".".join(["fastrnn", *parts[: i + 1]]))
-            except ImportError:
-                return False
-        found = getattr(found, part)
+    found, path = fastrnn, "fastrnn"
+    for part in name.split("."):
+        path = f"{path}.{part}"
+        try:
+            found = getattr(found, part, None) or importlib.import_module(path)
+        except ModuleNotFoundError:
+            return False
     return True
 
 

@@ -3,7 +3,8 @@
     python benchmarks/kernels.py STUB.so
 
 runs each of `counted` between the marks of a compiled ``callgrind.c``; see ``instructions.py``.
-Needs nothing but fastrnn, so that it runs on any build of it.
+Needs nothing but fastrnn, so that it runs on any build of it, and imports what early commits lack
+only where it is used.
 
 Letters: B rows, T steps, D input width, H units, G gates, V vocabulary.
 """
@@ -13,10 +14,7 @@ import sys
 
 import numpy as np
 
-from fastrnn import engines, layers
-from fastrnn.models import Sequential
-from fastrnn.utils import set_random_seed
-from fastrnn.values import Lookup
+from fastrnn import engines
 
 # What the engine calls the layers.
 KINDS = {"SimpleRNN": "simple_rnn", "LSTM": "lstm", "GRU": "gru"}
@@ -37,7 +35,7 @@ class Layer:
     """
 
     def __init__(self, name, H, B, T, D=None, engine="cpu", dtype="float32"):
-        from fastrnn.cells import CellSpec  # commits before LSTM have the model below, but no cells
+        from fastrnn.cells import CellSpec
 
         self.cell = CellSpec(KINDS[name])
         self.D, self.H, self.B, self.T = D or H, H, B, T
@@ -100,6 +98,8 @@ class LookupLayer(Layer):
     """The same over rows of a table, the first steps of which are padding, as in a text."""
 
     def __init__(self, name, H, B, T, V=1000):
+        from fastrnn.values import Lookup
+
         super().__init__(name, H, B, T)
         random = np.random.default_rng(2)
         ids = random.integers(1, V, (B, T), np.int32)
@@ -113,8 +113,10 @@ class LookupLayer(Layer):
 
 def text_model(name, words=10000, units=32):
     """The README's model with another recurrent layer: Embedding -> `name` -> Dense(1)."""
-    set_random_seed(1)
-    model = Sequential(
+    from fastrnn import layers, models, utils
+
+    utils.set_random_seed(1)
+    model = models.Sequential(
         [
             layers.Embedding(words, units),
             getattr(layers, name)(units),
