@@ -292,12 +292,12 @@ _configure()
 
 # -- memory ---------------------------------------------------------------------
 
-# Blocks that nobody uses any more, by size.  A training step asks for the same sizes again and
-# again; memory fresh from the system would cost a page fault every 4 KiB, more than the arithmetic
-# on it.
+# Blocks that nobody uses any more, by size, the sizes that came back last at the end.  A training
+# step asks for the same sizes again and again; memory fresh from the system would cost a page fault
+# every 4 KiB, more than the arithmetic on it.
 cdef dict _spare = {}
 cdef size_t _spare_bytes = 0
-cdef size_t SPARE_LIMIT = 128 << 20
+cdef size_t SPARE_LIMIT = 256 << 20
 
 
 cdef size_t _size_class(size_t size):
@@ -337,17 +337,33 @@ cdef class Block:
         global _spare_bytes
         if self.data == NULL:
             return
-        if _spare is None or _spare_bytes + self.capacity > SPARE_LIMIT:
+        if _spare is None or self.capacity > SPARE_LIMIT:
             free(self.data)
             return
-        _spare.setdefault(self.capacity, []).append(<uintptr_t>self.data)
+        blocks = _spare.pop(self.capacity, [])
+        blocks.append(<uintptr_t>self.data)
+        _spare[self.capacity] = blocks
         _spare_bytes += self.capacity
+        while _spare_bytes > SPARE_LIMIT:  # sizes that nobody asks for any more make way
+            _free_oldest()
 
     def __getbuffer__(self, Py_buffer *view, int flags):
         PyBuffer_FillInfo(view, self, self.data, self.size, 0, flags)
 
     def __releasebuffer__(self, Py_buffer *view):
         pass
+
+
+cdef int _free_oldest() except -1:
+    global _spare_bytes
+    capacity = next(iter(_spare))
+    blocks = _spare[capacity]
+    if blocks:
+        free(<void *><uintptr_t>blocks.pop())
+        _spare_bytes -= <size_t>capacity
+    if not blocks:
+        del _spare[capacity]
+    return 0
 
 
 def free_spare_memory():
