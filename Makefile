@@ -26,7 +26,7 @@ WITH_TOOLS = PATH="$(abspath $(BIN)):$$PATH"
 ASV = $(WITH_TOOLS) asv
 PIP = -m pip --disable-pip-version-check install --quiet
 
-.PHONY: help demo test build lint debug-test wheel test-wheel compare bench-quick bench bench-compare \
+.PHONY: account help demo test build lint debug-test wheel test-wheel compare bench-quick bench bench-compare \
 	bench-site guard guard-record peak clean
 .DELETE_ON_ERROR:
 
@@ -79,6 +79,9 @@ guard: build ## Hold the kernels' instructions against the committed numbers (va
 
 guard-record: build ## Commit to the instructions that the kernels take now
 	$(BIN)/python -m benchmarks.instructions --record
+
+account: build ## Measure what docs/performance.md says of the kernels, and draw its pictures
+	$(BIN)/python -m benchmarks.account
 
 peak: $(BIN)/python ## Measure what this machine can do at most: FMA and memory
 	@$(BIN)/python -m benchmarks.peak
