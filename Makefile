@@ -26,8 +26,8 @@ WITH_TOOLS = PATH="$(abspath $(BIN)):$$PATH"
 ASV = $(WITH_TOOLS) asv
 PIP = -m pip --disable-pip-version-check install --quiet
 
-.PHONY: account help demo test build lint debug-test wheel test-wheel compare bench-quick bench bench-compare \
-	bench-site guard guard-record peak clean
+.PHONY: help demo test build lint debug-test wheel test-wheel check-isas compare account bench-quick \
+	bench bench-compare bench-site guard guard-record peak clean
 .DELETE_ON_ERROR:
 
 help: ## Show what there is to make
@@ -79,6 +79,13 @@ guard: build ## Hold the kernels' instructions against the committed numbers (va
 
 guard-record: build ## Commit to the instructions that the kernels take now
 	$(BIN)/python -m benchmarks.instructions --record
+
+check-isas: build/compare_isas ## Hold every instruction set of this processor against plain C, without Python
+	build/compare_isas
+
+build/compare_isas: tools/compare_isas.c $(filter %.c %.h,$(CORE_SOURCES))
+	mkdir -p build
+	$(CC) -std=gnu11 -O2 -fno-math-errno -DFASTRNN_DEBUG -Ifastrnn/csrc $(filter %.c,$^) -lm -lpthread -o $@
 
 account: build ## Measure what docs/performance.md says of the kernels, and draw its pictures
 	$(BIN)/python -m benchmarks.account

@@ -1,5 +1,5 @@
-/* Runs every instruction set against plain C on random sweeps, without Python: for processors at hand
- * only through an emulator.  Prints the largest relative differences; exits with 1 beyond the bound.
+/* Runs every instruction set against plain C on random sweeps, without Python: `make check-isas`, and for
+ * processors at hand only through an emulator.  Prints the largest relative differences; exits with 1 beyond the bound.
  *
  *   aarch64-linux-gnu-gcc -static -std=gnu11 -O2 -DFASTRNN_DEBUG -Ifastrnn/csrc tools/compare_isas.c \
  *       $(find fastrnn/csrc -name '*.c') -lm -lpthread -o compare_isas && qemu-aarch64 compare_isas
@@ -11,7 +11,7 @@
 
 #include "rnn.h"
 
-enum { B = 29, T = 23, V = 11, SHARD = 12, SHARDS = (B + SHARD - 1) / SHARD, MAX_H = 40 };
+enum { B = 29, T = 23, V = 11, SHARD = 12, SHARDS = (B + SHARD - 1) / SHARD, MAX_H = 70 };
 enum { MAX_G = 4, PARTS = 7 };
 enum { OUTPUTS = 4 * B * MAX_H + V * MAX_G * MAX_H + MAX_H * MAX_G * MAX_H + MAX_H };
 
@@ -35,10 +35,10 @@ static void run(const kernels_t *k, size_t real, int32_t cell, int64_t H, double
         const int zeros = rand() % (T + 1);
         for (int t = 0; t < T; t++) ids[b * T + t] = t < zeros ? 0 : rand() % V;
     }
-    sweep_t s = {.B = B, .T = T, .H = H, .V = V, .cell = cell, .activation = ACT_TANH,
+    sweep_t s = {.B = B, .T = T, .H = H, .cell = cell, .activation = ACT_TANH,
                  .recurrent_activation = ACT_SIGMOID, .ids = copy, .row = row,
                  .start = start, .length = length, .shard_rows = SHARD, .tape_offset = offset,
-                 .slot = slot, .met_offset = met_offset, .met_count = met_count, .slots = 2};
+                 .met_offset = met_offset, .met_count = met_count, .slots = 2};
 #define FILL(name, n, scale)                                                                          \
     void *name = room((size_t)(n) * real);                                                     \
     for (int64_t i = 0; i < (n); i++) {                                                        \
@@ -49,7 +49,7 @@ static void run(const kernels_t *k, size_t real, int32_t cell, int64_t H, double
     FILL(U, H * G * H, 1 / sqrt(H)) /* larger ones make chaos, which magnifies every rounding */
     FILL(dlast, B * H, 1)
     FILL(bias, H, 1)
-    s.n_rows = fastrnn_count_ids(ids, B * T, V, copy, rows, slot, seen, 2);
+    s.V = fastrnn_count_ids(ids, B * T, V, copy, rows, slot, seen, 2);
     fastrnn_shared_prefix(copy, B, T, shared);
     const int64_t states = fastrnn_plan(B, T, NULL, NULL, shared, SHARD, row, start, length, offset,
                                         &s.prefix_row, &s.prefix_length, bucket);
@@ -58,7 +58,7 @@ static void run(const kernels_t *k, size_t real, int32_t cell, int64_t H, double
     s.tape = room((size_t)(states * (S + fastrnn_cell(cell).kept) * Hp) * real);
     s.keep = 1;
     s.prefix_done = &prefix_done;
-    const int64_t sizes[PARTS] = {B * H, B * H, B * H, B * H, s.n_rows * G * H, H * G * H, H};
+    const int64_t sizes[PARTS] = {B * H, B * H, B * H, B * H, s.V * G * H, H * G * H, H};
     void *parts[PARTS];
     for (int p = 0; p < PARTS; p++) parts[p] = room((size_t)sizes[p] * real);
     s.last[0] = parts[0], s.last[1] = parts[1], s.dfirst[0] = parts[2], s.dfirst[1] = parts[3];
@@ -67,10 +67,11 @@ static void run(const kernels_t *k, size_t real, int32_t cell, int64_t H, double
     s.work = room((size_t)(2 * k->sweep_work_size(&s)) * real);
     s.partial = room((size_t)((SHARDS + 1) * (G * H + 1) * Hp) * real);
     s.inject = room((size_t)(S * (T + 1) * Hp) * real);
-    s.met = room((size_t)((SHARDS + 1) * V * G * Hp) * real);
-    s.met_slot = room((SHARDS + 1) * V * sizeof(int32_t));
-    s.place = room(2 * V * sizeof(int32_t));
-    for (int i = 0; i <= SHARDS; i++) met_offset[i] = i * V;
+    s.met = room((size_t)((SHARDS + 1) * (V + 1) * G * Hp) * real);
+    s.met_row = room((SHARDS + 1) * (V + 1) * sizeof(int32_t));
+    s.met_at = room((size_t)states * sizeof(int32_t));
+    s.number = room(2 * V * sizeof(int32_t));
+    for (int i = 0; i <= SHARDS; i++) met_offset[i] = i * (V + 1);
     k->sweep_forward(&s);
     k->sweep_backward(&s);
     for (int p = 0; p < PARTS; p++)
