@@ -186,7 +186,7 @@ def test_all_figures_as_markdown(modules, measured):
 
 def test_chart(modules, measured, tmp_path):
     panels = modules["chart"].panels(measured)
-    assert {row for row, _ in panels} == {"The model", "Layer alone: forward"}
+    assert {row for row, _ in panels} == {"The model", "Layer alone:\nforward"}
     assert panels["The model", "SimpleRNN"][0][0] == "training step"
     modules["chart"].draw(measured, tmp_path / "a.png")
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")

@@ -29,7 +29,7 @@ def panels(figures):
             (speed.TASKS[task], ratios(peers)) for task, peers in result["tasks"].items()
         ]
     for row in figures.get("grid", {}).get("rows", []):
-        lines = drawn.setdefault((f"Layer alone: {grid.TASKS[row['task']]}", row["layer"]), [])
+        lines = drawn.setdefault((f"Layer alone:\n{grid.TASKS[row['task']]}", row["layer"]), [])
         lines.append((f"H {row['units']}, B {row['batch']}", ratios(row["peers"])))
     return drawn
 
@@ -53,7 +53,7 @@ def draw(figures, path):
     if not drawn:
         raise ValueError(f"{path}: there is nothing to draw without --speed or --grid")
     rows, columns = (list(dict.fromkeys(axis)) for axis in zip(*drawn, strict=True))
-    heights = [max(len(lines) for (row, _), lines in drawn.items() if row == r) for r in rows]
+    heights = [max(4, *(len(lines) for (row, _), lines in drawn.items() if row == r)) for r in rows]
     figure = Figure(
         figsize=(1.5 + 3.6 * len(columns), 1.6 + 0.24 * sum(heights) + 0.6 * len(rows)),
         layout="constrained",
