@@ -1,7 +1,6 @@
 """What fastrnn and its peers cost beside time: accuracy, memory, import time, installed size."""
 
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -122,9 +121,10 @@ def measure_memory(options, workload):
     for name, library, python in libraries(options):
         print(f"Memory of {name}", file=sys.stderr)
         peers[name] = {}
-        with left_out(name):
-            if library.runs_script:
+        if library.runs_script:
+            with left_out(name):
                 peers[name]["script"] = memory_of_script(name, python)
+        with left_out(name):
             peers[name] |= memory_of_training(name, options, workload)
     return {"numpy": bare, "peers": peers}
 
@@ -133,14 +133,8 @@ def memory_of_script(name, python):
     """Return the peak memory of the script with one epoch."""
     if name == "fastrnn":
         return run_script(python, 0, epochs=1)["peak_memory"]
-    data = Path(os.environ.get("FASTRNN_DATA_HOME", ""), "imdb.npz").absolute()
-    with tempfile.TemporaryDirectory() as folder:
-        environment = {"KERAS_BACKEND": PEERS[name][2][0]}
-        if data.is_file():  # put where Keras looks for it
-            Path(folder, "datasets").mkdir()
-            Path(folder, "datasets", data.name).symlink_to(data)
-            environment["KERAS_HOME"] = folder
-        return run_script(python, 0, "keras", 1, **environment)["peak_memory"]
+    backend = PEERS[name][2][0]
+    return run_script(python, 0, "keras", 1, KERAS_BACKEND=backend)["peak_memory"]
 
 
 def memory_of_training(name, options, workload):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 from environments import python_of
-from protocol import Worker
+from protocol import ENVIRONMENT, Worker
 
 HERE = Path(__file__).parent
 
@@ -41,7 +41,7 @@ def output_of(python, *arguments, **environment):
         check=True,
         stdout=subprocess.PIPE,
         text=True,
-        env=os.environ | environment,
+        env=os.environ | ENVIRONMENT | environment,
     )
     return done.stdout
 

@@ -24,6 +24,9 @@ import numpy as np
 BATCH = 128
 ROWS = 32  # of which one at a time is predicted
 
+# All measure the processor; TensorFlow's and JAX's notes would fill the log.
+ENVIRONMENT = {"CUDA_VISIBLE_DEVICES": "", "JAX_PLATFORMS": "cpu", "TF_CPP_MIN_LOG_LEVEL": "3"}
+
 PR_SET_PDEATHSIG = 1  # of prctl, in Linux
 
 # A peer may know several ways to the same result (with one thread or two, through one call or
@@ -272,13 +275,7 @@ class Worker:
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 text=True,
-                # All measure the processor; TensorFlow's and JAX's notes would fill the log.
-                env={
-                    **os.environ,
-                    "CUDA_VISIBLE_DEVICES": "",
-                    "JAX_PLATFORMS": "cpu",
-                    "TF_CPP_MIN_LOG_LEVEL": "3",
-                },
+                env=os.environ | ENVIRONMENT,
             )
 
     def ask(self, do, **arguments):
