@@ -29,6 +29,7 @@ from fastrnn.layers import (
 )
 from fastrnn.models import Model, Sequential, load_model
 from fastrnn.optimizers import SGD, Adam, RMSprop
+from fastrnn.saving.hdf5 import Reader
 
 h5py = pytest.importorskip("h5py", reason="h5py is an extra: pip install fastrnn[keras]")
 
@@ -682,3 +683,33 @@ def test_without_h5py(small, monkeypatch):
             load_model(path)
     with pytest.raises(ImportError, match=r"pip install fastrnn\[keras\]"):
         small[0].save(small[1])
+
+
+HEAP = b"GCOL\x01\0\0\0"
+LOAD = """
+import sys, fastrnn
+try:
+    fastrnn.models.load_model(sys.argv[1])
+except ValueError as error:
+    print(error)
+"""
+
+
+def test_text_without_a_length_does_not_turn_in_a_circle(tmp_path):
+    path = tmp_path / "model.h5"
+    Sequential([Input((3,)), Dense(1)]).save(path)
+    content = path.read_bytes()
+    first = content.index(HEAP) + 16
+    path.write_bytes(content[:first] + bytes(16) + content[first + 16 :])
+    done = subprocess.run(
+        [sys.executable, "-c", LOAD, path], capture_output=True, text=True, timeout=60
+    )
+    assert "model.h5 cannot be read: it is cut off, damaged" in done.stdout, done.stderr
+
+
+def test_texts_one_upon_the_other_cost_little():
+    start = b"\x89HDF\r\n\x1a\n" + bytes(6) + b"\x08" + bytes(17)
+    heap = HEAP + (1 << 40).to_bytes(8, "little")
+    text = (1).to_bytes(8, "little") + (16).to_bytes(8, "little")
+    with pytest.raises(ValueError, match="lie one upon the other"):
+        Reader(start + 100_000 * (heap + text), "file")

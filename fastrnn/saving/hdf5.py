@@ -11,7 +11,9 @@ import contextlib
 import io
 import itertools
 import math
+import mmap
 import os
+import struct
 
 import numpy as np
 
@@ -20,6 +22,9 @@ __all__ = ["Reader", "check_expansion", "h5py", "write_names"]
 # Floats hardly shrink, all zeros shrink a thousandfold; Keras itself does not compress.
 MOST_EXPANSION = 100
 ALWAYS_ALLOWED = 1 << 26
+
+_SIGNATURE = b"\x89HDF\r\n\x1a\n"
+_HEAP = b"GCOL\x01\0\0\0"
 
 _ATTRIBUTE_LIMIT = 64512  # HDF5 has no room for larger attributes
 
@@ -64,6 +69,7 @@ class Reader:
         size = len(content) if isinstance(content, bytes) else os.path.getsize(content)
         source = io.BytesIO(content) if isinstance(content, bytes) else content
         with self.damage():
+            _check_heaps(content)
             self.file = self.h5py.File(source, "r")
         try:
             with self.damage():
@@ -192,6 +198,50 @@ class Reader:
         if not all(isinstance(v, str) for v in values):
             raise ValueError(f"{self.what}: expected names in '{name}'; got {values[:3]}.")
         return values
+
+
+def _check_heaps(content):
+    """OSError for damage on which the HDF5 library would turn in a circle for ever.
+
+    Texts lie in heaps, each a chain of objects of which one tells where the next begins; the
+    library follows an object without a length to itself.
+    """
+    with _bytes_of(content) as data:
+        lengths = data[10:11] if data[8:9] > b"\x01" else data[14:15]
+        if data[:8] != _SIGNATURE or lengths != b"\x08":
+            raise OSError("it does not begin as Keras's files do")
+        at, left = data.find(_HEAP), len(data) // 16
+        while at >= 0:
+            left -= _objects(data, at)
+            if left < 0:
+                raise OSError("its texts lie one upon the other")
+            at = data.find(_HEAP, at + 1)
+
+
+def _objects(data, start):
+    """How many objects there are in the heap at ``start``."""
+    at = stop = start + 16
+    if stop <= len(data):
+        stop = min(start + int.from_bytes(data[start + 8 : stop], "little"), len(data))
+    count = 0
+    while at + 16 <= stop:
+        number, length = struct.unpack_from("<H6xQ", data, at)
+        step = 16 + -(-length // 8) * 8 if number else length
+        if not step:
+            raise OSError(f"the text at byte {at} has no length")
+        at, count = at + step, count + 1
+    return count
+
+
+@contextlib.contextmanager
+def _bytes_of(content):
+    """Bytes as they are; of a file a view that does not read all of it."""
+    if isinstance(content, bytes) or not os.path.getsize(content):
+        yield content if isinstance(content, bytes) else b""
+        return
+    with open(content, "rb") as file:
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as view:
+            yield view
 
 
 class Stored:
