@@ -7,6 +7,8 @@ model whose graph is a chain; it makes the graph itself, as soon as it knows the
 
 from __future__ import annotations
 
+import re
+
 from fastrnn.adapters import entries
 from fastrnn.graph import Graph, MaskOf, SymbolicTensor, apply, as_lists, flatten
 from fastrnn.layers import Input, InputLayer, Layer, serialization
@@ -287,27 +289,44 @@ class Model(Trainer, Layer):
             )
         return found[0]
 
-    def summary(self, line_length=None, print_fn=None):
+    def summary(self, line_length=None, positions=None, print_fn=None, expand_nested=False,
+                show_trainable=False, layer_range=None):
         """Print a table of the layers, their output shapes and numbers of parameters.
 
         Parameters
         ----------
         line_length : int, optional
             Default: as wide as the contents need.
+        positions
+            Accepted for Keras's sake; it changes nothing here.
         print_fn : callable, default print
             Called with the text.
+        expand_nested : bool, default False
+            Show the layers of models inside, too, below these.
+        show_trainable : bool, default False
+            Say of each layer whether it is trained: Y, N, or - without weights.
+        layer_range : pair of str, optional
+            Regular expressions: only from the first layer whose name one matches to the last whose
+            name the other does.
+
+        Raises
+        ------
+        ValueError
+            If no layer has such a name.
         """
-        connected = self.graph and not _is_chain(self.graph)
+        connected = self.graph is not None and not _is_chain(self.graph)
         rows = [("Layer (type)", "Output Shape", "Param #")]
-        if connected:
-            rows[0] += ("Connected to",)
-        for layer in self.layers:
+        rows[0] += ("Connected to",) * connected + ("Trainable",) * show_trainable
+        for depth, layer in _in_range(self.layers, layer_range, expand_nested):
             count = f"{layer.count_params():,}" if layer.built else "0 (unbuilt)"
             shape = _shape_text(layer.output_shape) if layer.built else "?"
-            rows.append((f"{layer.name} ({type(layer).__name__})", shape, count))
+            row = (f"{'  ' * depth}{layer.name} ({type(layer).__name__})", shape, count)
             if connected:
-                read = self._sources(layer)
-                rows[-1] += (", ".join("{}[{}][{}]".format(*place) for place in read) or "-",)
+                read = [] if depth else self._sources(layer)
+                row += (", ".join("{}[{}][{}]".format(*place) for place in read) or "-",)
+            if show_trainable:
+                row += ("-" if not layer.weights else "Y" if layer.trainable else "N",)
+            rows.append(row)
         trained = {id(p) for p in self.trainable_parameters}
         sizes = {True: [0, 0], False: [0, 0]}
         for p in self.parameters:
@@ -791,6 +810,24 @@ def _unbuilt(layers):
 
 
 # -- the table of a summary ------------------------------------------------------------------------
+
+
+def _in_range(layers, names, nested):
+    """Pairs of a depth and a layer: those between two names, with those inside models or not."""
+    if names is not None:
+        if len(names) != 2:
+            raise ValueError(f"summary: layer_range: expected two names; got {names!r}.")
+        found = [[i for i, la in enumerate(layers) if re.match(n, la.name)] for n in names]
+        if not all(found):
+            raise ValueError(
+                f"summary: layer_range: no layer is named like {names[bool(found[0])]!r}; there "
+                f"are {[layer.name for layer in layers]}."
+            )
+        layers = layers[found[0][0] : found[1][-1] + 1]
+    for layer in layers:
+        yield 0, layer
+        if nested and isinstance(layer, Model):
+            yield from ((depth + 1, inner) for depth, inner in _in_range(layer.layers, None, True))
 
 
 def _shape_text(shape):

@@ -447,3 +447,31 @@ def test_names_at_the_top():
     assert fastrnn.Sequential is Sequential and fastrnn.Input is Input
     masked = Sequential([Masking(), SimpleRNN(2)])
     assert masked(np.zeros((1, 2, 3))).tolist() == [[0, 0]]
+
+
+def nested_model():
+    inner = Sequential([Input((3,)), Dense(2, name="inside")], name="inner")
+    return Sequential(
+        [Input((3,)), Dense(3, name="first"), inner, Dense(1, name="last", trainable=False)]
+    )
+
+
+def names_in_summary(**options):
+    lines = []
+    nested_model().summary(print_fn=lines.append, **options)
+    rows = [line.split("│")[1:-1] for line in lines[0].splitlines() if line.startswith("│")]
+    return {row[0].split()[0]: row[-1].strip() for row in rows[1:]}
+
+
+def test_summary_of_models_inside_and_of_what_is_trained():
+    assert list(names_in_summary()) == ["first", "inner", "last"]
+    shown = names_in_summary(expand_nested=True, show_trainable=True)
+    assert shown == {"first": "Y", "inner": "Y", "inside": "Y", "last": "N"}
+
+
+def test_summary_of_some_layers():
+    assert list(names_in_summary(layer_range=("inner", "la.*"))) == ["inner", "last"]
+    with pytest.raises(ValueError, match="no layer is named like 'second'; there are .*'first'"):
+        names_in_summary(layer_range=("first", "second"))
+    with pytest.raises(ValueError, match="expected two names"):
+        names_in_summary(layer_range=("first",))
