@@ -292,7 +292,7 @@ _configure()
 
 # -- memory ---------------------------------------------------------------------
 
-# Blocks that nobody uses any more, by size, the sizes that came back last at the end.  A training
+# Blocks that nobody uses any more, by size, the sizes that have been here longest first.  A training
 # step asks for the same sizes again and again; memory fresh from the system would cost a page fault
 # every 4 KiB, more than the arithmetic on it.
 cdef dict _spare = {}
@@ -340,9 +340,7 @@ cdef class Block:
         if _spare is None or self.capacity > SPARE_LIMIT:
             free(self.data)
             return
-        blocks = _spare.pop(self.capacity, [])
-        blocks.append(<uintptr_t>self.data)
-        _spare[self.capacity] = blocks
+        _spare.setdefault(self.capacity, []).append(<uintptr_t>self.data)
         _spare_bytes += self.capacity
         while _spare_bytes > SPARE_LIMIT:  # sizes that nobody asks for any more make way
             _free_oldest()
@@ -355,6 +353,7 @@ cdef class Block:
 
 
 cdef int _free_oldest() except -1:
+    """Free a block of the first size; one that is in use goes to the end when it comes back."""
     global _spare_bytes
     capacity = next(iter(_spare))
     blocks = _spare[capacity]

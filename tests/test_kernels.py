@@ -111,6 +111,18 @@ def test_memory_is_used_again():
     _core.free_spare_memory()
 
 
+def test_sizes_that_nobody_asks_for_any_more_make_way():
+    _core.free_spare_memory()
+    large = 100 << 20  # two of them fit in the store
+    for size in (large, large + (20 << 20)):
+        _core.Block(size)
+    block = np.frombuffer(_core.Block(64 << 20), np.uint8)
+    address = block.ctypes.data
+    del block
+    assert np.frombuffer(_core.Block(64 << 20), np.uint8).ctypes.data == address
+    _core.free_spare_memory()
+
+
 def some_sweep(seed=0):
     rng = np.random.default_rng(seed)
     x = rng.normal(size=(64, 50, 32)).astype(np.float32)
