@@ -353,7 +353,7 @@ cdef class Block:
 
 
 cdef int _free_oldest() except -1:
-    """Free a block of the first size; one that is in use goes to the end when it comes back."""
+    """Free a block of the first size, which goes to the end if it is in use and comes back."""
     global _spare_bytes
     capacity = next(iter(_spare))
     blocks = _spare[capacity]
