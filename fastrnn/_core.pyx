@@ -292,9 +292,9 @@ _configure()
 
 # -- memory ---------------------------------------------------------------------
 
-# Blocks that nobody uses any more, by size, the sizes that have been here longest first.  A training
-# step asks for the same sizes again and again; memory fresh from the system would cost a page fault
-# every 4 KiB, more than the arithmetic on it.
+# Blocks that nobody uses any more, by size, those sizes first that have been here longest.  A
+# training step asks for the same sizes again and again; memory fresh from the system would cost a
+# page fault every 4 KiB, more than the arithmetic on it.
 cdef dict _spare = {}
 cdef size_t _spare_bytes = 0
 cdef size_t SPARE_LIMIT = 256 << 20
