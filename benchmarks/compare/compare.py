@@ -59,22 +59,18 @@ def parse_arguments():
         default=sys.executable,
         help="the Python that has fastrnn (default: the one that runs this)",
     )
-    add(
-        "--peers",
-        nargs="+",
-        choices=list(PEERS),
-        default=list(PEERS),
-        metavar="NAME",
-        help=f"which to measure, of: {', '.join(PEERS)} (default: all)",
-    )
-    add(
-        "--layers",
-        nargs="+",
-        choices=list(CELLS),
-        default=list(CELLS),
-        metavar="NAME",
-        help=f"for --speed and --grid, of: {', '.join(CELLS)} (default: all)",
-    )
+    for name, all_, text in (
+        ("--peers", list(PEERS), "which to measure"),
+        ("--layers", list(CELLS), "for --speed and --grid"),
+    ):
+        add(
+            name,
+            nargs="+",
+            choices=all_,
+            default=all_,
+            metavar="NAME",
+            help=f"{text}, of: {', '.join(all_)} (default: all)",
+        )
     for name, all_ in (("--units", UNITS), ("--batch", BATCHES)):
         add(
             name,
