@@ -64,7 +64,7 @@ cdef extern from "csrc/rnn.h" nogil:
         ACT_LINEAR, ACT_RELU, ACT_TANH, ACT_SIGMOID, ACT_HARD_SIGMOID
         CELL_SIMPLE_RNN, CELL_LSTM, CELL_GRU, CELL_GRU_RESET_BEFORE
         LOSS_BINARY_CROSSENTROPY, LOSS_MEAN_SQUARED_ERROR, LOSS_MEAN_ABSOLUTE_ERROR
-        CHUNK, COUNT_PARTS, GEMM_ROWS, OUTER_BLOCK, POOL_MAX_THREADS
+        CHUNK, COUNT_PARTS, GEMM_ROWS, OUTER_BLOCK, POOL_MAX_THREADS, STREAM_BYTES
     ctypedef struct run_t:
         int64_t first, count
     ctypedef struct gemm_t:
@@ -110,7 +110,7 @@ cdef extern from "csrc/rnn.h" nogil:
         const int64_t *length
         int32_t shard_rows
         int64_t prefix_row, prefix_length
-        int32_t keep
+        int32_t keep, stream
         int32_t repeat
         void *tape
         const int64_t *tape_offset
@@ -948,7 +948,7 @@ def sweep_forward(str kind, str activation, str recurrent_activation, bint reset
     cdef int64_t *shared = NULL
     cdef int64_t *order
     cdef int64_t *bucket
-    cdef int64_t shard_rows, shards
+    cdef int64_t shard_rows, shards, tape_bytes
     if H < 1:
         raise ValueError("U: expected at least one unit; got none.")
     if B < 0 or T < 0 or (T > 0 and B > 0x7FFFFFFFFFFF // T):
@@ -1018,7 +1018,9 @@ def sweep_forward(str kind, str activation, str recurrent_activation, bint reset
     s.slots = fastrnn_pool_threads()
     if not keep:
         states = s.prefix_length + 1
-    sweep.tape = Block(states * (cell.states + cell.kept) * Hp * itemsize)
+    tape_bytes = states * (cell.states + cell.kept) * Hp * itemsize
+    s.stream = keep and tape_bytes >= STREAM_BYTES
+    sweep.tape = Block(tape_bytes)
     s.tape = sweep.tape.data
     s.packed = a.scratch(cell.gates * Hp * Hp)
     s.work = a.scratch(s.slots * kernels.sweep_work_size(s))

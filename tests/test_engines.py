@@ -169,6 +169,16 @@ def test_gates_of_every_isa_agree_with_reference(isa, cell, noise, rows, units, 
             close(problem.run(cpu), expected, dtype)
 
 
+@pytest.mark.parametrize("cell", [cell for cell in CELLS if cell != "simple_rnn"])
+def test_a_tape_of_many_megabytes_agrees_with_reference(isa, cell):
+    """Beyond 16 MB what a step keeps is written past the caches."""
+    problem = Problem(2, 66, 260, 3, 64, cell=cell, dtype=np.float32)
+    with engines.using("reference") as reference:
+        expected = problem.run(reference)
+    with engines.using("cpu") as cpu:
+        close(problem.run(cpu), expected, np.float32)
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("mask", MASKS)
 @pytest.mark.parametrize("cell", CELLS)

@@ -13,20 +13,32 @@
 
 /* The loops of most nets, tanh and sigmoid, know their activations; those of others ask. */
 #define EACH_PAIR(s, BODY)                                                                   \
-    if ((s)->activation == ACT_TANH && (s)->recurrent_activation == ACT_SIGMOID)             \
+    if ((s)->activation == ACT_TANH && (s)->recurrent_activation == ACT_SIGMOID) {           \
         BODY(ACT_TANH, ACT_SIGMOID)                                                          \
-    else                                                                                     \
-        BODY((s)->activation, (s)->recurrent_activation)
+    } else {                                                                                 \
+        BODY((s)->activation, (s)->recurrent_activation)                                     \
+    }
 
-#define EACH_ELEMENT(n, Hp)                 \
-    for (int64_t i = 0; i < (n); i++)       \
+#define EACH_ROW(n) for (int64_t i = 0; i < (n); i++)
+#define EACH_ELEMENT(n, Hp) \
+    EACH_ROW(n)             \
         for (int64_t j = 0; j < (Hp); j += VL)
 
-/* The states of n rows, before and after a step, and what the step keeps. */
+/* y = f(y) for whole vectors; for gates see `apply_gate`.  Loops of one activation each: their coefficients stay
+ * in registers, and a step of an LSTM is 4 % shorter than with all of them in one. */
+INLINE void apply_row(int32_t activation, REAL *y, int64_t n) {
+    for (int64_t j = 0; j < n; j += VL) vstore(y + j, apply(activation, vload(y + j)));
+}
+
+INLINE void apply_gates(int32_t activation, REAL *y, int64_t n) {
+    for (int64_t j = 0; j < n; j += VL) vstore(y + j, apply_gate(activation, vload(y + j)));
+}
+
+/* The states of n rows, before and after a step, and on the way back what the step kept. */
 typedef struct {
     int64_t n;
-    const REAL *h, *c;
-    REAL *new_h, *new_c, *kept;
+    const REAL *h, *c, *kept;
+    REAL *new_h, *new_c;
 } step_t;
 
 /* Their gradients.  Before: by the states after the step.  After: dh and dc by the states before the step but for
@@ -138,21 +150,20 @@ static void simple_rnn_step_backward(const sweep_t *s, const walk_t *w, const st
 
 static void lstm_step(const sweep_t *s, const walk_t *w, const step_t *t, const REAL *const *init) {
     const int64_t Hp = padded(s->H);
-    times_U(s, w, t->n, t->h, 0, 4, init, w->z, 4 * Hp, ACT_LINEAR);
+    times_U(s, w, t->n, t->h, 0, 4, init, w->gates, 4 * Hp, ACT_LINEAR);
 #define BODY(F, R)                                                                                \
+    EACH_ROW(t->n) {                                                                              \
+        REAL *y = w->gates + i * 4 * Hp;                                                          \
+        apply_gates(R, y, 2 * Hp);                                                                \
+        apply_row(F, y + 2 * Hp, Hp);                                                             \
+        apply_gates(R, y + 3 * Hp, Hp);                                                           \
+    }                                                                                             \
     EACH_ELEMENT(t->n, Hp) {                                                                      \
-        const REAL *z = w->z + i * 4 * Hp + j;                                                    \
-        REAL *y = t->kept + i * 4 * Hp + j;                                                       \
+        const REAL *y = w->gates + i * 4 * Hp + j;                                                \
         const int64_t at = i * Hp + j;                                                            \
-        const vec in = apply_gate(R, vload(z)), forget = apply_gate(R, vload(z + Hp));            \
-        const vec g = apply(F, vload(z + 2 * Hp)), out = apply_gate(R, vload(z + 3 * Hp));        \
-        const vec c = forget * vload(t->c + at) + in * g;                                         \
-        vstore(y, in);                                                                            \
-        vstore(y + Hp, forget);                                                                   \
-        vstore(y + 2 * Hp, g);                                                                    \
-        vstore(y + 3 * Hp, out);                                                                  \
+        const vec c = vload(y + Hp) * vload(t->c + at) + vload(y) * vload(y + 2 * Hp);            \
         vstore(t->new_c + at, c);                                                                 \
-        vstore(t->new_h + at, out * apply(F, c));                                                 \
+        vstore(t->new_h + at, vload(y + 3 * Hp) * apply(F, c));                                   \
     }
     EACH_PAIR(s, BODY)
 #undef BODY
@@ -184,20 +195,17 @@ static void lstm_step_backward(const sweep_t *s, const walk_t *w, const step_t *
 static void gru_step(const sweep_t *s, const walk_t *w, const step_t *t, const REAL *const *init) {
     const int64_t Hp = padded(s->H);
     const REAL *inner[MAX_SHARD];
-    times_U(s, w, t->n, t->h, 0, 2, init, w->z, 3 * Hp, ACT_LINEAR);
-    for (int64_t i = 0; i < t->n; i++) inner[i] = w->bias;
-    times_U(s, w, t->n, t->h, 2, 3, inner, w->z, 3 * Hp, ACT_LINEAR);
+    times_U(s, w, t->n, t->h, 0, 2, init, w->gates, 4 * Hp, ACT_LINEAR);
+    EACH_ROW(t->n) inner[i] = w->bias;
+    times_U(s, w, t->n, t->h, 2, 3, inner, w->gates + Hp, 4 * Hp, ACT_LINEAR); /* q stands behind g */
 #define BODY(F, R)                                                                                \
+    EACH_ROW(t->n) apply_gates(R, w->gates + i * 4 * Hp, 2 * Hp);                                 \
     EACH_ELEMENT(t->n, Hp) {                                                                      \
-        const REAL *x = w->z + i * 3 * Hp + j;                                                    \
-        REAL *y = t->kept + i * 4 * Hp + j;                                                       \
+        REAL *y = w->gates + i * 4 * Hp + j;                                                      \
         const int64_t at = i * Hp + j;                                                            \
-        const vec z = apply_gate(R, vload(x)), r = apply_gate(R, vload(x + Hp));                  \
-        const vec q = vload(x + 2 * Hp), g = apply(F, vload(init[i] + 2 * Hp + j) + r * q);       \
-        vstore(y, z);                                                                             \
-        vstore(y + Hp, r);                                                                        \
+        const vec z = vload(y), r = vload(y + Hp), q = vload(y + 3 * Hp);                         \
+        const vec g = apply(F, vload(init[i] + 2 * Hp + j) + r * q);                              \
         vstore(y + 2 * Hp, g);                                                                    \
-        vstore(y + 3 * Hp, q);                                                                    \
         vstore(t->new_h + at, g + z * (vload(t->h + at) - g));                                    \
     }
     EACH_PAIR(s, BODY)
@@ -230,25 +238,19 @@ static void gru_step_backward(const sweep_t *s, const walk_t *w, const step_t *t
 
 static void gru_before_step(const sweep_t *s, const walk_t *w, const step_t *t, const REAL *const *init) {
     const int64_t Hp = padded(s->H);
-    times_U(s, w, t->n, t->h, 0, 2, init, w->z, 3 * Hp, ACT_LINEAR);
+    times_U(s, w, t->n, t->h, 0, 2, init, w->gates, 3 * Hp, ACT_LINEAR);
 #define BODY(F, R)                                                                                \
-    EACH_ELEMENT(t->n, Hp) {                                                                      \
-        const REAL *x = w->z + i * 3 * Hp + j;                                                    \
-        REAL *y = t->kept + i * 3 * Hp + j;                                                       \
-        const int64_t at = i * Hp + j;                                                            \
-        const vec r = apply_gate(R, vload(x + Hp));                                               \
-        vstore(y, apply_gate(R, vload(x)));                                                       \
-        vstore(y + Hp, r);                                                                        \
-        vstore(w->reset + at, r * vload(t->h + at));                                              \
-    }
+    EACH_ROW(t->n) apply_gates(R, w->gates + i * 3 * Hp, 2 * Hp);                                 \
+    EACH_ELEMENT(t->n, Hp)                                                                        \
+        vstore(w->reset + i * Hp + j, vload(w->gates + (i * 3 + 1) * Hp + j) * vload(t->h + i * Hp + j));
     EACH_PAIR(s, BODY)
 #undef BODY
-    times_U(s, w, t->n, w->reset, 2, 3, init, w->z, 3 * Hp, ACT_LINEAR);
+    times_U(s, w, t->n, w->reset, 2, 3, init, w->gates, 3 * Hp, ACT_LINEAR);
 #define BODY(F, R)                                                                                \
     EACH_ELEMENT(t->n, Hp) {                                                                      \
-        REAL *y = t->kept + i * 3 * Hp + j;                                                       \
+        REAL *y = w->gates + i * 3 * Hp + j;                                                      \
         const int64_t at = i * Hp + j;                                                            \
-        const vec z = vload(y), g = apply(F, vload(w->z + i * 3 * Hp + 2 * Hp + j));              \
+        const vec z = vload(y), g = apply(F, vload(y + 2 * Hp));                                  \
         vstore(y + 2 * Hp, g);                                                                    \
         vstore(t->new_h + at, g + z * (vload(t->h + at) - g));                                    \
     }

@@ -12,11 +12,11 @@ typedef struct {
     int64_t rows, pitch; /* see dz_pitch */
     const int64_t *row, *start, *length;
     /* state[k] + step * rows * Hp: the k-th states before that step; kept: what that step left.  Without
-     * `s->keep` two blocks of states take turns and every step leaves its things in one place. */
+     * `s->keep` two blocks of states take turns. */
     REAL *state[MAX_STATES], *kept;
-    /* Of the cells: noise (noises, rows, Hp), bias (G Hp), zeros (Hp), and room for (rows, Hp) each; forward,
-     * room for what the gates are applied to, (rows, G Hp), as fresh memory on the tape is slow to reach. */
-    REAL *noise, *bias, *zeros, *dropped, *reset, *z;
+    /* Of the cells: noise (noises, rows, Hp), bias and zeros (G Hp each), and room for (rows, Hp) each; forward,
+     * the gates of a step, (rows, K Hp). */
+    REAL *noise, *bias, *zeros, *dropped, *reset, *gates;
     /* Backward: */
     const REAL *inject[MAX_STATES]; /* prefix: gradients that reach its states, (longest + 1, Hp) each */
     REAL *dU, *dbias;               /* (H, G Hp) and (Hp) */
@@ -60,8 +60,8 @@ INLINE int64_t id_room(const sweep_t *s) {
 static int64_t sweep_work_size(const sweep_t *s) {
     const cell_t cell = fastrnn_cell(s->cell);
     const int64_t Hp = padded(s->H), block = s->shard_rows * Hp, G = cell.gates;
-    const int64_t shared = (s->noises + 2) * block + (G + 1) * Hp;
-    const int64_t forward = (2 * G + 2 * cell.states + cell.kept) * block + id_room(s);
+    const int64_t shared = (s->noises + 2) * block + 2 * G * Hp;
+    const int64_t forward = (G + 2 * cell.states + cell.kept) * block + id_room(s);
     const int64_t steps = step_block(s->H, s->shard_rows);
     const int64_t backward = (cell.states + steps) * block + steps * s->shard_rows * dz_pitch(s) +
                              add_outer_room(s->H);
@@ -79,10 +79,10 @@ static REAL *give_room(const sweep_t *s, walk_t *w, REAL *work) {
     const int64_t H = s->H, Hp = padded(H), block = w->rows * Hp, G = w->cell.gates;
     w->dropped = take(&work, block);
     w->reset = take(&work, block);
-    w->zeros = take(&work, Hp);
+    w->zeros = take(&work, G * Hp);
     w->bias = take(&work, G * Hp);
     w->noise = take(&work, s->noises * block);
-    memset(w->zeros, 0, (size_t)Hp * sizeof(REAL));
+    memset(w->zeros, 0, (size_t)(G * Hp) * sizeof(REAL));
     memset(w->bias, 0, (size_t)(G * Hp) * sizeof(REAL));
     if (s->bias) copy_row(w->bias + (G - 1) * Hp, s->bias, H);
     for (int64_t k = 0; k < s->noises; k++)
@@ -154,9 +154,9 @@ static void first_states(const sweep_t *s, const walk_t *w, const walk_t *prefix
 }
 
 /* Put the ids of a walk in the order of its steps.  For the way back also list the rows of xz that it meets,
- * ascending, and the place in that list for each step: the walk meets the same rows again and again, and its own
- * sums of their gradients stay in cache and need no agreement with other threads.  All of it ahead of the
- * steps, where no look-up waits for another. */
+ * ascending, and for each step the place in that list, or its complement where the way back meets the row for the
+ * first time: the walk's own sums of their gradients need no agreement with other threads, and no zeros to begin
+ * with.  All of it ahead of the steps, where no look-up waits for another. */
 static void lay_out_ids(const sweep_t *s, walk_t *w, int slot, REAL **work) {
     if (!s->ids) return;
     const int listed = w->met_at != NULL;
@@ -178,10 +178,14 @@ static void lay_out_ids(const sweep_t *s, walk_t *w, int slot, REAL **work) {
         count += met;
     }
     *w->met_count = count;
-    for (int64_t i = 0; i < w->rows; i++) {
-        const int32_t *ids = s->ids + w->row[i] * s->T + w->start[i];
-        for (int64_t step = 0; step < w->length[i]; step++)
-            w->met_at[step * w->rows + i] = number[ids[step]];
+    int64_t n = 0;
+    for (int64_t step = w->length[0] - 1; step >= 0; step--) { /* as `give_input_gradients` will */
+        while (n < w->rows && w->length[n] > step) n++;
+        for (int64_t k = step * w->rows; k < step * w->rows + n; k++) {
+            int32_t *place = number + w->id_at[k];
+            w->met_at[k] = ~*place; /* negative at the first meeting, */
+            if (*place >= 0) *place = ~*place; /* and not again */
+        }
     }
 }
 
@@ -207,6 +211,14 @@ INLINE void step_inputs(const sweep_t *s, const walk_t *w, int64_t n, int64_t st
     }
 }
 
+/* Put the gates of a step on the tape; on a long one past the caches, which would first read what is there. */
+INLINE void keep_gates(const sweep_t *s, const REAL *gates, REAL *kept, int64_t n) {
+    if (s->stream)
+        for (int64_t j = 0; j < n; j += VL) vstream(kept + j, vload(gates + j));
+    else
+        for (int64_t j = 0; j < n; j += VL) vstore(kept + j, vload(gates + j));
+}
+
 /* The shard that `prefix` leads to, or the prefix itself (`is_prefix`), or a shard without one. */
 static void walk_forward(const sweep_t *s, walk_t *w, const walk_t *prefix, int is_prefix, REAL *work) {
     const int64_t H = s->H, Hp = padded(H), block = w->rows * Hp;
@@ -215,36 +227,29 @@ static void walk_forward(const sweep_t *s, walk_t *w, const walk_t *prefix, int 
     const REAL *init[MAX_SHARD];
     work = give_room(s, w, work);
     REAL *inputs = take(&work, w->cell.gates * block);
-    w->z = take(&work, w->cell.gates * block);
-    if (!keep) {
-        for (int64_t k = 0; k < S; k++) w->state[k] = take(&work, 2 * block);
-        w->kept = take(&work, K * block);
-    }
+    w->gates = take(&work, K * block);
+    for (int64_t k = 0; k < S && !keep; k++) w->state[k] = take(&work, 2 * block);
     first_states(s, w, prefix);
-    step_t t = {.n = w->rows, .h = w->state[0], .c = w->state[1], .kept = w->kept};
+    step_t t = {.n = w->rows, .h = w->state[0], .c = w->state[1]};
     for (int64_t step = 0;; step++, t.h = t.new_h, t.c = t.new_c) {
         for (; t.n && w->length[t.n - 1] <= step; t.n--)
             for (int64_t k = 0; k < S && !is_prefix; k++)
                 copy_row((REAL *)s->last[k] + w->row[t.n - 1] * H,
                          (k ? t.c : t.h) + (t.n - 1) * Hp, H);
-        if (!t.n) return;
+        if (!t.n) break;
         const int64_t to = keep ? step + 1 : (step + 1) % 2;
         t.new_h = w->state[0] + to * block;
         t.new_c = S > 1 ? w->state[1] + to * block : NULL;
-        if (keep) t.kept = w->kept + step * K * block;
         step_inputs(s, w, t.n, step, init, inputs);
-        if (keep && step + AHEAD < w->length[0]) {
-            PREFETCH(t.new_h + AHEAD * block, (size_t)(t.n * Hp) * sizeof(REAL));
-            if (S > 1) PREFETCH(t.new_c + AHEAD * block, (size_t)(t.n * Hp) * sizeof(REAL));
-            if (K) PREFETCH(t.kept + AHEAD * K * block, (size_t)(t.n * K * Hp) * sizeof(REAL));
-        }
         step_forward(s, w, &t, init);
+        if (s->keep) keep_gates(s, w->gates, w->kept + step * K * block, t.n * K * Hp);
         if (is_prefix) fastrnn_report(s->prefix_done, step + 1);
         if (s->y && !is_prefix)
             for (int64_t i = 0; i < t.n; i++)
                 copy_row((REAL *)s->y + (w->row[i] * s->T + w->start[i] + step) * H,
                          t.new_h + i * Hp, H);
     }
+    stream_fence();
 }
 
 /* The steps of a returned sequence that the row did not take. */
@@ -296,15 +301,14 @@ static void sweep_forward(const sweep_t *s) {
 /* What a walk sums: dU (H, G Hp), then dbias (Hp). */
 INLINE int64_t partial_size(const sweep_t *s, int64_t gates) { return (s->H * gates + 1) * padded(s->H); }
 
-/* Clear the sums of walk number `walk`: its weights' gradients, and those of the rows that it met. */
+/* Place the sums of walk number `walk`: its weights' gradients, cleared, and those of the rows that it will meet,
+ * as they are. */
 INLINE void give_sums(const sweep_t *s, walk_t *w, int64_t walk) {
     const int64_t Hp = padded(s->H), G = w->cell.gates;
     w->dU = (REAL *)s->partial + walk * partial_size(s, G);
     w->dbias = w->dU + s->H * G * Hp;
     memset(w->dU, 0, (size_t)partial_size(s, G) * sizeof(REAL));
-    if (!s->ids) return;
-    w->met = (REAL *)s->met + s->met_offset[walk] * G * Hp;
-    memset(w->met, 0, (size_t)(*w->met_count * G * Hp) * sizeof(REAL));
+    if (s->ids) w->met = (REAL *)s->met + s->met_offset[walk] * G * Hp;
 }
 
 /* The gradient of row i's last k-th state: from outside, and from the outputs that repeat it. */
@@ -321,32 +325,33 @@ static void last_gradient(const sweep_t *s, const walk_t *w, int64_t i, int64_t 
             add_row(dh, (const REAL *)s->dy + (b * s->T + t) * H, H);
 }
 
-/* Add one row's gradient to that of its row of the table. */
-INLINE void meet(const sweep_t *s, const walk_t *w, int32_t place, const REAL *dz) {
-    const int64_t Hp = padded(s->H), G = w->cell.gates;
-    REAL *met = w->met + place * G * Hp;
-    if (s->cell != CELL_GRU) {
-        add_row(met, dz, G * Hp);
-        return;
-    }
-    add_row(met, dz, (G - 1) * Hp);
-    add_row(met + (G - 1) * Hp, dz + G * Hp, Hp);
+INLINE int32_t place_of(int32_t met_at) { return met_at < 0 ? ~met_at : met_at; }
+
+/* Add one row's gradient to that of its row of the table; the first to a row of zeros, in place of what is there. */
+INLINE void meet(const sweep_t *s, const walk_t *w, int32_t met_at, const REAL *dz) {
+    const int64_t Hp = padded(s->H), G = w->cell.gates, beside = s->cell == CELL_GRU ? G - 1 : G;
+    REAL *met = w->met + place_of(met_at) * G * Hp;
+    const REAL *before = met_at < 0 ? w->zeros : met;
+    sum_rows(met, before, dz, beside * Hp);
+    if (beside < G) sum_rows(met + beside * Hp, before + beside * Hp, dz + G * Hp, Hp);
 }
 
-/* Hand on the gradients of the projected inputs of steps [from, to), whose rows stand in dz one after the other;
- * returns their number. */
+/* Hand on the gradients of the projected inputs of steps [from, to), last step first; their rows stand in the order
+ * of the steps up to `dz_end`.  Returns the number of rows. */
 static int64_t give_input_gradients(const sweep_t *s, const walk_t *w, int64_t from, int64_t to,
-                                    const REAL *dz) {
+                                    const REAL *dz_end) {
     const int64_t H = s->H, Hp = padded(H), G = w->cell.gates;
     int64_t rows = 0;
-    for (int64_t step = from; step < to; step++) {
+    for (int64_t step = to - 1; step >= from; step--) {
         const int64_t n = rows_at(w, step);
-        for (int64_t i = 0; i < n; i++, rows++, dz += w->pitch) {
+        rows += n;
+        const REAL *dz = dz_end - rows * w->pitch;
+        for (int64_t i = 0; i < n; i++, dz += w->pitch) {
             if (s->ids) {
-                const int32_t *place = w->met_at + step * w->rows + i;
-                if (step + 1 < to)
-                    PREFETCH(w->met + place[w->rows] * G * Hp, (size_t)(G * Hp) * sizeof(REAL));
-                meet(s, w, *place, dz);
+                const int32_t *met_at = w->met_at + step * w->rows + i;
+                if (step > from)
+                    PREFETCH(w->met + place_of(met_at[-w->rows]) * G * Hp, (size_t)(G * Hp) * sizeof(REAL));
+                meet(s, w, *met_at, dz);
                 continue;
             }
             REAL *dxz = (REAL *)s->dxz + (w->row[i] * s->T + w->start[i] + step) * G * H;
@@ -422,7 +427,7 @@ static void walk_backward(const sweep_t *s, walk_t *w, REAL *work) {
         fetch_kept_behind(w, n, step, Hp);
         states_through_U(s, w, n, &d);
         if (step % steps_kept == 0) {
-            const int64_t rows = give_input_gradients(s, w, step, kept_to, d.dz);
+            const int64_t rows = give_input_gradients(s, w, step, kept_to, end);
             add_weight_gradient(s, w, step, kept_to, d.dz, rows, work);
             kept_to = step;
             d.dz = end;

@@ -26,6 +26,16 @@ INLINE vec vload(const REAL *p) {
 
 INLINE void vstore(REAL *p, vec v) { __builtin_memcpy(p, &v, sizeof v); }
 
+/* A store past the caches to a whole vector's address, for what is not read soon; `stream_fence` ends such
+ * stores, before another thread may read. */
+#ifdef VECTOR_STREAM
+INLINE void vstream(REAL *p, vec v) { VECTOR_STREAM(p, v); }
+INLINE void stream_fence(void) { _mm_sfence(); }
+#else
+INLINE void vstream(REAL *p, vec v) { vstore(p, v); }
+INLINE void stream_fence(void) {}
+#endif
+
 /* The first n elements, the rest zero. */
 INLINE vec vload_n(const REAL *p, int64_t n) {
     REAL a[VL] = {0};
@@ -126,24 +136,31 @@ INLINE vec vexp(vec x) {
 INLINE vec vsigmoid(vec x) { return vset(1) / (vset(1) + vexp(-x)); }
 
 /* tanh. Coefficients: tools/fit_tanh.py. */
-INLINE vec vtanh(vec x) {
 #if REAL_BITS == 32
-    /* x P(x^2) / Q(x^2) on the range where tanh(x) is not yet 1, relative error 2e-8. */
-    x = vmin(vmax(x, vset(-9.02f)), vset(9.02f));
+/* scale tanh(scale x), where powers of the scale are powers of two: folded into the coefficients it costs
+ * nothing and changes no rounding.  x P(x^2) / Q(x^2) on the range where tanh(x) is not yet 1, relative error
+ * 2e-8. */
+INLINE vec scaled_tanh(vec x, REAL scale) {
+    const REAL k2 = scale * scale, k4 = k2 * k2, k6 = k4 * k2, k8 = k4 * k4, k10 = k8 * k2;
+    x = vmin(vmax(x, vset(-9.02f / scale)), vset(9.02f / scale));
     const vec s = x * x;
-    vec p = vset(1.3319194361574265e-8f);
-    p = p * s + vset(2.0583652080135155e-5f);
-    p = p * s + vset(3.4940486420389822e-3f);
-    p = p * s + vset(0.13379731051455965f);
-    p = p * s + vset(0.99999997872602723f);
-    vec q = vset(7.7620936874536122e-7f);
-    q = q * s + vset(3.2831132411796178e-4f);
-    q = q * s + vset(2.5871130676799778e-2f);
-    q = q * s + vset(0.46713046315511063f);
+    vec p = vset(1.3319194361574265e-8f * k10);
+    p = p * s + vset(2.0583652080135155e-5f * k8);
+    p = p * s + vset(3.4940486420389822e-3f * k6);
+    p = p * s + vset(0.13379731051455965f * k4);
+    p = p * s + vset(0.99999997872602723f * k2);
+    vec q = vset(7.7620936874536122e-7f * k8);
+    q = q * s + vset(3.2831132411796178e-4f * k6);
+    q = q * s + vset(2.5871130676799778e-2f * k4);
+    q = q * s + vset(0.46713046315511063f * k2);
     q = q * s + vset(1.0f);
     const vec y = x * p / q;
-    return vmin(vmax(y, vset(-1.0f)), vset(1.0f));
+    return vmin(vmax(y, vset(-scale)), vset(scale));
+}
+
+INLINE vec vtanh(vec x) { return scaled_tanh(x, 1); }
 #else
+INLINE vec vtanh(vec x) {
     /* |x| < 0.625: x + x s P(s) / Q(s), s = x^2, relative error 2e-17; beyond: 1 - 2 e / (1 + e),
      * e = exp(-2 |x|). */
     const vec a = vabs(x), s = x * x;
@@ -159,8 +176,8 @@ INLINE vec vtanh(vec x) {
     const vec large = vset(1.0) - vset(2.0) * e / (vset(1.0) + e);
     const vec signed_large = vreal(vbits(large) | (vbits(x) & SIGN_BIT));
     return vselect(MASK(a < vset(0.625)), small, signed_large);
-#endif
 }
+#endif
 
 /* -- activations ----------------------------------------------------------------------------------- */
 
@@ -179,8 +196,7 @@ INLINE vec apply(int32_t activation, vec z) {
  * serves in single precision, and costs a third less. */
 INLINE vec apply_gate(int32_t activation, vec z) {
 #if REAL_BITS == 32
-    const vec half = vset((REAL)0.5);
-    if (activation == ACT_SIGMOID) return half + half * vtanh(half * z);
+    if (activation == ACT_SIGMOID) return vset(0.5f) + scaled_tanh(z, 0.5f);
 #endif
     return apply(activation, z);
 }
@@ -226,6 +242,11 @@ INLINE void add_row(REAL *to, const REAL *from, int64_t n) {
     int64_t j = 0;
     for (; j + VL <= n; j += VL) vstore(to + j, vload(to + j) + vload(from + j));
     for (; j < n; j++) to[j] += from[j];
+}
+
+/* to = a + b for whole vectors. */
+INLINE void sum_rows(REAL *to, const REAL *a, const REAL *b, int64_t n) {
+    for (int64_t j = 0; j < n; j += VL) vstore(to + j, vload(a + j) + vload(b + j));
 }
 
 INLINE void clear_row(REAL *to, int64_t n) {

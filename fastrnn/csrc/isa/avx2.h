@@ -20,9 +20,11 @@
 #if REAL_BITS == 32
 #define VECTOR_MIN(a, b) ((vec)_mm256_min_ps(a, b))
 #define VECTOR_MAX(a, b) ((vec)_mm256_max_ps(a, b))
+#define VECTOR_STREAM(p, a) _mm256_stream_ps(p, a)
 #else
 #define VECTOR_MIN(a, b) ((vec)_mm256_min_pd(a, b))
 #define VECTOR_MAX(a, b) ((vec)_mm256_max_pd(a, b))
+#define VECTOR_STREAM(p, a) _mm256_stream_pd(p, a)
 #endif
 
 #include "../kernels.h"

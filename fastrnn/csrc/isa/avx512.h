@@ -20,9 +20,11 @@
 #if REAL_BITS == 32
 #define VECTOR_MIN(a, b) ((vec)_mm512_min_ps(a, b))
 #define VECTOR_MAX(a, b) ((vec)_mm512_max_ps(a, b))
+#define VECTOR_STREAM(p, a) _mm512_stream_ps(p, a)
 #else
 #define VECTOR_MIN(a, b) ((vec)_mm512_min_pd(a, b))
 #define VECTOR_MAX(a, b) ((vec)_mm512_max_pd(a, b))
+#define VECTOR_STREAM(p, a) _mm512_stream_pd(p, a)
 #endif
 
 #include "../kernels.h"
