@@ -563,6 +563,24 @@ def assert_names_the_other_ways(message):
         assert way in message
 
 
+def test_reads_the_cache_without_pooch_and_says_that_a_download_needs_it(
+    server, no_data_anywhere, monkeypatch
+):
+    imdb.load_data()
+    monkeypatch.setitem(sys.modules, "pooch", None)
+    imdb.load_data()
+    with pytest.raises(ImportError, match=r"pip install fastrnn\[data\]") as caught:
+        imdb.get_word_index()
+    assert_names_the_other_ways(str(caught.value))
+
+
+def test_a_file_in_the_cache_that_is_another_is_downloaded_again(server, no_data_anywhere):
+    cache = no_data_anywhere / "keras" / "datasets"
+    cache.mkdir(parents=True)
+    (cache / "imdb.npz").write_bytes(b"something else")
+    assert imdb.load_data(num_words=99)[0][0].tolist() == [[1, 13], [1, 14]]
+
+
 def test_leaves_nothing_of_a_download_that_broke_off(server, no_data_anywhere, monkeypatch):
     monkeypatch.setattr(server, "said_length", 1000)
     with pytest.raises(OSError, match="Could not download http.*imdb.npz into ") as caught:

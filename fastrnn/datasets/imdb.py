@@ -5,6 +5,7 @@ list of word ranks (1 is the most frequent word), a label is 1 for a good opinio
 one.
 """
 
+import hashlib
 import json
 import operator
 import os
@@ -44,8 +45,8 @@ def load_data(
 
     The file is looked for where ``path`` says; then in the folder that the environment variable
     ``FASTRNN_DATA_HOME`` names; then in Keras's cache (``$KERAS_HOME/datasets`` or
-    ``~/.keras/datasets``), into which it is downloaded where it is missing. The pickle within it
-    is read without running it.
+    ``~/.keras/datasets``), into which it is downloaded where it is missing (which needs the
+    package pooch: ``pip install fastrnn[data]``). The pickle within it is read without running it.
 
     Parameters
     ----------
@@ -79,6 +80,8 @@ def load_data(
         is shorter than ``maxlen``.
     OSError
         If there is no such file and it cannot be downloaded.
+    ImportError
+        If there is no such file and pooch, which downloads it, is not installed.
 
     Examples
     --------
@@ -156,6 +159,8 @@ def get_word_index(path="imdb_word_index.json"):
         If the file is not such a dictionary.
     OSError
         If there is no such file and it cannot be downloaded.
+    ImportError
+        If there is no such file and pooch, which downloads it, is not installed.
 
     Examples
     --------
@@ -272,24 +277,44 @@ def _find(path, name: str) -> Path:
 
 def _from_cache(file_name: str, name: str) -> Path:
     """Return the file from Keras's cache, downloaded first if it is not there or is another."""
-    import pooch
-
     cache = Path(os.environ.get("KERAS_HOME") or "~/.keras").expanduser() / "datasets"
+    file = cache / file_name
+    if not _is_known(file, name):
+        _download(name, file)
+    return file
+
+
+def _is_known(file: Path, name: str) -> bool:
+    algorithm, expected = _KNOWN_HASHES[name].split(":")
+    if not file.is_file():
+        return False
+    with open(file, "rb") as stream:
+        return hashlib.file_digest(stream, algorithm).hexdigest() == expected
+
+
+def _download(name: str, file: Path) -> None:
+    other_ways = (
+        "Get the file in another way and name it by path=, or put it into a folder and set "
+        "FASTRNN_DATA_HOME to that; or use fastrnn.datasets.reviews, which needs no download."
+    )
     try:
-        return Path(
-            pooch.retrieve(
-                url=_URL + name,
-                known_hash=_KNOWN_HASHES[name],
-                fname=file_name,
-                path=cache,
-                # Seconds to connect, and between two pieces: a net that drops packets says nothing.
-                downloader=pooch.HTTPDownloader(progressbar=True, timeout=(5, 60)),
-            )
+        import pooch
+    except ImportError as error:
+        raise ImportError(
+            f"{file} is not there, and to download it needs the package pooch: "
+            f"pip install fastrnn[data]. {other_ways}"
+        ) from error
+    try:
+        pooch.retrieve(
+            url=_URL + name,
+            known_hash=_KNOWN_HASHES[name],
+            fname=file.name,
+            path=file.parent,
+            # Seconds to connect, and between two pieces: a net that drops packets says nothing.
+            downloader=pooch.HTTPDownloader(progressbar=True, timeout=(5, 60)),
         )
     except (OSError, ValueError) as error:
         reason = textwrap.shorten(str(error), 200)
         raise OSError(
-            f"Could not download {_URL}{name} into {cache} ({reason}). Get the file in another "
-            f"way and name it by path=, or put it into a folder and set FASTRNN_DATA_HOME to "
-            "that; or use fastrnn.datasets.reviews, which needs no download."
+            f"Could not download {_URL}{name} into {file.parent} ({reason}). {other_ways}"
         ) from error
