@@ -292,20 +292,87 @@ _configure()
 
 # -- memory ---------------------------------------------------------------------
 
-# Blocks that nobody uses any more, by size, those sizes first that have been here longest.  A
-# training step asks for the same sizes again and again; memory fresh from the system would cost a
-# page fault every 4 KiB, more than the arithmetic on it.
-cdef dict _spare = {}
+# A training step asks for the same sizes again and again; memory fresh from the system would cost a
+# page fault every 4 KiB, more than the arithmetic on it.  So blocks that nobody uses any more wait
+# on shelves, one for each size, and shelves in a queue, those first that have been there longest.
+cdef struct shelf_t:
+    size_t capacity  # of each block
+    void *first      # of the spare blocks, each of which begins with the address of the next
+    bint queued
+    shelf_t *behind  # the next in the queue
+
+cdef shelf_t[256] _shelves
+cdef shelf_t *_oldest = NULL
+cdef shelf_t *_newest = NULL
 cdef size_t _spare_bytes = 0
 cdef size_t SPARE_LIMIT = 256 << 20
 
 
-cdef size_t _size_class(size_t size):
-    """``size`` rounded up to a number with three leading bits, so that few sizes occur."""
-    cdef size_t step = 64
+cdef shelf_t *_shelf_for(size_t size) noexcept:
+    """The shelf of the least size that is enough: sizes have three leading bits, so few occur."""
+    cdef size_t step = 64, steps
+    cdef int before = 0
     while step * 8 < size:
         step *= 2
-    return (size + step - 1) // step * step if size else step
+        before += 4
+    steps = (size + step - 1) // step if size else 1
+    cdef shelf_t *shelf = &_shelves[before + steps - 1]
+    shelf.capacity = steps * step
+    return shelf
+
+
+cdef void *_take_block(size_t size, shelf_t **shelf) except NULL:
+    """At least ``size`` bytes, aligned to 64, to be given back to the shelf that is set."""
+    global _spare_bytes
+    shelf[0] = _shelf_for(size)
+    cdef void *block = shelf[0].first
+    if block != NULL:
+        shelf[0].first = (<void **>block)[0]
+        _spare_bytes -= shelf[0].capacity
+        return block
+    block = aligned_block(shelf[0].capacity)
+    if block == NULL:
+        raise MemoryError(f"{size} bytes could not be had.")
+    return block
+
+
+cdef void _give_back(void *block, shelf_t *shelf) noexcept:
+    """Keep a block for later use."""
+    global _oldest, _newest, _spare_bytes
+    if shelf.capacity > SPARE_LIMIT:
+        free(block)
+        return
+    if not shelf.queued:
+        shelf.queued, shelf.behind = True, NULL
+        if _oldest == NULL:
+            _oldest = shelf
+        else:
+            _newest.behind = shelf
+        _newest = shelf
+    (<void **>block)[0] = shelf.first
+    shelf.first = block
+    _spare_bytes += shelf.capacity
+    while _spare_bytes > SPARE_LIMIT:  # sizes that nobody asks for any more make way
+        _free_oldest()
+
+
+cdef void _free_oldest() noexcept:
+    """Free a block of the first shelf, which goes to the end if it is in use and comes back."""
+    global _oldest, _spare_bytes
+    cdef shelf_t *shelf = _oldest
+    cdef void *block = shelf.first
+    if block != NULL:
+        shelf.first = (<void **>block)[0]
+        free(block)
+        _spare_bytes -= shelf.capacity
+    if shelf.first == NULL:
+        shelf.queued, _oldest = False, shelf.behind
+
+
+def free_spare_memory():
+    """Give memory that is kept for later use back to the system."""
+    while _oldest != NULL:
+        _free_oldest()
 
 
 cdef class Block:
@@ -315,35 +382,18 @@ cdef class Block:
     """
 
     cdef void *data
-    cdef size_t capacity
+    cdef shelf_t *shelf
     cdef Py_ssize_t size
 
     def __cinit__(self, Py_ssize_t size):
-        global _spare_bytes
         if size < 0:
             raise ValueError(f"size: expected a number of bytes; got {size}.")
         self.size = size
-        self.capacity = _size_class(size)
-        spare = _spare.get(self.capacity)
-        if spare:
-            self.data = <void *><uintptr_t>spare.pop()
-            _spare_bytes -= self.capacity
-        else:
-            self.data = aligned_block(self.capacity)
-            if self.data == NULL:
-                raise MemoryError(f"{size} bytes could not be had.")
+        self.data = _take_block(size, &self.shelf)
 
     def __dealloc__(self):
-        global _spare_bytes
-        if self.data == NULL:
-            return
-        if _spare is None or self.capacity > SPARE_LIMIT:
-            free(self.data)
-            return
-        _spare.setdefault(self.capacity, []).append(<uintptr_t>self.data)
-        _spare_bytes += self.capacity
-        while _spare_bytes > SPARE_LIMIT:  # sizes that nobody asks for any more make way
-            _free_oldest()
+        if self.data != NULL:
+            _give_back(self.data, self.shelf)
 
     def __getbuffer__(self, Py_buffer *view, int flags):
         PyBuffer_FillInfo(view, self, self.data, self.size, 0, flags)
@@ -352,52 +402,33 @@ cdef class Block:
         pass
 
 
-cdef int _free_oldest() except -1:
-    """Free a block of the first size, which goes to the end if it is in use and comes back."""
-    global _spare_bytes
-    capacity = next(iter(_spare))
-    blocks = _spare[capacity]
-    if blocks:
-        free(<void *><uintptr_t>blocks.pop())
-        _spare_bytes -= <size_t>capacity
-    if not blocks:
-        del _spare[capacity]
-    return 0
-
-
-def free_spare_memory():
-    """Give memory that is kept for later use back to the system."""
-    global _spare_bytes
-    for blocks in _spare.values():
-        for address in blocks:
-            free(<void *><uintptr_t>address)
-    _spare.clear()
-    _spare_bytes = 0
-
-
 # -- checks at the door ---------------------------------------------------------
 
 cdef enum:
     MAX_ARRAYS = 20
+    MAX_BLOCKS = 8
     ANY = -1  # number of axes
 
 
 cdef class _Arguments:
-    """The arrays of one call: buffers held until the call is over, all floats of one type."""
+    """What one call holds until it is over: arrays, all floats of one type, and scratch memory."""
 
     cdef Py_buffer views[MAX_ARRAYS]
-    cdef int count
+    cdef void *blocks[MAX_BLOCKS]
+    cdef shelf_t *shelves[MAX_BLOCKS]
+    cdef int count, blocks_count
     cdef char real  # 'f' or 'd', b'\0' while no float array was seen
-    cdef list blocks
 
     def __cinit__(self):
-        self.count = 0
+        self.count = self.blocks_count = 0
         self.real = 0
-        self.blocks = []
 
     def __dealloc__(self):
+        cdef int i
         for i in range(self.count):
             PyBuffer_Release(&self.views[i])
+        for i in range(self.blocks_count):
+            _give_back(self.blocks[i], self.shelves[i])
 
     cdef Py_buffer *take(self, array, str name, int ndim, str kind, bint write=False) except NULL:
         """The buffer of ``array``; ``kind`` is "real", "int32" or "int64"."""
@@ -478,14 +509,17 @@ cdef class _Arguments:
                 raise ValueError(f"{name}: expected shape {shape}; got {found}.")
         return 0
 
-    cdef void *scratch(self, int64_t elements):
+    cdef void *scratch(self, int64_t elements) except NULL:
         """Room for that many numbers of the call's float type, given back after the call."""
         return self.bytes(elements * (4 if self.real == b"f" else 8))
 
-    cdef void *bytes(self, int64_t size):
-        cdef Block block = Block(size)
-        self.blocks.append(block)
-        return block.data
+    cdef void *bytes(self, int64_t size) except NULL:
+        cdef int i = self.blocks_count
+        if i == MAX_BLOCKS:
+            raise RuntimeError("too many blocks")
+        self.blocks[i] = _take_block(size, &self.shelves[i])
+        self.blocks_count += 1
+        return self.blocks[i]
 
     cdef const kernels_t *kernels(self):
         return _isa.f32 if self.real == b"f" else _isa.f64
