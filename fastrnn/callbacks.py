@@ -155,24 +155,27 @@ class CallbackList:
             callback.set_params(params)
             callback.set_model(model)
         self.callbacks = sorted(callbacks, key=lambda callback: callback.runs_last)
-        self._hooks = {name: self._overridden(name) for name in HOOKS}
-
-    def _overridden(self, name):
-        names = (name, OTHER_NAME.get(name, name))
-        return [
-            getattr(c, name) for c in self.callbacks if any(_own_method(c, n) for n in names)
-        ]
+        self._hooks = {}
+        for callback in self.callbacks:
+            for name in _own_hooks(callback):
+                self._hooks.setdefault(name, []).append(getattr(callback, name))
 
     def wants(self, name):
         """Whether some callback has a hook of that name."""
-        return bool(self._hooks[name])
+        return name in self._hooks
 
     def __call__(self, name, *args):
-        for hook in self._hooks[name]:
+        for hook in self._hooks.get(name, ()):
             hook(*args)
 
 
-def _own_method(callback, name):
+def _own_hooks(callback):
+    """The names of the hooks that a callback overrides, be it under their other name."""
+    own = {name for name in HOOKS if _overrides(callback, name)}
+    return [name for name in HOOKS if name in own or OTHER_NAME.get(name) in own]
+
+
+def _overrides(callback, name):
     method = getattr(callback, name)
     return getattr(method, "__func__", method) is not getattr(Callback, name)
 
