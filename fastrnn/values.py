@@ -25,8 +25,8 @@ class Lookup(NamedTuple):
         Row numbers, each in [0, V).
     table : float array of shape (V, D)
     count : opaque, optional
-        What an engine found out about which ids occur, so as not to look again.  Of a lookup that
-        `Engine.project` made it speaks of the ids that were projected; such a one is for
+        What an engine found out about which ids occur, so as not to look again.  The table of a
+        lookup that `Engine.project` made may have the rows of these alone; such a one is for
         `Engine.recurrent` alone.
     """
 

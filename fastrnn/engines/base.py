@@ -58,7 +58,8 @@ class Engine(abc.ABC):
 
         Steps that a `StepMask` leaves out may be left undefined.
 
-        A `Lookup` gives a `Lookup`, whose ids and table may be others: for `recurrent` only.
+        A `Lookup` gives a `Lookup`, whose table may lack the rows that do not occur: for
+        `recurrent` only.
         """
 
     @abc.abstractmethod

@@ -79,7 +79,7 @@ class CPUEngine(ReferenceEngine):
             count = x.count or count_ids(x.ids, len(x.table))
             table = self.empty((count.n, W.shape[1]), W.dtype)
             _core.project(x.table, W, b, table, None, count)
-            return Lookup(np.asarray(count.places).reshape(x.ids.shape), table, count)
+            return Lookup(x.ids, table, count)
         z = self.empty((*x.shape[:-1], W.shape[1]), W.dtype)
         _core.project(x, W, b, z, mask_runs(mask))
         return z
@@ -233,13 +233,13 @@ def count_ids(ids, V):
 
 
 def whole_lookup(xz):
-    """What `CPUEngine.project` made of a lookup, as a lookup by the original ids."""
+    """What `CPUEngine.project` made of a lookup, with all rows that its ids may name."""
     if not isinstance(xz, Lookup) or xz.count is None:
         return xz
     rows = rows_of(xz.count)
     table = np.zeros((rows[-1] + 1 if len(rows) else 0, xz.table.shape[1]), xz.table.dtype)
     table[rows] = xz.table
-    return Lookup(rows[xz.ids], table)
+    return Lookup(xz.ids, table)
 
 
 def rows_of(ids):
