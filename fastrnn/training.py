@@ -724,7 +724,7 @@ class Trainer:
     def _prepare(self):
         """Bring all trainable parameters into one buffer, and the optimizer to it."""
         parameters = self.trainable_parameters
-        self._find_penalties()
+        self._find_penalties(parameters)
         # A layer that another model trains as well has its parameters in that model's buffer.
         if (
             self._store is None
@@ -735,9 +735,9 @@ class Trainer:
             self.optimizer.bind(store)
             self._store, self._views = store, [p.value for p in parameters]
 
-    def _find_penalties(self):
+    def _find_penalties(self, parameters):
         """Who adds to the loss: regularized parameters, and layers with a penalty on outputs."""
-        self._regularized = [p for p in self.trainable_parameters if p.regularizer is not None]
+        self._regularized = [p for p in parameters if p.regularizer is not None]
         self._penalised = [
             layer for layer in self.walk()
             if getattr(layer, "activity_regularizer", None) is not None
@@ -943,7 +943,7 @@ class Trainer:
 
     def _scores_of(self, data, batch_size, steps, hooks, progress=None):
         """Evaluate ``steps`` batches (None: all, in whatever order); the results as a dict."""
-        self._find_penalties()
+        self._find_penalties(self.trainable_parameters)
         begin, end = hooks.wants("on_test_batch_begin"), hooks.wants("on_test_batch_end")
         scores = self._scores
         scores.reset()

@@ -48,12 +48,11 @@ class CPUEngine(ReferenceEngine):
     # -- arrays ------------------------------------------------------------------------------
 
     def empty(self, shape, dtype):
-        """An array with undefined contents, in memory that is used again and again."""
-        dtype = np.dtype(dtype)
+        """An array of an np.dtype, contents undefined, in memory that is used again and again."""
         return np.ndarray(shape, dtype, _core.Block(dtype.itemsize * math.prod(shape)))
 
     def zeros(self, shape, dtype):
-        a = self.empty(shape, dtype)
+        a = self.empty(shape, np.dtype(dtype))
         a[...] = 0
         return a
 
