@@ -34,11 +34,12 @@ INLINE void apply_gates(int32_t activation, REAL *y, int64_t n) {
     for (int64_t j = 0; j < n; j += VL) vstore(y + j, apply_gate(activation, vload(y + j)));
 }
 
-/* The states of n rows, before and after a step, and on the way back what the step kept. */
+/* The states of n rows, before and after a step; on the way there room for its gates, n K Hp; on the way back what
+ * it kept.  Steps are passed by value, or every store in their loops might have changed them. */
 typedef struct {
     int64_t n;
     const REAL *h, *c, *kept;
-    REAL *new_h, *new_c;
+    REAL *new_h, *new_c, *gates;
 } step_t;
 
 /* Their gradients.  Before: by the states after the step.  After: dh and dc by the states before the step but for
@@ -46,6 +47,7 @@ typedef struct {
  * inputs too, but for the last gate of a GRU, whose input's gradient follows behind. */
 typedef struct {
     REAL *dh, *dc, *dz;
+    int64_t pitch;
 } step_gradient_t;
 
 /* -- products with the state -------------------------------------------------------------------------- */
@@ -128,19 +130,18 @@ static void pack_U_transposed(const sweep_t *s) {
 
 /* -- simple RNN ----------------------------------------------------------------------------------------- */
 
-static void simple_rnn_step(const sweep_t *s, const walk_t *w, const step_t *t, const REAL *const *init) {
+static void simple_rnn_step(const sweep_t *s, const walk_t *w, step_t t, const REAL *const *init) {
     const int64_t Hp = padded(s->H);
-    times_U(s, w, t->n, t->h, 0, 1, init, t->new_h, Hp, s->activation);
-    if (!TILES_ACTIVATE) activate_block(s->activation, t->new_h, t->n * Hp);
+    times_U(s, w, t.n, t.h, 0, 1, init, t.new_h, Hp, s->activation);
+    if (!TILES_ACTIVATE) activate_block(s->activation, t.new_h, t.n * Hp);
 }
 
-static void simple_rnn_step_backward(const sweep_t *s, const walk_t *w, const step_t *t,
-                                     const step_gradient_t *d) {
+static void simple_rnn_step_backward(const sweep_t *s, step_t t, step_gradient_t d) {
     const int64_t Hp = padded(s->H);
 #define BODY(A)                                                                                   \
-    EACH_ELEMENT(t->n, Hp) {                                                                      \
+    EACH_ELEMENT(t.n, Hp) {                                                                       \
         const int64_t at = i * Hp + j;                                                            \
-        vstore(d->dz + i * w->pitch + j, vload(d->dh + at) * slope(A, vload(t->new_h + at)));     \
+        vstore(d.dz + i * d.pitch + j, vload(d.dh + at) * slope(A, vload(t.new_h + at)));         \
     }
     EACH_ACTIVATION(s->activation, BODY)
 #undef BODY
@@ -148,43 +149,42 @@ static void simple_rnn_step_backward(const sweep_t *s, const walk_t *w, const st
 
 /* -- LSTM ----------------------------------------------------------------------------------------------- */
 
-static void lstm_step(const sweep_t *s, const walk_t *w, const step_t *t, const REAL *const *init) {
+static void lstm_step(const sweep_t *s, const walk_t *w, step_t t, const REAL *const *init) {
     const int64_t Hp = padded(s->H);
-    times_U(s, w, t->n, t->h, 0, 4, init, w->gates, 4 * Hp, ACT_LINEAR);
+    times_U(s, w, t.n, t.h, 0, 4, init, t.gates, 4 * Hp, ACT_LINEAR);
 #define BODY(F, R)                                                                                \
-    EACH_ROW(t->n) {                                                                              \
-        REAL *y = w->gates + i * 4 * Hp;                                                          \
+    EACH_ROW(t.n) {                                                                               \
+        REAL *y = t.gates + i * 4 * Hp;                                                           \
         apply_gates(R, y, 2 * Hp);                                                                \
         apply_row(F, y + 2 * Hp, Hp);                                                             \
         apply_gates(R, y + 3 * Hp, Hp);                                                           \
     }                                                                                             \
-    EACH_ELEMENT(t->n, Hp) {                                                                      \
-        const REAL *y = w->gates + i * 4 * Hp + j;                                                \
+    EACH_ELEMENT(t.n, Hp) {                                                                       \
+        const REAL *y = t.gates + i * 4 * Hp + j;                                                 \
         const int64_t at = i * Hp + j;                                                            \
-        const vec c = vload(y + Hp) * vload(t->c + at) + vload(y) * vload(y + 2 * Hp);            \
-        vstore(t->new_c + at, c);                                                                 \
-        vstore(t->new_h + at, vload(y + 3 * Hp) * apply(F, c));                                   \
+        const vec c = vload(y + Hp) * vload(t.c + at) + vload(y) * vload(y + 2 * Hp);             \
+        vstore(t.new_c + at, c);                                                                  \
+        vstore(t.new_h + at, vload(y + 3 * Hp) * apply(F, c));                                    \
     }
     EACH_PAIR(s, BODY)
 #undef BODY
 }
 
-static void lstm_step_backward(const sweep_t *s, const walk_t *w, const step_t *t,
-                               const step_gradient_t *d) {
+static void lstm_step_backward(const sweep_t *s, step_t t, step_gradient_t d) {
     const int64_t Hp = padded(s->H);
 #define BODY(F, R)                                                                                \
-    EACH_ELEMENT(t->n, Hp) {                                                                      \
-        const REAL *y = t->kept + i * 4 * Hp + j;                                                 \
-        REAL *dz = d->dz + i * w->pitch + j;                                                        \
+    EACH_ELEMENT(t.n, Hp) {                                                                       \
+        const REAL *y = t.kept + i * 4 * Hp + j;                                                  \
+        REAL *dz = d.dz + i * d.pitch + j;                                                        \
         const int64_t at = i * Hp + j;                                                            \
         const vec in = vload(y), forget = vload(y + Hp), g = vload(y + 2 * Hp);                   \
-        const vec out = vload(y + 3 * Hp), shown = apply(F, vload(t->new_c + at));                \
-        const vec dh = vload(d->dh + at), dc = vload(d->dc + at) + dh * out * slope(F, shown);    \
+        const vec out = vload(y + 3 * Hp), shown = apply(F, vload(t.new_c + at));                 \
+        const vec dh = vload(d.dh + at), dc = vload(d.dc + at) + dh * out * slope(F, shown);      \
         vstore(dz, dc * g * slope(R, in));                                                        \
-        vstore(dz + Hp, dc * vload(t->c + at) * slope(R, forget));                                \
+        vstore(dz + Hp, dc * vload(t.c + at) * slope(R, forget));                                 \
         vstore(dz + 2 * Hp, dc * in * slope(F, g));                                               \
         vstore(dz + 3 * Hp, dh * shown * slope(R, out));                                          \
-        vstore(d->dc + at, dc * forget);                                                          \
+        vstore(d.dc + at, dc * forget);                                                           \
     }
     EACH_PAIR(s, BODY)
 #undef BODY
@@ -192,43 +192,43 @@ static void lstm_step_backward(const sweep_t *s, const walk_t *w, const step_t *
 
 /* -- GRU ------------------------------------------------------------------------------------------------ */
 
-static void gru_step(const sweep_t *s, const walk_t *w, const step_t *t, const REAL *const *init) {
+static void gru_step(const sweep_t *s, const walk_t *w, step_t t, const REAL *const *init) {
     const int64_t Hp = padded(s->H);
     const REAL *inner[MAX_SHARD];
-    times_U(s, w, t->n, t->h, 0, 2, init, w->gates, 4 * Hp, ACT_LINEAR);
-    EACH_ROW(t->n) inner[i] = w->bias;
-    times_U(s, w, t->n, t->h, 2, 3, inner, w->gates + Hp, 4 * Hp, ACT_LINEAR); /* q stands behind g */
+    times_U(s, w, t.n, t.h, 0, 2, init, t.gates, 4 * Hp, ACT_LINEAR);
+    EACH_ROW(t.n) inner[i] = w->bias;
+    times_U(s, w, t.n, t.h, 2, 3, inner, t.gates + Hp, 4 * Hp, ACT_LINEAR); /* q stands behind g */
 #define BODY(F, R)                                                                                \
-    EACH_ROW(t->n) apply_gates(R, w->gates + i * 4 * Hp, 2 * Hp);                                 \
-    EACH_ELEMENT(t->n, Hp) {                                                                      \
-        REAL *y = w->gates + i * 4 * Hp + j;                                                      \
+    EACH_ROW(t.n) apply_gates(R, t.gates + i * 4 * Hp, 2 * Hp);                                   \
+    EACH_ELEMENT(t.n, Hp) {                                                                       \
+        REAL *y = t.gates + i * 4 * Hp + j;                                                       \
         const int64_t at = i * Hp + j;                                                            \
         const vec z = vload(y), r = vload(y + Hp), q = vload(y + 3 * Hp);                         \
         const vec g = apply(F, vload(init[i] + 2 * Hp + j) + r * q);                              \
         vstore(y + 2 * Hp, g);                                                                    \
-        vstore(t->new_h + at, g + z * (vload(t->h + at) - g));                                    \
+        vstore(t.new_h + at, g + z * (vload(t.h + at) - g));                                      \
     }
     EACH_PAIR(s, BODY)
 #undef BODY
 }
 
-static void gru_step_backward(const sweep_t *s, const walk_t *w, const step_t *t,
-                              const step_gradient_t *d) {
+static void gru_step_backward(const sweep_t *s, const walk_t *w, step_t t, step_gradient_t d) {
     const int64_t Hp = padded(s->H);
+    REAL *const dbias = w->dbias;
 #define BODY(F, R)                                                                                \
-    EACH_ELEMENT(t->n, Hp) {                                                                      \
-        const REAL *y = t->kept + i * 4 * Hp + j;                                                 \
-        REAL *dz = d->dz + i * w->pitch + j;                                                        \
+    EACH_ELEMENT(t.n, Hp) {                                                                       \
+        const REAL *y = t.kept + i * 4 * Hp + j;                                                  \
+        REAL *dz = d.dz + i * d.pitch + j;                                                        \
         const int64_t at = i * Hp + j;                                                            \
         const vec z = vload(y), r = vload(y + Hp), g = vload(y + 2 * Hp), q = vload(y + 3 * Hp);  \
-        const vec dh = vload(d->dh + at), dx_h = dh * (vset(1) - z) * slope(F, g);                \
+        const vec dh = vload(d.dh + at), dx_h = dh * (vset(1) - z) * slope(F, g);                 \
         const vec dq = dx_h * r;                                                                  \
-        vstore(dz, dh * (vload(t->h + at) - g) * slope(R, z));                                    \
+        vstore(dz, dh * (vload(t.h + at) - g) * slope(R, z));                                     \
         vstore(dz + Hp, dx_h * q * slope(R, r));                                                  \
         vstore(dz + 2 * Hp, dq);                                                                  \
         vstore(dz + 3 * Hp, dx_h);                                                                \
-        vstore(d->dh + at, dh * z);                                                               \
-        vstore(w->dbias + j, vload(w->dbias + j) + dq);                                           \
+        vstore(d.dh + at, dh * z);                                                                \
+        vstore(dbias + j, vload(dbias + j) + dq);                                                 \
     }
     EACH_PAIR(s, BODY)
 #undef BODY
@@ -236,51 +236,52 @@ static void gru_step_backward(const sweep_t *s, const walk_t *w, const step_t *t
 
 /* -- GRU, reset before the product ------------------------------------------------------------------------ */
 
-static void gru_before_step(const sweep_t *s, const walk_t *w, const step_t *t, const REAL *const *init) {
+static void gru_before_step(const sweep_t *s, const walk_t *w, step_t t, const REAL *const *init) {
     const int64_t Hp = padded(s->H);
-    times_U(s, w, t->n, t->h, 0, 2, init, w->gates, 3 * Hp, ACT_LINEAR);
+    REAL *const reset = w->reset;
+    times_U(s, w, t.n, t.h, 0, 2, init, t.gates, 3 * Hp, ACT_LINEAR);
 #define BODY(F, R)                                                                                \
-    EACH_ROW(t->n) apply_gates(R, w->gates + i * 3 * Hp, 2 * Hp);                                 \
-    EACH_ELEMENT(t->n, Hp)                                                                        \
-        vstore(w->reset + i * Hp + j, vload(w->gates + (i * 3 + 1) * Hp + j) * vload(t->h + i * Hp + j));
+    EACH_ROW(t.n) apply_gates(R, t.gates + i * 3 * Hp, 2 * Hp);                                   \
+    EACH_ELEMENT(t.n, Hp)                                                                         \
+        vstore(reset + i * Hp + j, vload(t.gates + (i * 3 + 1) * Hp + j) * vload(t.h + i * Hp + j));
     EACH_PAIR(s, BODY)
 #undef BODY
-    times_U(s, w, t->n, w->reset, 2, 3, init, w->gates, 3 * Hp, ACT_LINEAR);
+    times_U(s, w, t.n, reset, 2, 3, init, t.gates, 3 * Hp, ACT_LINEAR);
 #define BODY(F, R)                                                                                \
-    EACH_ELEMENT(t->n, Hp) {                                                                      \
-        REAL *y = w->gates + i * 3 * Hp + j;                                                      \
+    EACH_ELEMENT(t.n, Hp) {                                                                       \
+        REAL *y = t.gates + i * 3 * Hp + j;                                                       \
         const int64_t at = i * Hp + j;                                                            \
         const vec z = vload(y), g = apply(F, vload(y + 2 * Hp));                                  \
         vstore(y + 2 * Hp, g);                                                                    \
-        vstore(t->new_h + at, g + z * (vload(t->h + at) - g));                                    \
+        vstore(t.new_h + at, g + z * (vload(t.h + at) - g));                                      \
     }
     EACH_PAIR(s, BODY)
 #undef BODY
 }
 
-static void gru_before_step_backward(const sweep_t *s, const walk_t *w, const step_t *t,
-                                     const step_gradient_t *d) {
+static void gru_before_step_backward(const sweep_t *s, const walk_t *w, step_t t, step_gradient_t d) {
     const int64_t Hp = padded(s->H);
+    REAL *const reset = w->reset;
 #define BODY(F, R)                                                                                \
-    EACH_ELEMENT(t->n, Hp) {                                                                      \
-        const REAL *y = t->kept + i * 3 * Hp + j;                                                 \
-        REAL *dz = d->dz + i * w->pitch + j;                                                        \
+    EACH_ELEMENT(t.n, Hp) {                                                                       \
+        const REAL *y = t.kept + i * 3 * Hp + j;                                                  \
+        REAL *dz = d.dz + i * d.pitch + j;                                                        \
         const int64_t at = i * Hp + j;                                                            \
-        const vec z = vload(y), g = vload(y + 2 * Hp), dh = vload(d->dh + at);                    \
-        vstore(dz, dh * (vload(t->h + at) - g) * slope(R, z));                                    \
+        const vec z = vload(y), g = vload(y + 2 * Hp), dh = vload(d.dh + at);                     \
+        vstore(dz, dh * (vload(t.h + at) - g) * slope(R, z));                                     \
         vstore(dz + 2 * Hp, dh * (vset(1) - z) * slope(F, g));                                    \
-        vstore(d->dh + at, dh * z);                                                               \
+        vstore(d.dh + at, dh * z);                                                                \
     }
     EACH_PAIR(s, BODY)
 #undef BODY
-    times_U_transposed(s, w, t->n, d->dz, 2, 3, 0, w->reset); /* by r h */
+    times_U_transposed(s, w, t.n, d.dz, 2, 3, 0, reset); /* by r h */
 #define BODY(F, R)                                                                                \
-    EACH_ELEMENT(t->n, Hp) {                                                                      \
-        const vec r = vload(t->kept + i * 3 * Hp + Hp + j);                                       \
+    EACH_ELEMENT(t.n, Hp) {                                                                       \
+        const vec r = vload(t.kept + i * 3 * Hp + Hp + j);                                        \
         const int64_t at = i * Hp + j;                                                            \
-        const vec dreset = vload(w->reset + at);                                                  \
-        vstore(d->dz + i * w->pitch + Hp + j, dreset * vload(t->h + at) * slope(R, r));             \
-        vstore(d->dh + at, vload(d->dh + at) + dreset * r);                                       \
+        const vec dreset = vload(reset + at);                                                     \
+        vstore(d.dz + i * d.pitch + Hp + j, dreset * vload(t.h + at) * slope(R, r));              \
+        vstore(d.dh + at, vload(d.dh + at) + dreset * r);                                         \
     }
     EACH_PAIR(s, BODY)
 #undef BODY
@@ -288,7 +289,7 @@ static void gru_before_step_backward(const sweep_t *s, const walk_t *w, const st
 
 /* -- all of them ------------------------------------------------------------------------------------------ */
 
-static void step_forward(const sweep_t *s, const walk_t *w, const step_t *t, const REAL *const *init) {
+static void step_forward(const sweep_t *s, const walk_t *w, step_t t, const REAL *const *init) {
     switch (s->cell) {
         case CELL_LSTM: lstm_step(s, w, t, init); break;
         case CELL_GRU: gru_step(s, w, t, init); break;
@@ -297,20 +298,20 @@ static void step_forward(const sweep_t *s, const walk_t *w, const step_t *t, con
     }
 }
 
-static void step_backward(const sweep_t *s, const walk_t *w, const step_t *t, const step_gradient_t *d) {
+static void step_backward(const sweep_t *s, const walk_t *w, step_t t, step_gradient_t d) {
     switch (s->cell) {
-        case CELL_LSTM: lstm_step_backward(s, w, t, d); break;
+        case CELL_LSTM: lstm_step_backward(s, t, d); break;
         case CELL_GRU: gru_step_backward(s, w, t, d); break;
         case CELL_GRU_RESET_BEFORE: gru_before_step_backward(s, w, t, d); break;
-        default: simple_rnn_step_backward(s, w, t, d);
+        default: simple_rnn_step_backward(s, t, d);
     }
 }
 
 /* dh through U, after `step_backward`. */
-static void states_through_U(const sweep_t *s, const walk_t *w, int64_t n, const step_gradient_t *d) {
+static void states_through_U(const sweep_t *s, const walk_t *w, int64_t n, step_gradient_t d) {
     const int64_t gates = s->cell == CELL_GRU_RESET_BEFORE ? 2 : w->cell.gates;
     const int direct = s->cell == CELL_GRU || s->cell == CELL_GRU_RESET_BEFORE;
-    times_U_transposed(s, w, n, d->dz, 0, gates, direct, d->dh);
+    times_U_transposed(s, w, n, d.dz, 0, gates, direct, d.dh);
 }
 
 /* What a gate's product multiplied U by at the steps [from, to), row after row: the states themselves, or a copy

@@ -14,9 +14,8 @@ typedef struct {
     /* state[k] + step * rows * Hp: the k-th states before that step; kept: what that step left.  Without
      * `s->keep` two blocks of states take turns. */
     REAL *state[MAX_STATES], *kept;
-    /* Of the cells: noise (noises, rows, Hp), bias and zeros (G Hp each), and room for (rows, Hp) each; forward,
-     * the gates of a step, (rows, K Hp). */
-    REAL *noise, *bias, *zeros, *dropped, *reset, *gates;
+    /* Of the cells: noise (noises, rows, Hp), bias and zeros (G Hp each), and room for (rows, Hp) each. */
+    REAL *noise, *bias, *zeros, *dropped, *reset;
     /* Backward: */
     const REAL *inject[MAX_STATES]; /* prefix: gradients that reach its states, (longest + 1, Hp) each */
     REAL *dU, *dbias;               /* (H, G Hp) and (Hp) */
@@ -26,12 +25,13 @@ typedef struct {
     int64_t *met_count;
 } walk_t;
 
-/* Rows of a walk that take a step. */
-INLINE int64_t rows_at(const walk_t *w, int64_t step) {
-    int64_t n = w->rows;
+/* Which of the first n rows of a walk take a step. */
+INLINE int64_t rows_left(const walk_t *w, int64_t n, int64_t step) {
     while (n && w->length[n - 1] <= step) n--;
     return n;
 }
+
+INLINE int64_t rows_at(const walk_t *w, int64_t step) { return rows_left(w, w->rows, step); }
 
 #include "cells.h"
 
@@ -189,25 +189,23 @@ static void lay_out_ids(const sweep_t *s, walk_t *w, int slot, REAL **work) {
     }
 }
 
-/* The row of gates, G H wide, that row i of a walk takes at a step. */
-INLINE const REAL *input_row(const sweep_t *s, const walk_t *w, int64_t i, int64_t step) {
-    const int64_t row = s->ids ? (int64_t)w->id_at[step * w->rows + i]
-                               : w->row[i] * s->T + w->start[i] + step;
-    return (const REAL *)s->xz + row * w->cell.gates * s->H;
+/* Find the rows of projected inputs, G H wide, that n rows take at a step, and fetch them. */
+INLINE void fetch_inputs(const sweep_t *s, const walk_t *w, int64_t n, int64_t step, const REAL **inputs) {
+    const int64_t width = w->cell.gates * s->H;
+    for (int64_t i = 0; i < n; i++) {
+        const int64_t row = s->ids ? (int64_t)w->id_at[step * w->rows + i]
+                                   : w->row[i] * s->T + w->start[i] + step;
+        inputs[i] = (const REAL *)s->xz + row * width;
+        PREFETCH(inputs[i], (size_t)width * sizeof(REAL));
+    }
 }
 
-/* The rows of projected inputs of a step, and a fetch of the next. */
-INLINE void step_inputs(const sweep_t *s, const walk_t *w, int64_t n, int64_t step, const REAL **init,
-                        REAL *room) {
+/* Copy rows of inputs to where whole vectors of each gate can be read. */
+INLINE void pad_inputs(const sweep_t *s, const walk_t *w, int64_t n, const REAL **inputs, REAL *room) {
     const int64_t H = s->H, Hp = padded(H), G = w->cell.gates;
-    for (int64_t i = 0; i < n; i++) {
-        init[i] = input_row(s, w, i, step);
-        if (step + 1 < w->length[i])
-            PREFETCH(input_row(s, w, i, step + 1), (size_t)(G * H) * sizeof(REAL));
-        if (Hp == H) continue;
-        REAL *own = room + i * G * Hp; /* whole vectors must be readable */
-        for (int64_t gate = 0; gate < G; gate++) copy_padded(own + gate * Hp, init[i] + gate * H, H);
-        init[i] = own;
+    for (int64_t i = 0; i < n; i++, room += G * Hp) {
+        for (int64_t gate = 0; gate < G; gate++) copy_padded(room + gate * Hp, inputs[i] + gate * H, H);
+        inputs[i] = room;
     }
 }
 
@@ -224,13 +222,14 @@ static void walk_forward(const sweep_t *s, walk_t *w, const walk_t *prefix, int 
     const int64_t H = s->H, Hp = padded(H), block = w->rows * Hp;
     const int64_t S = w->cell.states, K = w->cell.kept;
     const int keep = s->keep || is_prefix;
-    const REAL *init[MAX_SHARD];
+    const REAL *inputs[2][MAX_SHARD]; /* of a step, and of the next */
     work = give_room(s, w, work);
-    REAL *inputs = take(&work, w->cell.gates * block);
-    w->gates = take(&work, K * block);
+    REAL *padded_inputs = take(&work, w->cell.gates * block);
+    REAL *gates = take(&work, K * block);
     for (int64_t k = 0; k < S && !keep; k++) w->state[k] = take(&work, 2 * block);
     first_states(s, w, prefix);
-    step_t t = {.n = w->rows, .h = w->state[0], .c = w->state[1]};
+    step_t t = {.n = w->rows, .h = w->state[0], .c = w->state[1], .gates = gates};
+    fetch_inputs(s, w, rows_at(w, 0), 0, inputs[0]);
     for (int64_t step = 0;; step++, t.h = t.new_h, t.c = t.new_c) {
         for (; t.n && w->length[t.n - 1] <= step; t.n--)
             for (int64_t k = 0; k < S && !is_prefix; k++)
@@ -240,9 +239,11 @@ static void walk_forward(const sweep_t *s, walk_t *w, const walk_t *prefix, int 
         const int64_t to = keep ? step + 1 : (step + 1) % 2;
         t.new_h = w->state[0] + to * block;
         t.new_c = S > 1 ? w->state[1] + to * block : NULL;
-        step_inputs(s, w, t.n, step, init, inputs);
-        step_forward(s, w, &t, init);
-        if (s->keep) keep_gates(s, w->gates, w->kept + step * K * block, t.n * K * Hp);
+        const REAL **init = inputs[step % 2];
+        fetch_inputs(s, w, rows_left(w, t.n, step + 1), step + 1, inputs[(step + 1) % 2]);
+        if (Hp != H) pad_inputs(s, w, t.n, init, padded_inputs);
+        step_forward(s, w, t, init);
+        if (s->keep) keep_gates(s, gates, w->kept + step * K * block, t.n * K * Hp);
         if (is_prefix) fastrnn_report(s->prefix_done, step + 1);
         if (s->y && !is_prefix)
             for (int64_t i = 0; i < t.n; i++)
@@ -400,7 +401,7 @@ static void walk_backward(const sweep_t *s, walk_t *w, REAL *work) {
     for (int64_t k = 0; k < S; k++) dstate[k] = take(&work, block);
     work = give_room(s, w, work);
     REAL *const end = take(&work, steps_kept * w->rows * w->pitch) + steps_kept * w->rows * w->pitch;
-    step_gradient_t d = {.dh = dstate[0], .dc = S > 1 ? dstate[1] : NULL, .dz = end};
+    step_gradient_t d = {.dh = dstate[0], .dc = S > 1 ? dstate[1] : NULL, .dz = end, .pitch = w->pitch};
     int64_t n = 0, kept_to = w->length[0];
     for (int64_t step = w->length[0] - 1; step >= 0; step--) {
         const int64_t joined = n;
@@ -423,9 +424,9 @@ static void walk_backward(const sweep_t *s, walk_t *w, REAL *work) {
             .new_c = S > 1 ? w->state[1] + (step + 1) * block : NULL,
             .kept = w->kept + step * K * block,
         };
-        step_backward(s, w, &t, &d);
+        step_backward(s, w, t, d);
         fetch_kept_behind(w, n, step, Hp);
-        states_through_U(s, w, n, &d);
+        states_through_U(s, w, n, d);
         if (step % steps_kept == 0) {
             const int64_t rows = give_input_gradients(s, w, step, kept_to, end);
             add_weight_gradient(s, w, step, kept_to, d.dz, rows, work);
