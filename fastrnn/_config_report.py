@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import ctypes
 import platform
 
 import numpy as np
 
 import fastrnn
 from fastrnn import _core
+from fastrnn.cuda import discovery
 
 __all__ = ["facts", "show_config"]
 
@@ -43,12 +43,7 @@ def show_config():
 
 
 def _cuda():
-    """Whether NVIDIA's driver finds a GPU; asks the driver itself, which needs no package."""
-    count = ctypes.c_int(0)
-    try:
-        driver = ctypes.CDLL("libcuda.so.1")
-    except OSError:
-        return "no driver found"
-    if driver.cuInit(0) or driver.cuDeviceGetCount(ctypes.byref(count)) or not count.value:
-        return "a driver, but no GPU"
-    return f"GPUs found: {count.value} (not used: there is no CUDA engine yet)"
+    """The GPU and what it needs, or what is missing; asks the driver, and imports no package."""
+    if not discovery.is_available():
+        return discovery.report()
+    return f"{discovery.report()} (for fastrnn.cuda; models run on the CPU)"
