@@ -18,6 +18,8 @@ Data falls from the top of this map to the bottom, and imports point the same wa
     fast one.
 ``_core``
     The C kernels: compiled once for each instruction set, chosen when it is imported.
+``cuda``
+    NVIDIA GPUs, through ``numba-cuda``: batched matrix products. Models do not use it yet.
 
 Submodules are imported when first used, so ``import fastrnn`` costs next to nothing.
 
@@ -42,6 +44,7 @@ _HOMES = {
     "callbacks": None,
     "config": None,
     "constraints": None,
+    "cuda": None,
     "datasets": None,
     "diagnostics": None,
     "engines": None,

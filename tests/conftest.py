@@ -1,9 +1,32 @@
 """What all tests share."""
 
+import importlib.util
 import json
+import os
 
 import numpy as np
 import pytest
+
+from fastrnn.cuda import discovery
+
+# Kernels run on the GPU where there is one, and in Numba's simulator everywhere else. Numba must be
+# told before it is imported.
+if "NUMBA_ENABLE_CUDASIM" not in os.environ:
+    os.environ["NUMBA_ENABLE_CUDASIM"] = "0" if discovery.is_available() else "1"
+    discovery.missing.cache_clear()
+
+
+def pytest_collection_modifyitems(items):
+    """Skip tests that need a GPU, and the example that needs Numba, where those are missing."""
+    no_gpu = discovery.simulated() and pytest.mark.skip(reason=discovery.ask_driver().problem)
+    no_numba = importlib.util.find_spec("numba_cuda") is None and pytest.mark.skip(
+        reason="numba-cuda is not installed (pip install fastrnn[cuda-test])"
+    )
+    for item in items:
+        if no_gpu and item.get_closest_marker("gpu"):
+            item.add_marker(no_gpu)
+        if no_numba and item.name == "fastrnn.cuda.matmul.batched_matmul":  # its example
+            item.add_marker(no_numba)
 
 
 @pytest.fixture(scope="session")

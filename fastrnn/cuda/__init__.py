@@ -1,9 +1,16 @@
-"""NVIDIA GPUs: which there is, or what is missing to use one.
+"""NVIDIA GPUs: kernels in Python, compiled by ``numba-cuda`` (``pip install fastrnn[cuda]``).
 
-``discovery``
-    Asks NVIDIA's driver; imports no package.
+``matmul``
+    `batched_matmul`: many products of one size.
+``arrays``, ``discovery``
+    Arrays of users as kernels take them; which GPU there is, or what is missing.
+``tiles``, ``kernels``
+    How the work is cut up, and the kernels. Only ``kernels`` imports Numba, when first used.
+
+docs/cuda.md has the design of each kernel.
 """
 
 from fastrnn.cuda.discovery import is_available
+from fastrnn.cuda.matmul import batched_matmul
 
-__all__ = ["is_available"]
+__all__ = ["batched_matmul", "is_available"]

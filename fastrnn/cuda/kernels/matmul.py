@@ -1,0 +1,188 @@
+"""The kernel of batched products C = act(A B + bias).
+
+One source serves every size and transpose. A block computes a tile of C of one product, or of a few
+small ones. It walks along K in slabs: a slab of A and one of B lie in shared memory, both with k
+as their slow axis, while the next ones are on their way from device memory into registers. Each
+thread keeps m x n sums in registers, and so takes m + n numbers from shared memory for m n
+multiplications.
+
+Every sum runs over k in ascending order. So a product does not depend on the tile, nor on what
+else is in the batch.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any, NamedTuple
+
+import numpy as np
+from numba import cuda
+
+from fastrnn.cuda.arrays import WIDE
+from fastrnn.cuda.kernels.activations import activation
+from fastrnn.cuda.kernels.target import ALIGNMENT, copy_wide, device_function, kernel
+
+__all__ = ["Bias", "Operand", "matmul_kernel"]
+
+
+class Operand(NamedTuple):
+    """One matrix for each product, as a flat array.
+
+    Element (i, j) of product p is ``array[p * step + i * ld + j]``. In A and B the axis that lies
+    dense in memory is either k or the other one.
+    """
+
+    array: Any
+    step: int  # 0: all products share one matrix
+    ld: int
+    k_is_dense: bool
+    wide: bool  # every row begins at a multiple of 16 bytes
+
+
+class Bias(NamedTuple):
+    """One row for each product, added to all rows of C."""
+
+    array: Any
+    step: int  # 0: all products share one row
+    present: bool
+
+
+@functools.cache
+def matmul_kernel(tile, dtype):
+    """The kernel for a tile and a float type.
+
+    ``kernel[blocks, (tile.threads, tile.products)](a, b, bias, c, batch, M, N, K, activation)``:
+    a, b, c `Operand`, bias `Bias`; c is written, and none of the others may overlap it.
+    """
+    number = np.dtype(dtype).type
+    zero = number(0)
+    width = WIDE // np.dtype(dtype).itemsize
+    rows, columns, depth, m, n, products, resident = tile
+    threads = tile.threads
+    threads_across = columns // n
+    # Rows in shared memory keep a distance that spreads the columns of a slab over the banks.
+    a_row, b_row = rows + width, columns + width
+    a_slab, b_slab = depth * a_row, depth * b_row
+    a_shared, b_shared = products * 2 * a_slab, products * 2 * b_slab
+    a_part, b_part, c_part = rows * depth // threads, columns * depth // threads, m * n
+    # A thread's rows come in groups of as many as one wide load brings; so do its columns. Groups
+    # lie far apart, so that the threads of a warp read from shared memory side by side.
+    m_stride, n_stride = rows // (m // width), columns // (n // width)
+    rest = (m - 1) * n
+    activate = activation(dtype)
+    fetch_a, put_a = _slabs(rows, depth, threads, width, zero)
+    fetch_b, put_b = _slabs(columns, depth, threads, width, zero)
+
+    @kernel(threads * products, resident)
+    def matmul(a, b, bias, c, batch, M, N, K, kind):
+        a_slabs = cuda.shared.array(a_shared, number, ALIGNMENT)
+        b_slabs = cuda.shared.array(b_shared, number, ALIGNMENT)
+        a_next = cuda.local.array(a_part, number, ALIGNMENT)
+        b_next = cuda.local.array(b_part, number, ALIGNMENT)
+        left = cuda.local.array(m, number, ALIGNMENT)
+        right = cuda.local.array(n, number, ALIGNMENT)
+        sums = cuda.local.array(c_part, number, ALIGNMENT)
+        for i in range(c_part):
+            sums[i] = zero
+
+        thread, place = cuda.threadIdx.x, cuda.threadIdx.y
+        tiles_across = (N + columns - 1) // columns
+        tiles = (M + rows - 1) // rows * tiles_across
+        product = cuda.blockIdx.x // tiles * products + place
+        within = cuda.blockIdx.x % tiles
+        row0, column0 = within // tiles_across * rows, within % tiles_across * columns
+        # The last block may have fewer products than places for them: those read and write nothing.
+        row_end = M if product < batch else 0
+        column_end = N if product < batch else 0
+        row, column = thread // threads_across * width, thread % threads_across * width
+
+        steps = (K + depth - 1) // depth
+        for s in range(steps + 1):
+            k = s * depth
+            a_at = (place * 2 + s % 2) * a_slab
+            b_at = (place * 2 + s % 2) * b_slab
+            if s < steps:
+                fetch_a(a, product, row0, row_end, k, K, thread, a_next)
+                fetch_b(b, product, column0, column_end, k, K, thread, b_next)
+            if s > 0:
+                a_from = (place * 2 + (s - 1) % 2) * a_slab + row
+                b_from = (place * 2 + (s - 1) % 2) * b_slab + column
+                for q in range(depth):
+                    for g in range(m // width):
+                        copy_wide(left, g * width, a_slabs, a_from + q * a_row + g * m_stride)
+                    for g in range(n // width):
+                        copy_wide(right, g * width, b_slabs, b_from + q * b_row + g * n_stride)
+                    for i in range(m):
+                        for j in range(n):
+                            sums[i * n + j] += left[i] * right[j]
+            if s < steps:
+                put_a(a_next, a.k_is_dense, thread, a_slabs, a_at)
+                put_b(b_next, b.k_is_dense, thread, b_slabs, b_at)
+            cuda.syncthreads()
+
+        for j in range(n):
+            x = column0 + j // width * n_stride + column + j % width
+            given = bias.present and x < column_end
+            right[j] = bias.array[product * bias.step + x] if given else zero
+        for i in range(m):
+            y = row0 + i // width * m_stride + row + i % width
+            for g in range(n // width):
+                for v in range(g * width, (g + 1) * width):
+                    sums[v] = activate(kind, sums[v] + right[v])
+                x = column0 + g * n_stride + column
+                at = product * c.step + y * c.ld + x
+                if y < row_end and c.wide and x + width <= column_end:
+                    copy_wide(c.array, at, sums, g * width)
+                elif y < row_end:
+                    for v in range(width):
+                        if x + v < column_end:
+                            c.array[at + v] = sums[g * width + v]
+            # Registers have no index: the next row of sums moves to where this one was.
+            for j in range(rest):
+                sums[j] = sums[j + n]
+
+    return matmul
+
+
+def _slabs(extent, depth, threads, width, zero):
+    """The two device functions that bring a slab (depth, extent) of A or B into shared memory.
+
+    ``fetch`` takes the thread's part from device memory into registers, zeros where the matrix
+    ends; ``put`` lays it down in shared memory.
+    """
+    pieces = extent * depth // width // threads
+    along_k, along_x = depth // width, extent // width
+    row = extent + width
+
+    @device_function
+    def fetch(operand, product, x0, x_end, k0, k_end, thread, part):
+        for i in range(pieces):
+            piece = thread + i * threads
+            at = product * operand.step
+            if operand.k_is_dense:
+                k, x = k0 + piece % along_k * width, x0 + piece // along_k
+                at += x * operand.ld + k
+                left = k_end - k if x < x_end else 0
+            else:
+                k, x = k0 + piece // along_x, x0 + piece % along_x * width
+                at += k * operand.ld + x
+                left = x_end - x if k < k_end else 0
+            if operand.wide and left >= width:
+                copy_wide(part, i * width, operand.array, at)
+            else:
+                for v in range(width):
+                    part[i * width + v] = operand.array[at + v] if v < left else zero
+
+    @device_function
+    def put(part, k_is_dense, thread, slabs, start):
+        for i in range(pieces):
+            piece = thread + i * threads
+            if k_is_dense:
+                at = start + piece % along_k * width * row + piece // along_k
+                for v in range(width):
+                    slabs[at + v * row] = part[i * width + v]
+            else:
+                copy_wide(slabs, start + piece // along_x * row + piece % along_x * width,
+                          part, i * width)
+
+    return fetch, put

@@ -1,0 +1,73 @@
+"""What the tests of CUDA kernels share: arrays on a device, with or without one.
+
+Import it after ``pytest.importorskip("numba_cuda")``.
+"""
+
+import sys
+import threading
+
+import numpy as np
+from numba import cuda
+from numba.cuda import types
+
+from fastrnn.cuda import discovery
+
+DTYPES = ("float32", "float64")
+
+
+class Tensor:
+    """A view of an array, on a device, known by ``__cuda_array_interface__`` alone.
+
+    In the simulator the memory of a device is the host's.
+    """
+
+    def __init__(self, array, view=lambda a: a):
+        array = np.asarray(array)
+        seen = view(array)
+        self.memory = cuda.to_device(np.ascontiguousarray(array))
+        offset = seen.__array_interface__["data"][0] - array.__array_interface__["data"][0]
+        self.view = view
+        self.shape = seen.shape
+        self.__cuda_array_interface__ = {
+            "data": (address(self.memory) + offset, False), "shape": seen.shape,
+            "strides": seen.strides, "typestr": seen.dtype.str, "version": 3,
+        }
+
+    def numpy(self):
+        """The view's elements."""
+        return self.view(self.memory.copy_to_host())
+
+
+def address(array):
+    """Where an array of Numba begins."""
+    if discovery.simulated():
+        return array.__array_interface__["data"][0]
+    return array.__cuda_array_interface__["data"][0]
+
+
+def make_shared_arrays_safe(monkeypatch):
+    """Let the threads of a simulated block agree on their shared arrays.
+
+    The simulator makes an array of shared memory when the first thread asks for it, and two that
+    ask at a time get one each.
+    """
+    if not discovery.simulated():
+        return
+    from numba.cuda.np import numpy_support
+    from numba.cuda.simulator import kernelapi
+
+    lock = threading.Lock()
+
+    def array(self, shape, dtype, alignment=None):
+        assert alignment is None
+        if isinstance(dtype, types.Type):
+            dtype = numpy_support.as_dtype(dtype)
+        caller = sys._getframe(1)
+        line = caller.f_code.co_filename, caller.f_lineno
+        with lock:
+            if line not in self._allocations:
+                # As undefined as on a device, and seen at once where it reaches a result.
+                self._allocations[line] = np.full(shape, np.nan, dtype)
+            return self._allocations[line]
+
+    monkeypatch.setattr(kernelapi.FakeCUDAShared, "array", array)
