@@ -20,6 +20,9 @@ WHEEL := dist/.wheel
 MACHINE ?= $(shell uname -m)-$(shell nproc)core
 COMMITS ?= HEAD^!
 BASE ?= main
+# What `make test` installs. `cuda-test` is large, and not to be had for every Python: the tests of
+# the CUDA kernels are skipped without it.
+TEST_EXTRAS ?= test,cuda-test
 
 # For commands that call other commands of the environment.
 WITH_TOOLS = PATH="$(abspath $(BIN)):$$PATH"
@@ -27,7 +30,7 @@ ASV = $(WITH_TOOLS) asv
 PIP = -m pip --disable-pip-version-check install --quiet
 
 .PHONY: help demo test build lint debug-test wheel test-wheel check-isas compare account bench-quick \
-	bench bench-compare bench-site guard guard-record peak clean
+	bench bench-compare bench-site guard guard-record peak cuda-resources cuda-resources-record clean
 .DELETE_ON_ERROR:
 
 help: ## Show what there is to make
@@ -87,6 +90,12 @@ build/compare_isas: tools/compare_isas.c $(filter %.c %.h,$(CORE_SOURCES))
 	mkdir -p build
 	$(CC) -std=gnu11 -O2 -fno-math-errno -DFASTRNN_DEBUG -Ifastrnn/csrc $(filter %.c,$^) -lm -lpthread -o $@
 
+cuda-resources: build ## Show what each CUDA kernel takes of a multiprocessor, without a GPU
+	$(BIN)/python tools/cuda_resources.py
+
+cuda-resources-record: build ## Commit to what the CUDA kernels take now
+	$(BIN)/python tools/cuda_resources.py --record
+
 account: build ## Measure what docs/performance.md says of the kernels, and draw its pictures
 	$(BIN)/python -m benchmarks.account
 
@@ -117,7 +126,7 @@ $(DEV_TOOLS): $(VENV)/dev-requirements.txt
 	@touch $@
 
 $(CORE): $(CORE_SOURCES) fastrnn/__init__.py pyproject.toml setup.py $(BUILD_TOOLS)
-	$(BIN)/python $(PIP) --no-build-isolation --editable '.[test]'
+	$(BIN)/python $(PIP) --no-build-isolation --editable '.[$(TEST_EXTRAS)]'
 	@touch $@
 
 build/debug/.installed: $(CORE_SOURCES) $(PYTHON_SOURCES) setup.py pyproject.toml

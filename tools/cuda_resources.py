@@ -1,0 +1,138 @@
+"""What each CUDA kernel takes of a multiprocessor, without a GPU.
+
+Every kernel is compiled to PTX for several compute capabilities, and by ``ptxas``, where it is
+found, to machine code. Prints a table; ``--record`` writes it to tests/cuda_resources.json, which
+the tests compare with. That table belongs to one version of the compilers.
+"""
+
+import argparse
+import importlib.metadata
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+# Compiled, not simulated, whatever the caller's environment says.
+os.environ["NUMBA_ENABLE_CUDASIM"] = "0"
+
+from numba import typeof  # noqa: E402
+from numba.cuda import compiler  # noqa: E402
+
+from fastrnn.cuda.kernels.catalogue import variants  # noqa: E402
+
+RECORD = Path(__file__).resolve().parents[1] / "tests" / "cuda_resources.json"
+CAPABILITIES = ((7, 5), (8, 0), (9, 0), (10, 0))
+COLUMNS = "registers", "shared", "stack", "spilled"
+# What ptxas -v says, in the order of COLUMNS; spills are stores and loads.
+PATTERNS = r"Used (\d+) reg", r"(\d+) bytes smem", r"(\d+) bytes stack", r"(\d+) bytes spill"
+
+
+def main(arguments=None):
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--record", action="store_true", help="write the table for the tests")
+    parser.add_argument("--json", action="store_true", help="print JSON, which says more")
+    options = parser.parse_args(arguments)
+    found = measure()
+    if options.record:
+        if found["ptxas"] is None:
+            sys.exit("ptxas is not found: nothing is recorded.")
+        RECORD.write_text(as_text(found))
+    if options.json:
+        print(json.dumps(found))
+    else:
+        show(found)
+
+
+def measure():
+    """The compilers, and for each kernel and capability its resources and widest loads."""
+    ptxas = find_ptxas()
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(2) as pool:
+        jobs = {}
+        for variant in variants():
+            for capability, ptx in compiled(variant):
+                name = f"{variant.name} sm_{capability}"
+                jobs[name] = pool.submit(examined, variant, capability, ptx, ptxas, folder)
+        kernels = {name: job.result() for name, job in jobs.items()}
+    return {"compilers": compilers(), "ptxas": version_of(ptxas), "kernels": kernels}
+
+
+def compiled(variant):
+    """(capability, PTX) of a kernel, one after the other.
+
+    `numba.cuda.compile` would read the Python source again for each capability, which takes most of
+    the time; what it calls gives the library from which all of them are made.
+    """
+    library, _ = compiler._compile_pyfunc_with_fixup(
+        variant.kernel.py_func, tuple(map(typeof, variant.arguments)), cc=CAPABILITIES[0],
+        device=False, abi="numba", launch_bounds=variant.kernel.targetoptions["launch_bounds"],
+    )
+    for major, minor in CAPABILITIES:
+        (ptx,) = library.get_asm_strs(cc=(major, minor))
+        yield f"{major}{minor}", ptx
+
+
+def examined(variant, capability, ptx, ptxas, folder):
+    """The resources of one kernel as ptxas says, and what its PTX shows."""
+    found = {
+        "threads": variant.threads,
+        "wide loads": len(re.findall(r"ld\.global[.\w]*\.v[24]", ptx)),
+        "wide stores": len(re.findall(r"st\.global[.\w]*\.v[24]", ptx)),
+    }
+    if ptxas is None:
+        return found
+    file = Path(folder) / f"{variant.name} {capability}.ptx".replace(" ", "_")
+    file.write_text(ptx)
+    done = subprocess.run(
+        [ptxas, "-v", f"-arch=sm_{capability}", file, "-o", os.devnull],
+        capture_output=True, text=True, check=False,
+    )
+    if done.returncode:
+        raise RuntimeError(f"ptxas refuses {variant.name} for sm_{capability}: {done.stderr}")
+    for column, pattern in zip(COLUMNS, PATTERNS, strict=True):
+        found[column] = sum(map(int, re.findall(pattern, done.stderr)))
+    return found
+
+
+def find_ptxas():
+    """The path of ptxas, or None."""
+    homes = [os.environ.get(name) for name in ("CUDA_HOME", "CUDA_PATH")]
+    folders = [f"{home}/bin" for home in [*homes, "/usr/local/cuda"] if home]
+    return shutil.which("ptxas") or shutil.which("ptxas", path=os.pathsep.join(folders))
+
+
+def version_of(ptxas):
+    if ptxas is None:
+        return None
+    done = subprocess.run([ptxas, "--version"], capture_output=True, text=True, check=True)
+    return re.search(r"V([\d.]+)", done.stdout)[1]
+
+
+def compilers():
+    """The versions of what makes PTX."""
+    return {name: importlib.metadata.version(name) for name in ("numba", "numba-cuda")}
+
+
+def as_text(found):
+    """The record as JSON, a line for each kernel and capability."""
+    rows = ",\n".join(
+        f"  {json.dumps(name)}: {json.dumps({c: row[c] for c in COLUMNS})}"
+        for name, row in found["kernels"].items()
+    )
+    compilers = json.dumps(found["compilers"] | {"ptxas": found["ptxas"]})
+    return f'{{\n "compilers": {compilers},\n "kernels": {{\n{rows}\n }}\n}}\n'
+
+
+def show(found):
+    print(*found["compilers"].items(), "ptxas", found["ptxas"])
+    width = max(map(len, found["kernels"]))
+    for name, row in found["kernels"].items():
+        print(f"{name:<{width}}", *(f"{column} {value:>6}" for column, value in row.items()))
+
+
+if __name__ == "__main__":
+    main()
