@@ -13,6 +13,7 @@ PYTHON_SOURCES := $(shell find fastrnn -name '*.py' -o -name '*.pyi')
 # Stamps: older than what they depend on means there is something to do.
 BUILD_TOOLS := $(VENV)/.build-tools
 DEV_TOOLS := $(VENV)/.dev-tools
+CUDA_TOOLS := $(VENV)/.cuda-tools
 CORE := $(VENV)/.core
 WHEEL := dist/.wheel
 
@@ -20,9 +21,6 @@ WHEEL := dist/.wheel
 MACHINE ?= $(shell uname -m)-$(shell nproc)core
 COMMITS ?= HEAD^!
 BASE ?= main
-# What `make test` installs. `cuda-test` is large, and not to be had for every Python: the tests of
-# the CUDA kernels are skipped without it.
-TEST_EXTRAS ?= test,cuda-test
 
 # For commands that call other commands of the environment.
 WITH_TOOLS = PATH="$(abspath $(BIN)):$$PATH"
@@ -30,7 +28,7 @@ ASV = $(WITH_TOOLS) asv
 PIP = -m pip --disable-pip-version-check install --quiet
 
 .PHONY: help demo test build lint debug-test wheel test-wheel check-isas compare account bench-quick \
-	bench bench-compare bench-site guard guard-record peak cuda-resources cuda-resources-record clean
+	bench bench-compare bench-site guard guard-record peak test-cuda cuda-resources cuda-resources-record clean
 .DELETE_ON_ERROR:
 
 help: ## Show what there is to make
@@ -90,10 +88,13 @@ build/compare_isas: tools/compare_isas.c $(filter %.c %.h,$(CORE_SOURCES))
 	mkdir -p build
 	$(CC) -std=gnu11 -O2 -fno-math-errno -DFASTRNN_DEBUG -Ifastrnn/csrc $(filter %.c,$^) -lm -lpthread -o $@
 
-cuda-resources: build ## Show what each CUDA kernel takes of a multiprocessor, without a GPU
+test-cuda: build $(CUDA_TOOLS) ## Run the CUDA kernels' tests, without a GPU too (installs some 630 MB)
+	$(BIN)/python -m pytest tests/test_cuda_*.py --doctest-modules fastrnn/cuda $(PYTEST_ARGS)
+
+cuda-resources: build $(CUDA_TOOLS) ## Show what each CUDA kernel takes of a multiprocessor, without a GPU
 	$(BIN)/python tools/cuda_resources.py
 
-cuda-resources-record: build ## Commit to what the CUDA kernels take now
+cuda-resources-record: build $(CUDA_TOOLS) ## Commit to what the CUDA kernels take now
 	$(BIN)/python tools/cuda_resources.py --record
 
 account: build ## Measure what docs/performance.md says of the kernels, and draw its pictures
@@ -125,8 +126,12 @@ $(DEV_TOOLS): $(VENV)/dev-requirements.txt
 	$(BIN)/python $(PIP) --requirement $<
 	@touch $@
 
+$(CUDA_TOOLS): $(VENV)/cuda-test-requirements.txt
+	$(BIN)/python $(PIP) --requirement $<
+	@touch $@
+
 $(CORE): $(CORE_SOURCES) fastrnn/__init__.py pyproject.toml setup.py $(BUILD_TOOLS)
-	$(BIN)/python $(PIP) --no-build-isolation --editable '.[$(TEST_EXTRAS)]'
+	$(BIN)/python $(PIP) --no-build-isolation --editable '.[test]'
 	@touch $@
 
 build/debug/.installed: $(CORE_SOURCES) $(PYTHON_SOURCES) setup.py pyproject.toml

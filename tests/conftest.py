@@ -20,7 +20,7 @@ def pytest_collection_modifyitems(items):
     """Skip tests that need a GPU, and the example that needs Numba, where those are missing."""
     no_gpu = discovery.simulated() and pytest.mark.skip(reason=discovery.ask_driver().problem)
     no_numba = importlib.util.find_spec("numba_cuda") is None and pytest.mark.skip(
-        reason="numba-cuda is not installed (pip install fastrnn[cuda-test])"
+        reason="numba-cuda is not installed (make test-cuda)"
     )
     for item in items:
         if no_gpu and item.get_closest_marker("gpu"):

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from fastrnn.cuda import batched_matmul, tiles
 
-pytest.importorskip("numba_cuda")
+pytest.importorskip("numba_cuda", reason="numba-cuda is not installed (make test-cuda)")
 
 from cuda_cases import DTYPES, Tensor, make_shared_arrays_safe  # noqa: E402
 from numba import cuda  # noqa: E402

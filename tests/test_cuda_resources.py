@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("numba_cuda")
+pytest.importorskip("numba_cuda", reason="numba-cuda is not installed (make test-cuda)")
 pytestmark = pytest.mark.timeout(400)  # the first one compiles
 
 TOOL = Path(__file__).resolve().parents[1] / "tools" / "cuda_resources.py"
@@ -22,7 +22,7 @@ def found():
     """What the tool measures, in a process of its own: this one may be simulating."""
     done = subprocess.run([sys.executable, TOOL, "--json"], capture_output=True, text=True)
     if "DynamicLibNotFoundError" in done.stderr:
-        pytest.skip("NVVM or NVRTC is not installed (pip install fastrnn[cuda-test])")
+        pytest.skip("NVVM or NVRTC is not installed (make test-cuda)")
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 

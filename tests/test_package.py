@@ -14,7 +14,7 @@ import fastrnn
 from fastrnn import _core
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
-HEAVY = {"matplotlib", "pooch", "requests", "safetensors", "tqdm", "urllib.request"}
+HEAVY = {"matplotlib", "numba", "pooch", "requests", "safetensors", "tqdm", "urllib.request"}
 
 
 def run_python(*arguments, **environment):
@@ -43,8 +43,10 @@ def test_version_is_the_distribution_s():
 
 
 @pytest.mark.parametrize(
-    "module", ["fastrnn", "fastrnn.models", "fastrnn.layers", "fastrnn.datasets", "fastrnn.saving"]
-)
+    "module",
+    ["fastrnn", "fastrnn.models", "fastrnn.layers", "fastrnn.datasets", "fastrnn.saving",
+     "fastrnn.cuda"],
+)  # fmt: skip
 def test_importing_leaves_heavy_modules_alone(module):
     """What costs time to import is imported where it is used."""
     done = run_python("-c", f"import sys, {module}; print(*sys.modules)")
