@@ -3,9 +3,19 @@
 
 #include "rnn.h"
 
+/* Half of a padded batch is padding, and long stretches of one id are dealt with at a time. */
+enum { STRETCH = 16 };
+
+/* Whether STRETCH ids are the same.  Their number being fixed, this takes a few instructions on vectors. */
+static inline int all_same(const int32_t *ids) {
+    int32_t differs = 0;
+    for (int j = 0; j < STRETCH; j++) differs |= ids[0] ^ ids[j];
+    return !differs;
+}
+
 /* Copy ids and mark them; returns -1, or the place of the first outside [0, V). */
 static int64_t mark(const int32_t *ids, int64_t n, int64_t V, uint8_t *seen, int32_t *copy) {
-    enum { BLOCK = 1024, STRETCH = 16 }; /* a block stays in the first cache */
+    enum { BLOCK = 1024 }; /* stays in the first cache */
     memset(seen, 0, (size_t)V);
     for (int64_t first = 0; first < n; first += BLOCK) {
         const int64_t count = n - first < BLOCK ? n - first : BLOCK;
@@ -18,13 +28,12 @@ static int64_t mark(const int32_t *ids, int64_t n, int64_t V, uint8_t *seen, int
             while ((uint32_t)own[i] < (uint32_t)V) i++;
             return first + i;
         }
-        for (int64_t i = 0; i < count; i += STRETCH) {
-            const int64_t stretch = count - i < STRETCH ? count - i : STRETCH;
-            int32_t differs = 0;
-            for (int64_t j = 1; j < stretch; j++) differs |= own[i] ^ own[i + j];
-            /* Half of a padded batch is padding: long stretches of one id need one mark. */
-            for (int64_t j = 0; j < (differs ? stretch : 1); j++) seen[own[i + j]] = 1;
+        int64_t i = 0;
+        for (; i + STRETCH <= count; i += STRETCH) {
+            const int marks = all_same(own + i) ? 1 : STRETCH;
+            for (int j = 0; j < marks; j++) seen[own[i + j]] = 1;
         }
+        for (; i < count; i++) seen[own[i]] = 1;
     }
     return -1;
 }
@@ -48,17 +57,21 @@ static void count_task(const void *context, int64_t part, int slot) {
 
 /* Task: turn one part of the ids into their slots. */
 static void place_task(const void *context, int64_t part, int slot) {
-    enum { STRETCH = 16 };
     const count_t *c = context;
     const int64_t first = c->n * part / c->parts, end = c->n * (part + 1) / c->parts;
+    const int32_t *slots = c->slot;
+    int32_t *own = c->copy;
+    int64_t i = first;
     (void)slot;
-    for (int64_t i = first; i < end; i += STRETCH) {
-        const int64_t stretch = end - i < STRETCH ? end - i : STRETCH;
-        int32_t *own = c->copy + i, differs = 0;
-        for (int64_t j = 1; j < stretch; j++) differs |= own[0] ^ own[j];
-        const int32_t common = c->slot[own[0]];
-        for (int64_t j = 0; j < stretch; j++) own[j] = differs ? c->slot[own[j]] : common;
+    for (; i + STRETCH <= end; i += STRETCH) {
+        const int same = all_same(own + i);
+        const int32_t common = slots[own[i]];
+        if (same)
+            for (int j = 0; j < STRETCH; j++) own[i + j] = common;
+        else
+            for (int j = 0; j < STRETCH; j++) own[i + j] = slots[own[i + j]];
     }
+    for (; i < end; i++) own[i] = slots[own[i]];
 }
 
 int64_t fastrnn_count_ids(const int32_t *ids, int64_t n, int64_t V, int32_t *copy, int32_t *rows,
