@@ -90,7 +90,7 @@ def test_transposes_shared_operands_and_biases(small, dtype, trans_a, trans_b, s
     close(found, wanted.reshape(found.shape))
 
 
-@settings(max_examples=60, deadline=None, derandomize=True,
+@settings(max_examples=40, deadline=None, derandomize=True,
           suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_any_problem(small, data):

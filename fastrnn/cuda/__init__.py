@@ -5,7 +5,8 @@
 ``arrays``, ``discovery``
     Arrays of users as kernels take them; which GPU there is, or what is missing.
 ``tiles``, ``kernels``
-    How the work is cut up, and the kernels. Only ``kernels`` imports Numba, when first used.
+    How the work is cut up, and the kernels. Only ``kernels`` imports Numba, when first used. The
+    sweeps of recurrent layers there are checked, and not used by any engine yet.
 
 docs/cuda.md has the design of each kernel.
 """

@@ -6,7 +6,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from fastrnn.cells import CellSpec
 from fastrnn.cuda.kernels.matmul import Bias, Operand, matmul_kernel
+from fastrnn.cuda.kernels.sweep import WARP, sweep_backward, sweep_forward
 from fastrnn.cuda.tiles import TILES
 
 __all__ = ["Variant", "variants"]
@@ -22,7 +24,12 @@ class Variant(NamedTuple):
 
 
 def variants():
-    """All of them."""
+    """All of them; sweeps with the default activations and as many units as they take."""
+    yield from _products()
+    yield from _sweeps()
+
+
+def _products():
     for dtype, tiles in TILES.items():
         flat = np.empty(1, dtype)
         matrix = Operand(flat, 0, 0, True, True)
@@ -31,3 +38,16 @@ def variants():
             name = f"matmul {dtype} {tile.rows}x{tile.columns}"
             kernel = matmul_kernel(tile, dtype)
             yield Variant(name, kernel, arguments, tile.threads * tile.products)
+
+
+def _sweeps():
+    yes, runs = True, np.empty(1, np.int64)
+    for dtype in TILES:
+        vector, matrix, cube = (np.empty((1,) * axes, dtype) for axes in (1, 2, 3))
+        there = cube, matrix, vector, runs, runs, cube, cube, cube, yes, yes, yes
+        back = matrix, runs, runs, cube, cube, cube, yes, yes, matrix, cube, cube
+        for kind in ("simple_rnn", "lstm", "gru"):
+            cell = CellSpec(kind)
+            name = f"{kind} {dtype} {WARP} units"
+            yield Variant(f"{name}, there", sweep_forward(cell, WARP, dtype), there, WARP)
+            yield Variant(f"{name}, back", sweep_backward(cell, WARP, dtype), back, WARP)

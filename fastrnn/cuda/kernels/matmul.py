@@ -19,7 +19,7 @@ import numpy as np
 from numba import cuda
 
 from fastrnn.cuda.arrays import WIDE
-from fastrnn.cuda.kernels.activations import activation
+from fastrnn.cuda.kernels.activations import by_number
 from fastrnn.cuda.kernels.target import ALIGNMENT, copy_wide, device_function, kernel
 
 __all__ = ["Bias", "Operand", "matmul_kernel"]
@@ -69,12 +69,12 @@ def matmul_kernel(tile, dtype):
     # lie far apart, so that the threads of a warp read from shared memory side by side.
     m_stride, n_stride = rows // (m // width), columns // (n // width)
     rest = (m - 1) * n
-    activate = activation(dtype)
+    activate = by_number(dtype)
     fetch_a, put_a = _slabs(rows, depth, threads, width, zero)
     fetch_b, put_b = _slabs(columns, depth, threads, width, zero)
 
     @kernel(threads * products, resident)
-    def matmul(a, b, bias, c, batch, M, N, K, kind):
+    def matmul(a, b, bias, c, batch, M, N, K, activation):
         a_slabs = cuda.shared.array(a_shared, number, ALIGNMENT)
         b_slabs = cuda.shared.array(b_shared, number, ALIGNMENT)
         a_next = cuda.local.array(a_part, number, ALIGNMENT)
@@ -128,7 +128,7 @@ def matmul_kernel(tile, dtype):
             y = row0 + i // width * m_stride + row + i % width
             for g in range(n // width):
                 for v in range(g * width, (g + 1) * width):
-                    sums[v] = activate(kind, sums[v] + right[v])
+                    sums[v] = activate(activation, sums[v] + right[v])
                 x = column0 + g * n_stride + column
                 at = product * c.step + y * c.ld + x
                 if y < row_end and c.wide and x + width <= column_end:
