@@ -1,16 +1,20 @@
 """What the tests of CUDA kernels share: arrays on a device, with or without one.
 
-Import it after ``pytest.importorskip("numba_cuda")``.
+Whoever imports it is skipped where numba-cuda is missing.
 """
 
 import sys
 import threading
 
 import numpy as np
-from numba import cuda
-from numba.cuda import types
+import pytest
 
-from fastrnn.cuda import discovery
+pytest.importorskip("numba_cuda", reason="numba-cuda is not installed (make test-cuda)")
+
+from numba import cuda  # noqa: E402
+from numba.cuda import types  # noqa: E402
+
+from fastrnn.cuda import discovery  # noqa: E402
 
 DTYPES = ("float32", "float64")
 

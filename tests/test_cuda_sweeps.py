@@ -7,7 +7,7 @@ from engine_cases import CELLS, Problem
 from fastrnn.cuda import batched_matmul
 from fastrnn.engines.reference import ReferenceEngine
 
-pytest.importorskip("numba_cuda")
+pytest.importorskip("numba_cuda", reason="numba-cuda is not installed (make test-cuda)")
 
 from cuda_cases import DTYPES, make_shared_arrays_safe  # noqa: E402
 from numba import cuda  # noqa: E402
