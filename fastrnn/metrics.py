@@ -99,9 +99,16 @@ class Metric(Configurable):
     ----------
     direction : {"up", "down", None}
         Which way is better, where that is known.
+    joins_batches : bool
+        Whether several batches may be taken in as one: not where a function or a class of a user
+        may look at a batch as a whole.
     """
 
     direction = None
+
+    @property
+    def joins_batches(self):
+        return type(self) in _OF_ROWS
 
     def __init__(self, name=None, dtype=None):
         self.name = name or snake_case(type(self).__name__)
@@ -369,3 +376,10 @@ class SparseCategoricalCrossentropy(MeanMetricWrapper):
         )
         self.from_logits = from_logits
         self.axis = axis
+
+
+# Each a mean of what is computed row by row.
+_OF_ROWS = frozenset({
+    Accuracy, BinaryAccuracy, BinaryCrossentropy, CategoricalAccuracy, CategoricalCrossentropy,
+    MeanAbsoluteError, MeanSquaredError, SparseCategoricalAccuracy, SparseCategoricalCrossentropy,
+})

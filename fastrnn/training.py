@@ -43,6 +43,9 @@ __all__ = ["Trainer", "unused"]
 
 BATCH_SIZE = 32
 
+# Metrics take in so many batches at once, if an output has no more numbers than this.
+JOINED_BATCHES, JOINED_SIZE = 32, 4096
+
 
 class Head:
     """One output in training: what is made small of it, and what is reported.
@@ -66,11 +69,13 @@ class Head:
         self._given = unweighted, weighted
         self.unweighted = self.weighted = None
         self._alike = {}
+        self._joins = False
         self.reset()
 
     @property
     def metrics(self):
         """All metrics but the loss; none before they are resolved."""
+        self._catch_up()
         return [] if self.unweighted is None else [*self.unweighted, *self.weighted]
 
     def target(self, y, output_shape, dtype):
@@ -85,10 +90,12 @@ class Head:
                 [metrics.resolve(m, ndim, output_shape) for m in given] for given in self._given
             )
             self.reset()
+            self._joins = {metric.joins_batches for metric in self.metrics} == {True}
         return target
 
     def reset(self):
         self.total, self.rows = 0.0, 0
+        self._waiting = []  # (target, output) of batches that the metrics have yet to see
         for metric in self.metrics:
             metric.reset_state()
 
@@ -118,7 +125,7 @@ class Head:
         weights = self._row_weights(predicted, loss.counted(target, mask), weight)
         factors = weights if self.factor == 1 else weights * self.factor
         values, gradient = loss.flat(target, predicted, factors, stable or loss.from_logits)
-        return float((values * weights).sum(dtype=np.float64)), gradient, stable
+        return float(np.add.reduce(values * weights, dtype=np.float64)), gradient, stable
 
     def _row_weights(self, output, mask, weight):
         """`Loss.row_weights`, remembered where they are all the same."""
@@ -134,9 +141,27 @@ class Head:
 
     def update(self, value, target, output, mask, weight):
         """Take in a batch whose loss, without its factor, is ``value``."""
-        output = engines.current().to_host(output)
         self.total += value * len(output)
         self.rows += len(output)
+        alone = mask is not None or weight is not None or output.size > JOINED_SIZE
+        if alone or output.ndim != 2 or not self._joins:
+            self._catch_up()
+            self._update_metrics(target, output, mask, weight)
+            return
+        # A metric's few operations on some hundred numbers cost as much as on thousands.
+        self._waiting.append((target, output))
+        if len(self._waiting) == JOINED_BATCHES:
+            self._catch_up()
+
+    def _catch_up(self):
+        """Let the metrics see the batches that wait, as one."""
+        if self._waiting:
+            waiting, self._waiting = self._waiting, []
+            target, output = map(np.concatenate, zip(*waiting, strict=True))
+            self._update_metrics(target, output, None, None)
+
+    def _update_metrics(self, target, output, mask, weight):
+        output = engines.current().to_host(output)
         if mask is not None:
             mask = np.asarray(mask, output.dtype)
         for metric in self.unweighted:
@@ -153,6 +178,7 @@ class Head:
 
     def results(self):
         """The metrics so far, by name in their order."""
+        self._catch_up()
         results, before = {}, f"{self.name}_" if self.name else ""
         for prefix, group in (("", self.unweighted), ("weighted_", self.weighted)):
             for metric in group or ():

@@ -244,6 +244,38 @@ def trained(x=PADDED, seed=11):
     return model, history
 
 
+@pytest.mark.parametrize("seen", [1, 3, None], ids="seen after {} batches".format)
+def test_metrics_are_the_same_whether_they_see_batches_one_by_one_or_not(seen):
+    """Ours take several batches at once, until somebody looks."""
+    def look(batch, logs):
+        if seen and batch % seen == 0:
+            looks.append((batch, model.metrics[0].count))
+
+    looks, model = [], sentiment(metrics=["acc", "mse"])
+    x, y = np.tile(PADDED, (8, 1)), np.tile(LABELS, 8)
+    same_start(model)
+    model.optimizer.learning_rate = 0.0
+    history = model.fit(
+        x, y, epochs=2, batch_size=5, verbose=0,
+        callbacks=[LambdaCallback(on_train_batch_end=look)] if seen else None,
+    )
+    p = model.predict(x, verbose=0)[:, 0]
+    assert history.history["acc"] == [np.mean((p > 0.5) == y)] * 2
+    np.testing.assert_allclose(history.history["mse"], np.mean((p - y) ** 2), rtol=1e-6)
+    assert all(count == 5 * (batch + 1) for batch, count in looks)
+    assert bool(looks) == bool(seen)
+
+
+def test_a_metric_of_ones_own_sees_each_batch():
+    def rows(y_true, y_pred):
+        sizes.append(len(y_pred))
+        return (y_true - y_pred) ** 2
+
+    sizes, model = [], sentiment(metrics=[rows])
+    model.fit(PADDED, LABELS, batch_size=16, verbose=0)
+    assert sizes == [16, 16, 8]
+
+
 @pytest.mark.parametrize("x", [PADDED, SEQUENCES], ids=["padded", "lists"])
 def test_a_seed_makes_a_run_repeatable_bit_for_bit(x):
     (one, first), (two, second) = trained(x), trained(x)
