@@ -69,6 +69,10 @@ def update(
     slot_c: _Real | None,
     numbers: tuple[float, ...],
     flag: bool,
+    rows: NDArray[int32] | None = None,
+    values: _Real | None = None,
+    table: int = 0,
+    V: int = 0,
 ) -> None: ...
 def loss(
     kind: Literal["binary_crossentropy", "mean_squared_error", "mean_absolute_error"],

@@ -142,6 +142,12 @@ cdef extern from "csrc/rnn.h" nogil:
         void *b
         void *c
         int64_t n
+        const int32_t *rows
+        const void *values
+        int64_t n_rows
+        int64_t table
+        int64_t V
+        int64_t M
         double p[5]
         int32_t flag
         int32_t slots
@@ -808,13 +814,17 @@ def sum_squares(array):
     return total
 
 
-def update(str rule, value, grad, slot_a, slot_b, slot_c, tuple numbers, bint flag):
+def update(
+    str rule, value, grad, slot_a, slot_b, slot_c, tuple numbers, bint flag, rows=None, values=None,
+    int64_t table=0, int64_t V=0,
+):
     """One optimizer step in place, which leaves ``grad`` zero.
 
-    See ``update_t`` in csrc/rnn.h for what each rule takes.
+    See ``update_t`` in csrc/rnn.h for what each rule takes, and for ``rows``.
     """
     cdef _Arguments a = _Arguments()
     cdef update_t u
+    cdef int64_t i
     cdef Py_buffer *view = a.take(value, "value", 1, "real", True)
     cdef tuple shape = (view.shape[0],)
     cdef const kernels_t *kernels = a.kernels()
@@ -827,6 +837,18 @@ def update(str rule, value, grad, slot_a, slot_b, slot_c, tuple numbers, bint fl
     u.n = view.shape[0]
     u.flag = flag
     u.slots = fastrnn_pool_threads()
+    if rows is not None:
+        u.table, u.V, u.M = table, V, -1
+        u.rows = a.rows(rows, V, &u.n_rows)
+        u.values = a.matrix(values, "values", &u.n_rows, &u.M)
+        if table < 0 or V < 0 or u.M < 1 or table > u.n or V > (u.n - table) // u.M:
+            raise ValueError(
+                f"update: a table of {V} rows of {u.M} from element {table} on does not lie in "
+                f"{u.n} elements."
+            )
+        for i in range(1, u.n_rows):
+            if u.rows[i - 1] >= u.rows[i]:
+                raise ValueError("rows: expected ascending numbers, each once.")
     for i in range(len(numbers)):
         if i == 5:
             raise ValueError("numbers: expected at most 5.")

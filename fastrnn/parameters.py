@@ -26,6 +26,8 @@ class Parameter:
         As in Keras: ``"kernel"``, ``"recurrent_kernel"``, ``"bias"``, ``"embeddings"``.
     value, grad : arrays of the engine, of the same shape
         ``grad`` is added into by ``backward`` and zeroed by `ParameterStore.zero_grad`.
+    resting : RowGradient or None
+        What `add_rows` was given, and nobody has asked for yet.
     trainable : bool
     regularizer, constraint : callable or None
     """
@@ -38,6 +40,37 @@ class Parameter:
         self.regularizer = regularizer
         self.constraint = constraint
         self.path = name
+
+    @property
+    def grad(self):
+        self.settle()
+        return self._grad
+
+    @grad.setter
+    def grad(self, value):
+        self._grad, self.resting, self._untouched = value, None, False
+
+    def add_rows(self, gradient):
+        """Add a `RowGradient` into that of a table.
+
+        It rests until somebody asks for ``grad``.  Mostly nobody does: an optimizer takes the rows
+        as they are, and the other rows, which are most of the table, need not be read.
+        """
+        if self._untouched and self.resting is None:
+            self.resting = gradient
+        else:
+            engines.current().add_rows(gradient, self.grad)
+
+    def settle(self):
+        """Bring what rests into the array, which somebody is about to read or change."""
+        if self.resting is not None:
+            resting, self.resting = self.resting, None
+            engines.current().add_rows(resting, self._grad)
+        self._untouched = False
+
+    def begin(self):
+        """Say that the array is all zeros."""
+        self.resting, self._untouched = None, True
 
     @property
     def shape(self):
@@ -113,16 +146,32 @@ class ParameterStore:
             self.slices.append(slice(end, end + p.size))
             end += -(-p.size // step) * step
         self.value = engine.zeros((end,), dtype)
-        self.grad = engine.zeros((end,), dtype)
+        self._grad = engine.zeros((end,), dtype)
         self.clean = False
         for p, where in zip(self.parameters, self.slices, strict=True):
             self.value[where] = p.value.reshape(-1)
-            self.grad[where] = p.grad.reshape(-1)
+            self._grad[where] = p.grad.reshape(-1)
             p.value = self.value[where].reshape(p.shape)
-            p.grad = self.grad[where].reshape(p.shape)
+            p.grad = self._grad[where].reshape(p.shape)
+
+    @property
+    def grad(self):
+        for p in self.parameters:
+            p.settle()
+        return self._grad
+
+    def take_table(self):
+        """The slice of a table and its resting `RowGradient`, no longer in ``grad``; or None."""
+        for p, where in zip(self.parameters, self.slices, strict=True):
+            if p.resting is not None:
+                gradient, p.resting = p.resting, None
+                return where, gradient
+        return None
 
     def zero_grad(self):
         """Set every gradient to zero, for `backward` to add into."""
         if not self.clean:
-            self.grad[...] = 0
+            self._grad[...] = 0
         self.clean = False
+        for p in self.parameters:
+            p.begin()

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from fastrnn import _core, engines
 from fastrnn.engines.base import Engine
-from fastrnn.values import Lookup
+from fastrnn.values import Lookup, RowGradient
 
 ENGINES = ("reference", "cpu")
 MASKS = ("none", "pre", "post", "runs")
@@ -212,12 +212,8 @@ def test_wide_products(isa, trial):
     close(results["cpu"], results["reference"], np.float64)
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("rule", ["sgd", "rmsprop", "adam"])
-@pytest.mark.parametrize("options", range(4))
-def test_updates_agree(isa, rule, options, dtype):
-    rng = np.random.default_rng(7)
-    n = 20011
+def update_rule(rule, options):
+    """The numbers of a rule with one of four sets of options, and the names of its slots."""
     flag, momentum = bool(options % 2), 0.9 if options > 1 else 0.0
     hyper = {
         "sgd": dict(learning_rate=0.1, momentum=momentum, nesterov=flag),
@@ -229,6 +225,16 @@ def test_updates_agree(isa, rule, options, dtype):
         "rmsprop": ["velocity"] + ["momentum"] * (momentum > 0) + ["average_gradient"] * flag,
         "adam": ["momentum", "velocity"] + ["velocity_hat"] * flag,
     }[rule]
+    return hyper, names
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("rule", ["sgd", "rmsprop", "adam"])
+@pytest.mark.parametrize("options", range(4))
+def test_updates_agree(isa, rule, options, dtype):
+    rng = np.random.default_rng(7)
+    n = 20011
+    hyper, names = update_rule(rule, options)
     start = rng.normal(size=n).astype(dtype)
     gradients = rng.normal(size=(3, n)).astype(dtype)
     gradients[1, n // 3 : n // 2] = 0  # as of rows that did not occur
@@ -242,6 +248,44 @@ def test_updates_agree(isa, rule, options, dtype):
                 assert not used.any()
             results[name] = {"value": value, **slots}
     close(results["cpu"], results["reference"], dtype)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("rule", ["sgd", "rmsprop", "adam"])
+@pytest.mark.parametrize("options", [0, 3])
+@pytest.mark.parametrize("width, before, rows", [
+    (32, 0, 600), (32, 48, 600), (5, 7, 3000), (9000, 3, 2), (1, 0, 20011), (16, 11, 0),
+])
+def test_rows_of_a_table_update_it_like_a_gradient_of_all_of_it(
+    isa, rule, options, dtype, width, before, rows
+):
+    """With rows side by side, alone, first, last, or not at all; whole vectors exactly."""
+    rng = np.random.default_rng(5)
+    n = 20011
+    hyper, names = update_rule(rule, options)
+    start = rng.normal(size=n).astype(dtype)
+    where = slice(before, before + rows * width)
+    with engines.using("cpu") as cpu:
+        results = {False: (start.copy(), {s: np.zeros(n, dtype) for s in names})}
+        results[True] = start.copy(), {s: np.zeros(n, dtype) for s in names}
+        for share in (0.3, 1.0, 0.0, 0.9):
+            occur = np.flatnonzero(rng.uniform(size=rows) < share).astype(np.int32)
+            gradient = RowGradient(occur, rng.normal(size=(len(occur), width)).astype(dtype))
+            rest = rng.normal(size=n).astype(dtype)
+            rest[where] = 0
+            for by_rows, (value, slots) in results.items():
+                used = rest.copy()
+                if not by_rows:
+                    cpu.add_rows(gradient, used[where].reshape(rows, width))
+                table = (where, gradient) if by_rows else None
+                cpu.update(rule, value, used, slots, table, **hyper)
+                assert not used.any()
+    # At ends of rows that fill no vector a compiler may fuse other operations.
+    tolerance = 0 if width == 32 else 16 * np.finfo(dtype).eps
+    (value, slots), (by_rows, slots_by_rows) = results.values()
+    for name, a in {"value": value, **slots}.items():
+        b = {"value": by_rows, **slots_by_rows}[name]
+        np.testing.assert_allclose(b, a, rtol=tolerance, atol=tolerance, err_msg=name)
 
 
 def test_sum_of_squares(isa):

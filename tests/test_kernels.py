@@ -221,6 +221,25 @@ def test_runs_outside_the_rows_do_not_pass_the_door():
             _core.project(floats(6, 4), floats(4, 3), None, floats(6, 3), np.array([run]))
 
 
+@pytest.mark.parametrize("rows, table, V", [
+    ([0, 4], 0, 4), ([-1, 1], 0, 4), ([1, 0], 0, 4), ([1, 1], 0, 4),  # row numbers
+    ([0, 1], 1, 10), ([0, 1], -1, 4), ([0, 1], 0, 2**62), ([0, 1], 31, 4),  # the table's place
+    ([0, 1, 2], 0, 4),  # more numbers than rows of values
+])
+def test_rows_outside_the_table_do_not_pass_the_door(rows, table, V):
+    def arrays():
+        return [np.zeros(30) for _ in range(3)]
+
+    value, grad, velocity = arrays()
+    numbers = (0.1, 0.9, 0.0, 1e-7)
+    rows, values = np.array(rows, np.int32), np.ones((2, 3))
+    with pytest.raises((IndexError, ValueError)):
+        _core.update(
+            "rmsprop", value, grad, velocity, None, None, numbers, False, rows, values, table, V
+        )
+    assert not value.any()
+
+
 @pytest.mark.parametrize("change", [
     {"U": floats(4, 15)}, {"xz": floats(6, 12)}, {"first": [floats(2, 4)]},
     {"last": [floats(2, 4)]}, {"last": [floats(2, 4), None]}, {"bias": floats(4)},

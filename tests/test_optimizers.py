@@ -10,6 +10,7 @@ import fastrnn
 from fastrnn import engines, optimizers
 from fastrnn.optimizers import SGD, Adam, AdamW, RMSprop, schedules
 from fastrnn.parameters import Parameter, ParameterStore
+from fastrnn.values import RowGradient
 
 SHAPES = [(3, 4), (5,)]
 
@@ -199,6 +200,54 @@ def test_a_store_is_updated_in_one_pass_and_constraints_follow(engine):
     expected = [rmsprop(0.1)(w, g, {}, 1) for w, g in zip(numbers(0), numbers(1), strict=True)]
     close([p.numpy() for p in parameters], [expected[0], np.maximum(expected[1], 0)])
     assert (parameters[1].numpy() == 0).any()
+
+
+@pytest.mark.parametrize("settings", [
+    {}, {"weight_decay": 0.1}, {"clipnorm": 0.5}, {"clipvalue": 0.1}, {"global_clipnorm": 0.5},
+    {"use_ema": True}, {"gradient_accumulation_steps": 2},
+], ids=str)
+def test_gradients_of_rows_that_rest_count_like_others(engine, settings):
+    rng = np.random.default_rng(2)
+    steps = [(rng.permutation(6)[:3].astype(np.int32), rng.normal(size=(3, 4))) for _ in range(4)]
+    stores = []
+    for rests in (True, False):
+        table = Parameter("embeddings", np.ones((6, 4)))
+        store = ParameterStore([Parameter("kernel", np.ones((3, 3))), table])
+        stores.append(store)
+        optimizer = RMSprop(0.1, **settings)
+        optimizer.bind(store)
+        for rows, values in steps:
+            gradient = RowGradient(np.sort(rows), values)
+            store.zero_grad()
+            store.parameters[0].grad[...] = values[0, 0]
+            if rests:
+                table.add_rows(gradient)
+                assert table.resting is gradient
+            else:
+                engines.current().add_rows(gradient, table.grad)
+            optimizer.step()
+            assert table.resting is None
+    close([stores[0].value], [stores[1].value])
+
+
+def test_a_gradient_that_rests_shows_when_it_is_asked_for(engine):
+    table = Parameter("embeddings", np.zeros((4, 2)))
+    gradient = RowGradient(np.array([1, 3], np.int32), np.ones((2, 2)))
+    table.add_rows(gradient)  # nobody said that the gradient was zero before
+    assert table.resting is None
+    store = ParameterStore([table])
+    store.zero_grad()
+    for times in (1, 2, 3):  # the first rests, the second finds it resting
+        table.add_rows(gradient)
+        assert (table.resting is gradient) == (times == 1)
+    assert table.grad[:, 0].tolist() == [0, 3, 0, 3]
+    assert store.grad[:8].tolist() == [0, 0, 3, 3, 0, 0, 3, 3]
+    store.zero_grad()
+    table.add_rows(gradient)
+    assert store.grad[:8].tolist() == [0, 0, 1, 1, 0, 0, 1, 1]
+    table.add_rows(gradient)
+    store.zero_grad()
+    assert not table.grad.any()
 
 
 def test_apply_takes_pairs_scaled_gradients_and_the_variables_it_knows(engine):

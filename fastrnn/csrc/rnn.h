@@ -138,10 +138,15 @@ typedef struct {
 
 /* One optimizer step over n elements; slots unused by the rule are NULL.  The gradient is zero afterwards.
  * sgd: a momentum.  rmsprop: a velocity, b momentum, c average gradient.  adam: a momentum, b velocity,
- * c velocity_hat.  `p` holds the rule's numbers in the order of the kernel's comment. */
+ * c velocity_hat.  `p` holds the rule's numbers in the order of the kernel's comment.
+ * With `rows`, V rows of M elements from element `table` on have no gradient in `grad`, where they are zero:
+ * that of row rows[k] is values[k], and the others have none. */
 typedef struct {
     void *value, *grad, *a, *b, *c;
     int64_t n;
+    const int32_t *rows; /* (n_rows,), ascending, each once; or NULL */
+    const void *values;  /* (n_rows, M) */
+    int64_t n_rows, table, V, M;
     double p[5];
     int32_t flag; /* nesterov, centered or amsgrad */
     int32_t slots;

@@ -43,75 +43,127 @@ static void add_rows(const int32_t *rows, const void *values, void *table, int64
 
 /* -- updates ------------------------------------------------------------------------------------------- */
 
-/* EACH_VECTOR(u, task): i runs over the vectors of a chunk; LOAD and STORE respect the end. */
-#define EACH_VECTOR(u, task, BODY)                                                        \
-    const int64_t from = task * CHUNK, to = u->n - from < CHUNK ? u->n : from + CHUNK;    \
-    int64_t i = from;                                                                     \
-    for (; i + VL <= to; i += VL) { BODY(vload, vstore) }                                 \
-    for (; i < to; i = to) { BODY(LOAD_REST, STORE_REST) }
-#define LOAD_REST(p) vload_n(p, to - i)
-#define STORE_REST(p, v) vstore_n(p, v, to - i)
+/* Some elements whose gradients come from one place: `grad` itself, rows of a table, or nowhere (NULL). */
+typedef struct {
+    int64_t end;
+    const REAL *g; /* of the first of them */
+} stretch_t;
+
+/* The first of u->rows that reaches beyond element i. */
+static int64_t row_after(const update_t *u, int64_t i) {
+    int64_t low = 0, high = u->n_rows;
+    while (low < high) {
+        const int64_t k = (low + high) / 2;
+        if (u->table + (u->rows[k] + 1) * u->M > i) high = k;
+        else low = k + 1;
+    }
+    return low;
+}
+
+/* The stretch from element i on, up to `to` at most; *k is what `row_after` says, and moves on. */
+INLINE stretch_t next_stretch(const update_t *u, int64_t i, int64_t to, int64_t *k) {
+    const int64_t M = u->M, end = u->table + u->V * M;
+    const REAL *own = (const REAL *)u->grad + i;
+    if (!u->rows || i >= end) return (stretch_t){to, own};
+    if (i < u->table) return (stretch_t){to < u->table ? to : u->table, own};
+    const int64_t start = *k < u->n_rows ? u->table + u->rows[*k] * M : end;
+    if (i < start) return (stretch_t){to < start ? to : start, NULL};
+    const REAL *g = (const REAL *)u->values + *k * M + (i - start);
+    int64_t stop = start + M;
+    while (stop <= to && ++*k < u->n_rows && u->table + u->rows[*k] * M == stop) stop += M;
+    return (stretch_t){to < stop ? to : stop, g};
+}
+
+/* RULE_TASK(rule): a task of the rule, whose INLINE `rule`_stretch(u, from, n, g, clear) takes n elements with
+ * the gradients g (NULL: zeros), and with `clear` leaves `grad` zero there. */
+#define RULE_TASK(rule)                                                                   \
+    static void rule##_task(const void *context, int64_t task, int slot) {                \
+        const update_t *u = context;                                                      \
+        const int64_t to = u->n - task * CHUNK < CHUNK ? u->n : (task + 1) * CHUNK;       \
+        int64_t i = task * CHUNK, k = row_after(u, i);                                    \
+        (void)slot;                                                                       \
+        while (i < to) {                                                                  \
+            const stretch_t s = next_stretch(u, i, to, &k);                               \
+            if (!s.g) rule##_stretch(u, i, s.end - i, NULL, 0);                           \
+            else if (s.g == (REAL *)u->grad + i) rule##_stretch(u, i, s.end - i, s.g, 1); \
+            else rule##_stretch(u, i, s.end - i, s.g, 0);                                 \
+            i = s.end;                                                                    \
+        }                                                                                 \
+    }                                                                                     \
+    static void rule(const update_t *u) { fastrnn_parallel(CHUNKS(u->n), u->slots, rule##_task, u); }
+
+/* EACH_VECTOR(n, BODY): i runs over the vectors of n elements; LOAD and STORE respect the end. */
+#define EACH_VECTOR(n, BODY)                                     \
+    int64_t i = 0;                                               \
+    for (; i + VL <= n; i += VL) { BODY(vload, vstore) }         \
+    for (; i < n; i = n) { BODY(LOAD_REST, STORE_REST) }
+#define LOAD_REST(p) vload_n(p, n - i)
+#define STORE_REST(p, v) vstore_n(p, v, n - i)
+#define PART(array) ((array) ? (REAL *)(array) + from : NULL)
+#define CHUNKS(n) (((n) + CHUNK - 1) / CHUNK)
 
 /* p: learning_rate, momentum; flag: nesterov. */
-static void sgd_task(const void *context, int64_t task, int slot) {
-    const update_t *u = context;
-    REAL *value = u->value, *grad = u->grad, *m = u->a;
+INLINE void sgd_stretch(const update_t *u, int64_t from, int64_t n, const REAL *g, int clear) {
+    REAL *value = PART(u->value), *grad = PART(u->grad), *m = PART(u->a);
     const vec rate = vset((REAL)-u->p[0]), momentum = vset((REAL)u->p[1]);
-    (void)slot;
+    if (!g && !m) return;
 #define BODY(LOAD, STORE)                                   \
-    vec step = rate * LOAD(grad + i);                       \
-    STORE(grad + i, vset(0));                               \
+    vec step = g ? rate * LOAD(g + i) : vset(0);            \
+    if (clear) STORE(grad + i, vset(0));                    \
     if (m) {                                                \
         const vec now = momentum * LOAD(m + i) + step;      \
         STORE(m + i, now);                                  \
         step = u->flag ? momentum * now + step : now;       \
     }                                                       \
     STORE(value + i, LOAD(value + i) + step);
-    EACH_VECTOR(u, task, BODY)
+    EACH_VECTOR(n, BODY)
 #undef BODY
 }
+RULE_TASK(sgd)
 
 /* p: learning_rate, rho, momentum, epsilon; flag: centered. */
-static void rmsprop_task(const void *context, int64_t task, int slot) {
-    const update_t *u = context;
-    REAL *value = u->value, *grad = u->grad, *v = u->a, *m = u->b, *mean = u->c;
+INLINE void rmsprop_stretch(const update_t *u, int64_t from, int64_t n, const REAL *g, int clear) {
+    REAL *value = PART(u->value), *grad = PART(u->grad);
+    REAL *v = PART(u->a), *m = PART(u->b), *mean = PART(u->c);
     const vec rate = vset((REAL)u->p[0]), rho = vset((REAL)u->p[1]), rest = vset((REAL)(1 - u->p[1]));
     const vec momentum = vset((REAL)u->p[2]), epsilon = vset((REAL)u->p[3]);
-    (void)slot;
-#define BODY(LOAD, STORE)                                                   \
-    const vec g = LOAD(grad + i), now = rho * LOAD(v + i) + rest * (g * g); \
-    vec square = now + epsilon;                                             \
-    STORE(v + i, now);                                                      \
-    /* A table's rows that did not occur only forget. */                    \
-    if (!u->flag && !m && vzero(g)) continue;                               \
-    STORE(grad + i, vset(0));                                               \
-    if (u->flag) {                                                          \
-        const vec average = rho * LOAD(mean + i) + rest * g;                \
-        STORE(mean + i, average);                                           \
-        square -= average * average;                                        \
-    }                                                                       \
-    vec step = rate * g / vsqrt(square);                                    \
-    if (m) {                                                                \
-        step = momentum * LOAD(m + i) + step;                               \
-        STORE(m + i, step);                                                 \
-    }                                                                       \
+    const int plain = !u->flag && !m;
+#define BODY(LOAD, STORE)                                            \
+    const vec dx = g ? LOAD(g + i) : vset(0);                        \
+    const vec now = rho * LOAD(v + i) + rest * (dx * dx);            \
+    vec square = now + epsilon;                                      \
+    STORE(v + i, now);                                               \
+    /* A table's rows that did not occur only forget. */             \
+    if (plain && (!g || (clear && vzero(dx)))) continue;             \
+    if (clear) STORE(grad + i, vset(0));                             \
+    if (u->flag) {                                                   \
+        const vec average = rho * LOAD(mean + i) + rest * dx;        \
+        STORE(mean + i, average);                                    \
+        square -= average * average;                                 \
+    }                                                                \
+    vec step = rate * dx / vsqrt(square);                            \
+    if (m) {                                                         \
+        step = momentum * LOAD(m + i) + step;                        \
+        STORE(m + i, step);                                          \
+    }                                                                \
     STORE(value + i, LOAD(value + i) - step);
-    EACH_VECTOR(u, task, BODY)
+    EACH_VECTOR(n, BODY)
 #undef BODY
 }
+RULE_TASK(rmsprop)
 
 /* p: learning_rate with its bias correction, beta_1, beta_2, epsilon; flag: amsgrad. */
-static void adam_task(const void *context, int64_t task, int slot) {
-    const update_t *u = context;
-    REAL *value = u->value, *grad = u->grad, *m = u->a, *v = u->b, *highest = u->c;
+INLINE void adam_stretch(const update_t *u, int64_t from, int64_t n, const REAL *g, int clear) {
+    REAL *value = PART(u->value), *grad = PART(u->grad);
+    REAL *m = PART(u->a), *v = PART(u->b), *highest = PART(u->c);
     const vec rate = vset((REAL)u->p[0]), epsilon = vset((REAL)u->p[3]);
     const vec rest_1 = vset((REAL)(1 - u->p[1])), rest_2 = vset((REAL)(1 - u->p[2]));
-    (void)slot;
 #define BODY(LOAD, STORE)                                              \
-    const vec g = LOAD(grad + i), m0 = LOAD(m + i), v0 = LOAD(v + i);  \
-    const vec m1 = m0 + rest_1 * (g - m0);                             \
-    vec v1 = v0 + rest_2 * (g * g - v0);                               \
-    STORE(grad + i, vset(0));                                          \
+    const vec dx = g ? LOAD(g + i) : vset(0);                          \
+    const vec m0 = LOAD(m + i), v0 = LOAD(v + i);                      \
+    const vec m1 = m0 + rest_1 * (dx - m0);                            \
+    vec v1 = v0 + rest_2 * (dx * dx - v0);                             \
+    if (clear) STORE(grad + i, vset(0));                               \
     STORE(m + i, m1);                                                  \
     STORE(v + i, v1);                                                  \
     if (u->flag) {                                                     \
@@ -119,14 +171,10 @@ static void adam_task(const void *context, int64_t task, int slot) {
         STORE(highest + i, v1);                                        \
     }                                                                  \
     STORE(value + i, LOAD(value + i) - rate * m1 / (vsqrt(v1) + epsilon));
-    EACH_VECTOR(u, task, BODY)
+    EACH_VECTOR(n, BODY)
 #undef BODY
 }
-
-#define CHUNKS(n) (((n) + CHUNK - 1) / CHUNK)
-static void sgd(const update_t *u) { fastrnn_parallel(CHUNKS(u->n), u->slots, sgd_task, u); }
-static void rmsprop(const update_t *u) { fastrnn_parallel(CHUNKS(u->n), u->slots, rmsprop_task, u); }
-static void adam(const update_t *u) { fastrnn_parallel(CHUNKS(u->n), u->slots, adam_task, u); }
+RULE_TASK(adam)
 
 typedef struct {
     const REAL *a;

@@ -164,8 +164,11 @@ class Engine(abc.ABC):
         """The sum of squares of all elements, as a Python float accumulated in float64."""
 
     @abc.abstractmethod
-    def update(self, rule, value, grad, slots, **hyper):
+    def update(self, rule, value, grad, slots, table=None, **hyper):
         """One optimizer step on flat arrays, in place; ``grad`` is zero afterwards.
+
+        ``table``, if given, is a slice, where a table lies in ``value``, and the `RowGradient` of
+        that table, whose part of ``grad`` is zero.
 
         ==========  =====================================  =======================================
         rule        slots (dict of arrays like value)      hyper (floats)

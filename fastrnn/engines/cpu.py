@@ -183,11 +183,15 @@ class CPUEngine(ReferenceEngine):
     def sum_squares(self, a):
         return _core.sum_squares(a)
 
-    def update(self, rule, value, grad, slots, **hyper):
+    def update(self, rule, value, grad, slots, table=None, **hyper):
         slot_names, numbers, flag = UPDATES[rule]
+        of_table = ()
+        if table is not None:
+            where, (rows, values) = table
+            of_table = rows, values, where.start, (where.stop - where.start) // values.shape[1]
         _core.update(
             rule, value, grad, *map(slots.get, slot_names),
-            tuple([hyper[name] for name in numbers]), bool(hyper[flag]),
+            tuple([hyper[name] for name in numbers]), bool(hyper[flag]), *of_table,
         )
 
 

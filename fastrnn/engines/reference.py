@@ -146,7 +146,10 @@ class ReferenceEngine(Engine):
     def sum_squares(self, a):
         return float(np.sum(np.square(a, dtype=np.float64)))
 
-    def update(self, rule, value, grad, slots, **hyper):
+    def update(self, rule, value, grad, slots, table=None, **hyper):
+        if table is not None:
+            where, gradient = table
+            self.add_rows(gradient, grad[where].reshape(-1, gradient.values.shape[1]))
         UPDATES[rule](value, grad, slots, **hyper)
         grad[...] = 0
 

@@ -191,22 +191,22 @@ class Embedding(ActivityRegularized):
         ids, y, dropped = tape
         if y is not None:
             dy = self.penalised(dy, y)
-        if dropped is None:
-            self._add_gradient(ids, dy, self.embeddings.grad)
-            return
-        gradient = np.zeros_like(dropped.noise)
-        self._add_gradient(dropped.lookup.ids, dy, gradient)
-        rows = RowGradient(dropped.rows.astype(np.int32), gradient * dropped.noise)
-        engines.current().add_rows(rows, self.embeddings.grad)
-
-    @staticmethod
-    def _add_gradient(ids, dy, dtable):
         engine = engines.current()
         steps, rows = gradient_parts(dy)
+        if dropped is None:
+            if steps is not None:
+                engine.lookup_backward(ids, steps, self.embeddings.grad)
+            if rows is not None:
+                self.embeddings.add_rows(rows)
+            return
+        gradient = np.zeros_like(dropped.noise)
         if steps is not None:
-            engine.lookup_backward(ids, steps, dtable)
+            engine.lookup_backward(dropped.lookup.ids, steps, gradient)
         if rows is not None:
-            engine.add_rows(rows, dtable)
+            engine.add_rows(rows, gradient)
+        self.embeddings.add_rows(
+            RowGradient(dropped.rows.astype(np.int32), gradient * dropped.noise)
+        )
 
     def compute_mask(self, x, mask):
         if mask is None and self.mask_zero:

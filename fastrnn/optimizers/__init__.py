@@ -328,6 +328,10 @@ class Optimizer(Configurable):
 
     def _update(self, where):
         engine, store, hyper = engines.current(), self.store, self.hyper()
+        if where is EVERYTHING:
+            table = store.take_table()
+            engine.update(self.rule, store.value, store.grad, self._rule_slots, table, **hyper)
+            return
         for part in where:
             slots = {name: slot[part] for name, slot in self._rule_slots.items()}
             engine.update(self.rule, store.value[part], store.grad[part], slots, **hyper)
