@@ -37,10 +37,10 @@ class LeakyCell(RecurrentCell):
 
     def create(self, input_shape):
         width, units = input_shape[-1], self.units
-        self.kernel = self.add_weight("kernel", (width, units), "glorot_uniform")
-        self.recurrent = self.add_weight("recurrent", (units, units), "orthogonal")
-        self.bias = self.add_weight("bias", (units,), "zeros")
-        self.leak = self.add_weight("leak", (units,), "zeros")
+        self.kernel = self.add_weight((width, units), "glorot_uniform", name="kernel")
+        self.recurrent = self.add_weight((units, units), "orthogonal", name="recurrent")
+        self.bias = self.add_weight((units,), "zeros", name="bias")
+        self.leak = self.add_weight((units,), "zeros", name="leak")
 
     @property
     def a(self):

@@ -1,7 +1,8 @@
 """Activations by name: y = f(z), and dz from dy.
 
 Each is a function of arrays, ``fastrnn.activations.relu(z)``, and an entry of one table that
-the engines read.  Softmax works over the last axis, all others element by element.
+the engines read.  Softmax works over the last axis, all others element by element.  Further
+arguments, as Keras has them, are for calls; a layer takes the function with its defaults.
 """
 
 from __future__ import annotations
@@ -54,9 +55,16 @@ def linear(z):
     return z
 
 
-def relu(z):
-    """y = max(z, 0)."""
-    return np.maximum(z, 0)
+def relu(z, negative_slope=0.0, max_value=None, threshold=0.0):
+    """y = z from ``threshold`` on, ``max_value`` at most; below ``negative_slope (z - threshold)``.
+
+    >>> relu(np.array([-4.0, 0.5, 9.0]), negative_slope=0.5, max_value=6.0, threshold=1.0)
+    array([-2.5 , -0.25,  6.  ])
+    """
+    if negative_slope == 0 and max_value is None and threshold == 0:
+        return np.maximum(z, 0)
+    y = z if max_value is None else np.minimum(z, max_value)
+    return np.where(z >= threshold, y, negative_slope * (z - threshold))
 
 
 def tanh(z):
@@ -74,10 +82,10 @@ def sigmoid(z):
     return np.where(z >= 0, 1, e) / (1 + e)
 
 
-def softmax(z):
-    """y_c = exp(z_c) / sum_k exp(z_k), over the last axis."""
-    e = np.exp(z - np.max(z, axis=-1, keepdims=True))
-    return e / e.sum(axis=-1, keepdims=True)
+def softmax(z, axis=-1):
+    """y_c = exp(z_c) / sum_k exp(z_k), over the last axis or another."""
+    e = np.exp(z - np.max(z, axis=axis, keepdims=True))
+    return e / e.sum(axis=axis, keepdims=True)
 
 
 def _softmax_backward(z, y, dy):
@@ -89,14 +97,14 @@ def relu6(z):
     return np.clip(z, 0, 6)
 
 
-def leaky_relu(z):
-    """y = z where z > 0, else 0.2 z."""
-    return np.where(z > 0, z, LEAK * z)
+def leaky_relu(z, negative_slope=LEAK):
+    """y = z where z > 0, else ``negative_slope`` z, which is 0.2 z."""
+    return np.where(z > 0, z, negative_slope * z)
 
 
-def elu(z):
-    """y = z where z > 0, else exp(z) - 1."""
-    return np.where(z > 0, z, np.expm1(np.minimum(z, 0)))
+def elu(z, alpha=1.0):
+    """y = z where z > 0, else ``alpha`` (exp(z) - 1)."""
+    return np.where(z > 0, z, alpha * np.expm1(np.minimum(z, 0)))
 
 
 def selu(z):
@@ -145,9 +153,15 @@ def _normal_below(z):
     return 0.5 * (1 + np.asarray(erf(z / math.sqrt(2))).astype(z.dtype))
 
 
-def gelu(z):
-    """y = z times the probability that a standard normal lies below z."""
-    return z * _normal_below(np.asarray(z))
+def gelu(z, approximate=False):
+    """y = z times the probability that a standard normal lies below z.
+
+    ``approximate``: that probability by way of tanh (Hendrycks and Gimpel, 2016).
+    """
+    z = np.asarray(z)
+    if not approximate:
+        return z * _normal_below(z)
+    return z * (0.5 + 0.5 * np.tanh(math.sqrt(2 / math.pi) * (z + 0.044715 * z**3)))
 
 
 def _gelu_backward(z, y, dy):

@@ -26,8 +26,8 @@ from fastrnn.callbacks import Callback
 from fastrnn.checks import whole
 from fastrnn.initializers import Identity, Orthogonal
 from fastrnn.layers import RNN, StackedRNNCells
+from fastrnn.names import unused
 from fastrnn.recompute import mask_of_steps
-from fastrnn.training import unused
 
 __all__ = ["GradientFlow", "GradientMonitor", "GradientWarning", "LayerFlow", "gradient_flow"]
 

@@ -110,7 +110,7 @@ class Metric(Configurable):
     def joins_batches(self):
         return type(self) in _OF_ROWS
 
-    def __init__(self, name=None, dtype=None):
+    def __init__(self, dtype=None, name=None):
         self.name = name or snake_case(type(self).__name__)
         self.dtype = dtype
         self.reset_state()
@@ -144,7 +144,7 @@ class Mean(Metric):
     """
 
     def __init__(self, name="mean", dtype=None):
-        super().__init__(name, dtype)
+        super().__init__(dtype, name)
 
     def reset_state(self):
         self.total = 0.0

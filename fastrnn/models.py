@@ -7,15 +7,20 @@ model whose graph is a chain; it makes the graph itself, as soon as it knows the
 
 from __future__ import annotations
 
+import json
 import re
 
 from fastrnn.adapters import entries
 from fastrnn.graph import Graph, MaskOf, SymbolicTensor, apply, as_lists, flatten
 from fastrnn.layers import Input, InputLayer, Layer, serialization
 from fastrnn.layers.base import _unique_name
-from fastrnn.training import Trainer, unused
+from fastrnn.names import unused
+from fastrnn.registry import custom_object_scope
+from fastrnn.training import Trainer
 
-__all__ = ["Input", "Model", "Sequential", "clone_model", "load_model", "save_model"]
+__all__ = [
+    "Input", "Model", "Sequential", "clone_model", "load_model", "model_from_json", "save_model",
+]
 
 
 def load_model(filepath, custom_objects=None, compile=True, safe_mode=True):
@@ -28,6 +33,37 @@ def load_model(filepath, custom_objects=None, compile=True, safe_mode=True):
 def save_model(model, filepath, overwrite=True):
     """Save a model to one file; see `fastrnn.saving.save_model`."""
     model.save(filepath, overwrite)
+
+
+def model_from_json(json_string, custom_objects=None):
+    """A model of the configuration that `Model.to_json` gave, or Keras's; its weights are new.
+
+    Parameters
+    ----------
+    json_string : str
+    custom_objects : dict of str to class, optional
+        Layers, losses, metrics and optimizers of one's own, by name.
+
+    Raises
+    ------
+    ValueError
+        If it is no configuration of a model, or has a layer that fastrnn has not.
+
+    Examples
+    --------
+    >>> from fastrnn.layers import Dense
+    >>> text = Sequential([Input((3,)), Dense(2)]).to_json()
+    >>> model_from_json(text).count_params()
+    8
+    """
+    from fastrnn.saving import configs, loading
+
+    with custom_object_scope(custom_objects), loading.broken("json_string"):
+        entry = configs.from_keras(loading.parsed(json_string, "json_string"))
+        model = loading.model_from_config(entry)
+        if entry.get("compile_config"):
+            model.compile_from_config(entry["compile_config"])
+    return model
 
 
 def clone_model(model):
@@ -437,6 +473,15 @@ class Model(Trainer, Layer):
         from fastrnn.streaming import Stream
 
         return Stream(self, batch_size)
+
+    def to_json(self, **kwargs):
+        """The configuration as JSON in the form that Keras reads, for `model_from_json`.
+
+        ``kwargs`` go to `json.dumps`, such as ``indent=2``.
+        """
+        from fastrnn.saving import configs
+
+        return json.dumps(configs.described(self), **kwargs)
 
     def save(self, filepath, overwrite=True):
         """Save weights, configuration and optimizer state; see `fastrnn.saving.save_model`."""

@@ -1,11 +1,12 @@
-"""What to say of a name that is not known."""
+"""Names: what to say of one that is not known, and new ones."""
 
 from __future__ import annotations
 
 import difflib
+import itertools
 import re
 
-__all__ = ["nearest", "snake_case", "unknown"]
+__all__ = ["nearest", "snake_case", "unknown", "unused"]
 
 
 def unknown(kind, given, known):
@@ -37,3 +38,13 @@ def snake_case(name):
     """
     name = re.sub(r"(.)([A-Z][a-z0-9]+)", r"\1_\2", name)
     return re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower()
+
+
+def unused(name, taken):
+    """``name``, numbered if it is taken.
+
+    >>> unused("dense", {"dense", "dense_1"})
+    'dense_2'
+    """
+    names = itertools.chain([name], (f"{name}_{i}" for i in itertools.count(1)))
+    return next(n for n in names if n not in taken)

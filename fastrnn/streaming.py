@@ -33,7 +33,7 @@ from fastrnn.layers import (
 )
 from fastrnn.layers.cells import EngineCell
 from fastrnn.masks import StepMask
-from fastrnn.training import unused
+from fastrnn.names import unused
 
 __all__ = ["Stream"]
 

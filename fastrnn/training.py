@@ -34,12 +34,13 @@ from fastrnn.graph import flatten, is_symbolic
 from fastrnn.interrupts import Shield
 from fastrnn.layers.recurrent import RNN
 from fastrnn.masks import StepMask
+from fastrnn.names import unused
 from fastrnn.parameters import ParameterStore
 from fastrnn.progress import Progress, level
 from fastrnn.registry import with_own
 from fastrnn.truncation import Truncation
 
-__all__ = ["Trainer", "unused"]
+__all__ = ["Trainer"]
 
 BATCH_SIZE = 32
 
@@ -389,12 +390,6 @@ def _check_batches_alike(model, parts):
             f"for each row: expected batches of one size; got {shown_parts}: batches of "
             f"{' and '.join(map(str, sorted(sizes)))}. Choose a batch_size that divides the data."
         )
-
-
-def unused(name, taken):
-    """``name``, numbered if it is taken."""
-    names = itertools.chain([name], (f"{name}_{i}" for i in itertools.count(1)))
-    return next(n for n in names if n not in taken)
 
 
 def _leaves(given):

@@ -59,6 +59,23 @@ def test_values():
     assert activations.gelu(np.array([1.0]))[0] == pytest.approx(0.8413447461)
 
 
+def test_arguments_of_keras():
+    """Values that Keras 3.15.1 gives."""
+    z = np.array([-4.0, -0.75, 0.875, 5.75, 9.0])
+    for y, expected in [
+        (activations.relu(z, 0.5, 6.0, 1.0), [-2.5, -0.875, -0.0625, 5.75, 6]),
+        (activations.relu(z, negative_slope=0.25), [-1, -0.1875, 0.875, 5.75, 9]),
+        (activations.relu(z, max_value=3.0), [0, 0, 0.875, 3, 3]),
+        (activations.relu(z, threshold=2.0), [0, 0, 0, 5.75, 9]),
+        (activations.elu(z, alpha=0.5), [-0.4908422, -0.26381672, 0.875, 5.75, 9]),
+        (activations.leaky_relu(z, negative_slope=0.1), [-0.4, -0.075, 0.875, 5.75, 9]),
+        (activations.gelu(z, approximate=True), [-7.0e-05, -0.17003945, 0.7079527, 5.75, 9]),
+    ]:
+        np.testing.assert_allclose(y, expected, rtol=1e-6, atol=3e-7)
+    columns = activations.softmax(z.reshape(5, 1), axis=0)
+    np.testing.assert_allclose(columns.sum(axis=0), 1)
+
+
 def test_second_name_and_unknown_names():
     assert activations.named("silu").forward is activations.silu
     layer_name = activations.get("swish")

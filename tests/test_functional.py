@@ -24,7 +24,7 @@ from fastrnn.layers import (
     LSTMCell,
     SimpleRNN,
 )
-from fastrnn.models import Model, Sequential, clone_model, load_model
+from fastrnn.models import Model, Sequential, clone_model, load_model, model_from_json
 
 ENGINES = ("reference", "cpu")
 CELLS = {"SimpleRNN": SimpleRNN, "LSTM": LSTM, "GRU": GRU}
@@ -625,6 +625,29 @@ def test_config_round_trip(name):
             again.predict(x, verbose=0), model.predict(x, verbose=0), strict=True
         ):
             np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("name", GRAPHS)
+def test_json_round_trip(name):
+    make, _ = GRAPHS[name]
+    model = make()
+    model.compile("adam", "mse")
+    again = model_from_json(model.to_json())
+    assert json.loads(again.to_json()) == json.loads(model.to_json(indent=1))
+    assert [w.shape for w in again.weights] == [w.shape for w in model.weights]
+    assert type(again.optimizer) is type(model.optimizer)
+
+
+@pytest.mark.parametrize("text, message", [
+    ("{", "json_string is no JSON"),
+    ("[1]", "expected a JSON object; got list"),
+    ('{"class_name": "Dense", "config": {"units": 2}}', "expected the configuration of a model"),
+    ('{"class_name": "Sequential", "config": {"layers": [{"class_name": "Conv1D", "config": {}}]}}',
+     "Conv1D"),
+])
+def test_text_that_is_no_model(text, message):
+    with pytest.raises(ValueError, match=message):
+        model_from_json(text)
 
 
 def test_inner_models_are_counted_as_keras_counts_them():

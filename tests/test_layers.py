@@ -143,8 +143,8 @@ class PlainCell(RecurrentCell):
     state_size = (3, 3)
 
     def create(self, input_shape):
-        self.kernel = self.add_weight("kernel", (input_shape[-1], 3), "normal")
-        self.recurrent = self.add_weight("recurrent", (3, 3), "normal")
+        self.kernel = self.add_weight((input_shape[-1], 3), "normal", name="kernel")
+        self.recurrent = self.add_weight((3, 3), "normal", name="recurrent")
 
     def forward(self, x, states, training=False):
         _, c = states
@@ -394,6 +394,19 @@ def test_dropout_drops_in_training_only_and_keeps_the_mean():
     assert 0.68 < (y > 0).mean() < 0.72
     assert y.mean() == pytest.approx(1, abs=0.03)
     assert not (layer(x, training=True) == y).all()
+
+
+def test_weights_are_added_in_the_words_of_keras():
+    layer = Dense(2)
+    first = layer.add_weight((2, 3), "ones")
+    layer.add_weight(shape=(4,), initializer="zeros", trainable=False, name="offset")
+    layer.add_weight(dtype="float32")
+    assert [p.name for p in layer.weights] == ["variable", "offset", "variable_1"]
+    assert [p.shape for p in layer.weights] == [(2, 3), (4,), ()]
+    assert [p.name for p in layer.trainable_weights] == ["variable", "variable_1"]
+    assert first.value.tolist() == [[1] * 3] * 2
+    with pytest.raises(ValueError, match="'float32'; got 'float64'"):
+        layer.add_weight((2,), dtype="float64")
 
 
 def test_names_count_up():

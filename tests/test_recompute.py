@@ -45,7 +45,7 @@ class Noisy(RecurrentCell):
         self.stream = Stream(3)
 
     def create(self, input_shape):
-        self.kernel = self.add_weight("kernel", (input_shape[-1], H), "glorot_uniform")
+        self.kernel = self.add_weight((input_shape[-1], H), "glorot_uniform", name="kernel")
 
     def forward(self, x, states, training=False):
         noise = dropout_mask(self.stream, (len(x), H), 0.5, self.dtype) if training else 1

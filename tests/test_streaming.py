@@ -43,7 +43,7 @@ class Leaky(RecurrentCell):
     state_size = 3
 
     def create(self, input_shape):
-        self.kernel = self.add_weight("kernel", (input_shape[-1], 3), "glorot_uniform")
+        self.kernel = self.add_weight((input_shape[-1], 3), "glorot_uniform", name="kernel")
 
     def forward(self, x, states, training=False):
         h = states[0] + 0.25 * (x @ self.kernel.value - states[0])

@@ -16,7 +16,7 @@ import numpy as np
 from fastrnn import constraints, engines, graph, initializers, regularizers
 from fastrnn.config import floatx
 from fastrnn.masks import StepMask
-from fastrnn.names import nearest, snake_case
+from fastrnn.names import nearest, snake_case, unused
 from fastrnn.parameters import Parameter
 from fastrnn.values import Lookup
 
@@ -167,9 +167,38 @@ class Layer:
     def output_shape(self):
         return self.compute_output_shape(self.input_shape)
 
-    def add_weight(self, name, shape, initializer, regularizer=None, constraint=None,
-                   trainable=True):
-        """A new `Parameter`, in the order in which they are added."""
+    def add_weight(self, shape=(), initializer="glorot_uniform", dtype=None, trainable=True,
+                   regularizer=None, constraint=None, name=None):
+        """A new weight, of the layer's type; weights are kept in the order in which they are added.
+
+        Parameters
+        ----------
+        shape : tuple of int, default ()
+        initializer : default "glorot_uniform"
+        dtype : str, optional
+            That of the layer, if it is given at all.
+        trainable : bool, default True
+        regularizer, constraint : default None
+        name : str, optional
+            Default: "variable", numbered.
+
+        Returns
+        -------
+        Parameter
+            ``weight.value`` is the array; ``backward`` adds into ``weight.grad``.
+
+        Raises
+        ------
+        ValueError
+            For another type than the layer's.
+        """
+        if dtype not in (None, self.dtype):
+            raise ValueError(
+                f"Layer '{self.name}' ({type(self).__name__}): add_weight expected no dtype, or "
+                f"that of the layer, {self.dtype!r}; got {dtype!r}. Give the layer that dtype."
+            )
+        if name is None:
+            name = unused("variable", {p.name for p in self._parameters})
         initial = initializers.initial(initializer, shape, self.dtype)
         value = engines.current().asarray(initial, self.dtype)
         parameter = Parameter(

@@ -43,7 +43,7 @@ class RecurrentCell(Layer):
     ...     state_size = 3
     ...
     ...     def create(self, input_shape):
-    ...         self.kernel = self.add_weight("kernel", (input_shape[-1], 3), "glorot_uniform")
+    ...         self.kernel = self.add_weight((input_shape[-1], 3), "glorot_uniform", name="kernel")
     ...
     ...     def forward(self, x, states, training=False):
     ...         h = states[0] + 0.25 * (x @ self.kernel.value - states[0])
@@ -238,15 +238,17 @@ class EngineCell(RecurrentCell):
     def create(self, input_shape):
         columns = self.spec.gates * self.units
         self.kernel = self.add_weight(
-            "kernel", (input_shape[-1], columns), self.kernel_initializer,
-            self.kernel_regularizer, self.kernel_constraint,
+            (input_shape[-1], columns), self.kernel_initializer,
+            regularizer=self.kernel_regularizer, constraint=self.kernel_constraint, name="kernel",
         )
         self.recurrent_kernel = self.add_weight(
-            "recurrent_kernel", (self.units, columns), self.recurrent_initializer,
-            self.recurrent_regularizer, self.recurrent_constraint,
+            (self.units, columns), self.recurrent_initializer,
+            regularizer=self.recurrent_regularizer, constraint=self.recurrent_constraint,
+            name="recurrent_kernel",
         )
         self.bias = self.use_bias and self.add_weight(
-            "bias", self.bias_shape, self.initial_bias, self.bias_regularizer, self.bias_constraint,
+            self.bias_shape, self.initial_bias, regularizer=self.bias_regularizer,
+            constraint=self.bias_constraint, name="bias",
         ) or None
 
     @property

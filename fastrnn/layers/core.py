@@ -145,8 +145,9 @@ class Embedding(ActivityRegularized):
 
     def create(self, input_shape):
         self.embeddings = self.add_weight(
-            "embeddings", (self.input_dim, self.output_dim), self.embeddings_initializer,
-            self.embeddings_regularizer, self.embeddings_constraint,
+            (self.input_dim, self.output_dim), self.embeddings_initializer,
+            regularizer=self.embeddings_regularizer, constraint=self.embeddings_constraint,
+            name="embeddings",
         )
         if self.initial_table is not None:
             table = np.asarray(self.initial_table)
@@ -268,12 +269,12 @@ class Dense(ActivityRegularized):
                 f"known width; got {tuple(input_shape)}."
             )
         self.kernel = self.add_weight(
-            "kernel", (input_shape[-1], self.units), self.kernel_initializer,
-            self.kernel_regularizer, self.kernel_constraint,
+            (input_shape[-1], self.units), self.kernel_initializer,
+            regularizer=self.kernel_regularizer, constraint=self.kernel_constraint, name="kernel",
         )
         self.bias = self.use_bias and self.add_weight(
-            "bias", (self.units,), self.bias_initializer,
-            self.bias_regularizer, self.bias_constraint,
+            (self.units,), self.bias_initializer,
+            regularizer=self.bias_regularizer, constraint=self.bias_constraint, name="bias",
         ) or None
 
     def compute_output_shape(self, input_shape):

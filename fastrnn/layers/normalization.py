@@ -84,10 +84,12 @@ class Normalization(Layer):
                 f"size; got inputs of shape {tuple(input_shape)}."
             )
         self.gamma = self.scale and self.add_weight(
-            "gamma", shape, self.gamma_initializer, self.gamma_regularizer, self.gamma_constraint,
+            shape, self.gamma_initializer, regularizer=self.gamma_regularizer,
+            constraint=self.gamma_constraint, name="gamma",
         ) or None
         self.beta = self.center and self.add_weight(
-            "beta", shape, self.beta_initializer, self.beta_regularizer, self.beta_constraint,
+            shape, self.beta_initializer, regularizer=self.beta_regularizer,
+            constraint=self.beta_constraint, name="beta",
         ) or None
 
     # -- scale and offset --------------------------------------------------------------------------
@@ -230,10 +232,10 @@ class BatchNormalization(Normalization):
         super().create(input_shape)
         shape = (input_shape[self.axis],)
         self.moving_mean = self.add_weight(
-            "moving_mean", shape, self.moving_mean_initializer, trainable=False
+            shape, self.moving_mean_initializer, trainable=False, name="moving_mean"
         )
         self.moving_variance = self.add_weight(
-            "moving_variance", shape, self.moving_variance_initializer, trainable=False
+            shape, self.moving_variance_initializer, trainable=False, name="moving_variance"
         )
 
     def forward(self, x, mask=None, training=False):

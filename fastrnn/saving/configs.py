@@ -14,7 +14,7 @@ from fastrnn.layers.serialization import registry
 from fastrnn.registry import own
 from fastrnn.saving.tree import class_name
 
-__all__ = ["from_keras", "shortest", "to_keras"]
+__all__ = ["described", "from_keras", "shortest", "to_keras"]
 
 # Where objects are kept in configurations: one, or a list.
 _LAYERS = ("layer", "layers", "cell", "cells", "forward_layer", "backward_layer")
@@ -187,6 +187,15 @@ def to_keras(model):
         "module": type(model).__module__, "class_name": class_name(model),
         "config": model.get_config(), "registered_name": type(model).__name__,
     })
+
+
+def described(model):
+    """`to_keras`, with the shape that the model was built for and how it was compiled."""
+    compiled = model.get_compile_config()
+    return to_keras(model) | {
+        "build_config": {"input_shape": model.input_shape},
+        **({} if compiled is None else {"compile_config": compiled}),
+    }
 
 
 def _exported(value):

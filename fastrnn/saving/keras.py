@@ -26,7 +26,7 @@ import numpy as np
 
 from fastrnn import losses, metrics
 from fastrnn.optimizers import Adam
-from fastrnn.saving.configs import from_keras, shortest, to_keras
+from fastrnn.saving.configs import described, from_keras, shortest, to_keras
 from fastrnn.saving.hdf5 import Reader, check_expansion, h5py, write_names
 from fastrnn.saving.loading import broken, model_from_config, parsed
 from fastrnn.saving.tree import holders, matched
@@ -53,11 +53,7 @@ _BY_OUTPUT = ("acc", "accuracy", "ce", "crossentropy")
 def save_model(model, file):
     """Write a model to an open file, as a ``.keras`` archive."""
     now = datetime.datetime.now().strftime("%Y-%m-%d@%H:%M:%S")
-    compiled = model.get_compile_config()
-    config = to_keras(model) | {
-        "build_config": {"input_shape": model.input_shape},
-        **({} if compiled is None else {"compile_config": compiled}),
-    }
+    config = described(model)
     with zipfile.ZipFile(file, "w") as archive:
         archive.writestr(
             "metadata.json", json.dumps({"keras_version": KERAS_VERSION, "date_saved": now})

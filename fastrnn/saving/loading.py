@@ -59,15 +59,16 @@ def parsed(text, what):
     return value
 
 
-def model_from_config(entry, numbers):
-    """A model whose weights are zero.
+def model_from_config(entry, numbers=None):
+    """A new model.
 
     Parameters
     ----------
     entry : dict
         ``class_name`` and ``config``.
-    numbers : int
-        The most that all its weights together may hold.
+    numbers : int, optional
+        The weights are zero, and this is the most that all of them together may hold; else they
+        start as the configuration says.
 
     Raises
     ------
@@ -79,7 +80,10 @@ def model_from_config(entry, numbers):
     cls = registry.find(str(entry.get("class_name")))
     if not (isinstance(cls, type) and issubclass(cls, Model)):
         raise ValueError(f"expected the configuration of a model; got that of {cls.__name__!r}.")
-    with initializers.instead(Budget(numbers).zeros):
+    zeros = contextlib.nullcontext() if numbers is None else initializers.instead(
+        Budget(numbers).zeros
+    )
+    with zeros:
         return cls.from_config(entry["config"])
 
 
