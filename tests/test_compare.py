@@ -233,9 +233,33 @@ def test_a_worker_measures_a_layer(modules, worker, tmp_path):
     grid.write_workload(grid.Case("GRU", 16, 1), file)
     workers, reasons = peers.agreeing({"fastrnn": worker}, file, grid.difference)
     ways = {"fastrnn": worker.ask("choose", tasks=list(grid.TASKS), seconds=0, turns=1)}
-    times = peers.in_turns(workers, ways, grid.TASKS, 2, seconds=0, calls=2)
+    times = peers.in_turns(workers, ways, grid.TASKS, 2, reasons, seconds=0, calls=2)
     assert set(ways["fastrnn"]) == set(grid.TASKS) and not reasons
     assert all(len(times[task]["fastrnn"]) == 2 for task in grid.TASKS)
+
+
+class Failing:
+    """A peer that answers so many turns, and then stops."""
+
+    def __init__(self, turns):
+        self.turns = turns
+
+    def ask(self, _request, **_):
+        self.turns -= 1
+        if self.turns < 0:
+            raise RuntimeError("out of memory")
+        return [2.0, 4.0, 3.0]
+
+
+def test_who_fails_in_its_turn_is_left_out_and_the_others_go_on(modules):
+    peers, reasons = modules["peers"], {}
+    workers = {"fastrnn": Failing(99), "first": Failing(1), "later": Failing(3)}
+    ways = dict.fromkeys(workers, {"forward": "", "backward": ""})
+    times = peers.in_turns(workers, ways, ["forward", "backward"], 4, reasons)
+    assert times == {"forward": {"fastrnn": [3.0] * 4}, "backward": {"fastrnn": [3.0] * 4}}
+    assert reasons == dict.fromkeys(["first", "later"], "out of memory")
+    with pytest.raises(RuntimeError, match="out of memory"):
+        peers.in_turns({"fastrnn": Failing(1)}, {"fastrnn": ways["fastrnn"]}, ["forward"], 2, {})
 
 
 def test_a_worker_that_dies_says_why(modules, worker):

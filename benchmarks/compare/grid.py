@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 from cells import CELLS, first_weights
-from peers import agreeing, fastest, in_turns, summary, workers_of
+from peers import agreeing, chosen_ways, fastest, in_turns, summary, workers_of
 
 UNITS = [16, 32, 64, 128, 256, 512]
 BATCHES = [1, 32, 128]
@@ -85,18 +85,15 @@ def measure_case(case, workers, rounds, seconds):
         file = Path(folder, "workload.npz")
         write_workload(case, file)
         workers, reasons = agreeing(workers, file, difference)
-    ways = {
-        name: worker.ask("choose", tasks=list(TASKS), seconds=seconds / 2, turns=1)
-        for name, worker in workers.items()
-    }
-    times = in_turns(workers, ways, TASKS, rounds, seconds=seconds, calls=2)
+    ways = chosen_ways(workers, reasons, tasks=list(TASKS), seconds=seconds / 2, turns=1)
+    times = in_turns(workers, ways, TASKS, rounds, reasons, seconds=seconds, calls=2)
     return [
         {
             **case._asdict(),
             "steps": case.steps,
             "task": task,
             "peers": summary(times[task]),
-            "ways": {name: own[task] for name, own in ways.items() if task in own},
+            "ways": {name: ways[name][task] for name in times[task]},
             "left_out": reasons,
         }
         for task in TASKS

@@ -131,16 +131,32 @@ def check(name, key, value, expected, differences):
 # -- time ------------------------------------------------------------------------------------------
 
 
-def in_turns(workers, ways, tasks, rounds, **turn):
-    """Return milliseconds by task and name: one figure a round, all peers in turn in each."""
+def chosen_ways(workers, reasons, **choice):
+    """Return by name the ways that a peer takes; ``reasons`` gets why one is left out."""
+    ways = {}
+    for name, worker in workers.items():
+        with left_out(name, reasons):
+            ways[name] = worker.ask("choose", **choice)
+    return ways
+
+
+def in_turns(workers, ways, tasks, rounds, reasons, **turn):
+    """Return milliseconds by task and name: one figure a round, all peers in turn in each.
+
+    Who fails in a turn is left out of all of them, and why stands in ``reasons``.
+    """
     times = {task: {} for task in tasks}
     for _ in range(rounds):
         for task in tasks:
-            for name, worker in workers.items():
-                if task in ways[name]:
-                    figures = worker.ask("turn", task=task, **turn)
-                    times[task].setdefault(name, []).append(float(np.median(figures)))
-    return times
+            for name, own in ways.items():
+                if task in own and name not in reasons:
+                    with left_out(name, reasons):
+                        figures = workers[name].ask("turn", task=task, **turn)
+                        times[task].setdefault(name, []).append(float(np.median(figures)))
+    return {
+        task: {name: figures for name, figures in own.items() if name not in reasons}
+        for task, own in times.items()
+    }
 
 
 def summary(times):

@@ -4,7 +4,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from peers import HERE, agreeing, in_turns, output_of, summary, workers_of
+from peers import HERE, agreeing, chosen_ways, in_turns, left_out, output_of, summary, workers_of
 
 TURN = 1.0  # seconds that one lasts at least
 
@@ -57,23 +57,27 @@ def measure_speed(options, layer, batches, rounds):
         with workers_of(options.peers, "model", options.python, options.env_dir) as workers:
             workers, reasons = agreeing(workers, file, difference)
             short = [task for task in TASKS if task != "epoch"]
-            ways = {n: w.ask("choose", tasks=short, seconds=TURN) for n, w in workers.items()}
             versions = {name: worker.ask("versions") for name, worker in workers.items()}
-            times = in_turns(workers, ways, short, rounds, seconds=TURN)
+            ways = chosen_ways(workers, reasons, tasks=short, seconds=TURN)
+            times = in_turns(workers, ways, short, rounds, reasons, seconds=TURN)
             if options.epoch:
-                times |= measure_epochs(workers, ways, min(rounds, EPOCH_ROUNDS))
+                times |= measure_epochs(workers, ways, min(rounds, EPOCH_ROUNDS), reasons)
     return {
         "reviews": reviews.strip(),
-        "peers": {name: {"versions": versions[name], "ways": ways[name]} for name in ways},
+        "peers": {
+            name: {"versions": versions[name], "ways": ways[name]}
+            for name in ways if name not in reasons
+        },
         "left_out": reasons,
         "tasks": {task: summary(figures) for task, figures in times.items()},
     }
 
 
-def measure_epochs(workers, ways, rounds):
+def measure_epochs(workers, ways, rounds, reasons):
     """Return milliseconds of whole epochs, trained in the way that is fastest for a step."""
     for name, own in ways.items():
-        if "train" in own:
+        if "train" in own and name not in reasons:
             own["epoch"] = own["train"]
-            workers[name].ask("use", task="epoch", way=own["epoch"])
-    return in_turns(workers, ways, ["epoch"], rounds, seconds=0)
+            with left_out(name, reasons):
+                workers[name].ask("use", task="epoch", way=own["epoch"])
+    return in_turns(workers, ways, ["epoch"], rounds, reasons, seconds=0)
