@@ -287,6 +287,16 @@ def test_ids_know_which_occur_and_where():
     assert none.n == 0 and not len(none.rows) and not len(none.places)
 
 
+@pytest.mark.parametrize("V", [1, 7, 8, 9, 1003])
+@pytest.mark.parametrize("n", [1, 5, 200, 40_000])
+def test_ids_are_numbered_whether_few_or_many(n, V):
+    ids = np.random.default_rng(n).integers(0, V, n).astype(np.int32)
+    ids[-1] = V - 1
+    counted = _core.Ids(ids, V)
+    rows, places = np.unique(ids, return_inverse=True)
+    assert np.array_equal(counted.rows, rows) and np.array_equal(counted.places, places)
+
+
 def test_only_rows_that_occur_are_projected():
     table, W = floats(10, 4), floats(4, 3)
     counted, z = _core.Ids(np.array([7, 3, 3], np.int32), 10), floats(2, 3)

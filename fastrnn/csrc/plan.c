@@ -74,9 +74,32 @@ static void place_task(const void *context, int64_t part, int slot) {
     for (; i < end; i++) own[i] = slots[own[i]];
 }
 
+/* Number the ids from `first` to `end` - 1 that were seen, from `occurring` on; returns the next number. */
+static inline int64_t number_seen(const uint8_t *seen, int64_t first, int64_t end, int64_t occurring, int32_t *rows,
+                                  int32_t *slot) {
+    for (int64_t id = first; id < end; id++) {
+        rows[occurring] = (int32_t)id; /* overwritten unless it was seen */
+        slot[id] = (int32_t)occurring;
+        occurring += seen[id];
+    }
+    return occurring;
+}
+
+/* The same for all, where few were seen: most stretches are empty. */
+static int64_t number_few(const uint8_t *seen, int64_t V, int32_t *rows, int32_t *slot) {
+    const int64_t whole = V / 8 * 8;
+    int64_t occurring = 0;
+    for (int64_t id = 0; id < whole; id += 8) {
+        uint64_t any;
+        memcpy(&any, seen + id, sizeof any);
+        if (any) occurring = number_seen(seen, id, id + 8, occurring, rows, slot);
+    }
+    return number_seen(seen, whole, V, occurring, rows, slot);
+}
+
 int64_t fastrnn_count_ids(const int32_t *ids, int64_t n, int64_t V, int32_t *copy, int32_t *rows,
                           int32_t *slot, uint8_t *seen, int slots) {
-    int64_t bad[COUNT_PARTS], occurring = 0;
+    int64_t bad[COUNT_PARTS];
     const int64_t parts = n < 1 << 14 ? 1 : COUNT_PARTS; /* few are counted before another thread is there */
     const count_t c = {ids, copy, seen, slot, n, V, parts, bad};
     fastrnn_parallel(parts, slots, count_task, &c);
@@ -84,11 +107,8 @@ int64_t fastrnn_count_ids(const int32_t *ids, int64_t n, int64_t V, int32_t *cop
         if (bad[part] >= 0) return -1 - bad[part];
     for (int64_t part = 1; part < parts; part++)
         for (int64_t id = 0; id < V; id++) seen[id] |= seen[part * V + id];
-    for (int64_t id = 0; id < V; id++) {
-        rows[occurring] = (int32_t)id; /* overwritten unless it was seen */
-        slot[id] = (int32_t)occurring;
-        occurring += seen[id];
-    }
+    const int64_t occurring =
+        n < V / 4 ? number_few(seen, V, rows, slot) : number_seen(seen, 0, V, 0, rows, slot);
     fastrnn_parallel(parts, slots, place_task, &c);
     return occurring;
 }
