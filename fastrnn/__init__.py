@@ -15,11 +15,11 @@ Data falls from the top of this map to the bottom, and imports point the same wa
     A model in one file, without pickle; Keras's files; PyTorch's weights.
 ``engines``
     All that knows a device: ``reference`` is the readable specification in NumPy, ``cpu`` the
-    fast one.
+    fast one, ``cuda`` that for NVIDIA GPUs (`set_device`).
 ``_core``
     The C kernels: compiled once for each instruction set, chosen when it is imported.
 ``cuda``
-    NVIDIA GPUs, through ``numba-cuda``: batched matrix products. Models do not use it yet.
+    NVIDIA GPUs, through ``numba-cuda``: arrays, kernels, batched matrix products.
 
 Submodules are imported when first used, so ``import fastrnn`` costs next to nothing.
 
@@ -48,6 +48,7 @@ _HOMES = {
     "datasets": None,
     "diagnostics": None,
     "engines": None,
+    "get_device": "engines",
     "get_num_threads": "_core",
     "initializers": None,
     "layers": None,
@@ -59,6 +60,7 @@ _HOMES = {
     "regularizers": None,
     "saving": None,
     "sentiment": None,
+    "set_device": "engines",
     "set_num_threads": "_core",
     "show_config": "_config_report",
     "utils": None,

@@ -46,4 +46,4 @@ def _cuda():
     """The GPU and what it needs, or what is missing; asks the driver, and imports no package."""
     if not discovery.is_available():
         return discovery.report()
-    return f"{discovery.report()} (for fastrnn.cuda; models run on the CPU)"
+    return f"{discovery.report()} (models run on the CPU unless fastrnn.set_device('cuda'))"

@@ -95,7 +95,8 @@ def _flattened(x, convert, name):
         pieces.append(convert(np.concatenate(filled or rows[:1])))
     if shapes:  # what has no step has no features either
         pieces = [piece for piece in pieces if len(piece)]
-    return np.concatenate(pieces), np.array(lengths, np.int64)
+    flat = pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
+    return flat, np.array(lengths, np.int64)
 
 
 def _row(i, row, name):
@@ -112,11 +113,12 @@ def _row(i, row, name):
 
 
 class ArrayRows:
-    """The rows of an array (N, ...)."""
+    """The rows of an array (N, ...), of NumPy or of an engine."""
 
     def __init__(self, x):
         self.x = x
         self._buffer = None
+        self._on_host = isinstance(x, np.ndarray)
 
     def __len__(self):
         return len(self.x)
@@ -145,7 +147,7 @@ class ArrayRows:
 
         The array is valid until the next call.
         """
-        if isinstance(index, slice):
+        if isinstance(index, slice) or not self._on_host:
             return self.x[index], None
         if self._buffer is None or len(self._buffer) < len(index):
             self._buffer = np.empty((len(index), *self.x.shape[1:]), self.x.dtype)
@@ -167,7 +169,7 @@ class RaggedRows:
     Parameters
     ----------
     flat : array of shape (sum of lengths, ...)
-        One sequence behind the other.
+        One sequence behind the other; of NumPy, or of an engine, which then makes the batches.
     lengths : int64 array of shape (N,)
     starts : int64 array of shape (N,), optional
         Where each sequence begins in ``flat``; default: right behind the one before.
@@ -204,13 +206,16 @@ class RaggedRows:
         """``(x, mask)`` for a slice, or an array of row numbers: x (B, T, ...), zeros behind."""
         lengths = self.lengths[index]
         steps = max(1, int(lengths.max()))
+        mask = StepMask.from_lengths(lengths, steps)
+        if not isinstance(self.flat, np.ndarray):
+            return self.flat.padded(self.starts[index], lengths, steps), mask
         x = np.zeros((len(lengths), steps, *self.flat.shape[1:]), self.flat.dtype)
         # A loop of copies: faster than any one indexing operation over all steps.
         for row, start, length in zip(
             x, self.starts[index].tolist(), lengths.tolist(), strict=True
         ):
             row[:length] = self.flat[start : start + length]
-        return x, StepMask.from_lengths(lengths, steps)
+        return x, mask
 
     def shuffled(self, batch_size, generator):
         """The row numbers in a random order in which the rows of a batch have similar lengths."""

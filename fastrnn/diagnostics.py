@@ -241,9 +241,11 @@ def gradient_flow(model, x, y, sample_weight=None):
         stack.enter_context(_fresh_gradients(model.parameters))
         for watch in watches:
             stack.enter_context(watch.on())
-        loss, _, _, backward = model._objective(*data.batch(slice(None)), training=False)
+        values, penalty, _, backward = model._objective(*data.batch(slice(None)), training=False)
         backward()
-        flow = GradientFlow(loss)
+        heads = model._scores.heads
+        parts = [head.factor * float(v) for head, v in zip(heads, values, strict=True)]
+        flow = GradientFlow(sum(parts) + penalty)
         for parameter in trained:
             if parameter.regularizer is not None:
                 parameter.regularizer.add_gradient(parameter.value, parameter.grad)

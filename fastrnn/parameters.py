@@ -86,7 +86,14 @@ class Parameter:
 
     def numpy(self):
         """A copy of the value on the host."""
-        return np.array(engines.current().to_host(self.value))
+        return np.array(self.value)
+
+    def move(self):
+        """Bring value and gradient to where the current engine has its arrays."""
+        engine = engines.current()
+        if not engine.holds(self.value):
+            self.value = engine.asarray(np.array(self.value))
+            self.grad = engine.asarray(np.array(self.grad))
 
     def assign(self, value):
         """Overwrite the value in place.
@@ -102,7 +109,7 @@ class Parameter:
                 f"weight '{self.path}': expected an array of shape {self.shape}; "
                 f"got shape {value.shape}."
             )
-        self.value[...] = engines.current().asarray(value, self.dtype)
+        self.value[...] = value
 
     def __array__(self, dtype=None, copy=None):
         return np.asarray(self.numpy(), dtype=dtype)

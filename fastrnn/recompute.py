@@ -24,7 +24,7 @@ import numpy as np
 from fastrnn import engines, random
 from fastrnn.checks import whole
 from fastrnn.masks import StepMask
-from fastrnn.values import Lookup, add_gradients
+from fastrnn.values import Lookup, RowGradient, add_gradients
 
 __all__ = ["mask_of_steps", "piece_length", "slices", "sweep", "sweep_backward"]
 
@@ -167,7 +167,7 @@ def sweep_backward(tape, doutput, dstates):
             _, _, inner = tape.run(piece)
         dy, late = _of_piece(tape, where, own_mask, doutput, late)
         part, dstates = tape.cell.sweep_backward(inner, dy, dstates)
-        if not isinstance(part, np.ndarray):
+        if isinstance(part, RowGradient):
             dx = add_gradients(dx, part)
             continue
         if dx is None:

@@ -77,6 +77,11 @@ class Stream:
             raise ValueError(
                 f"stream: model '{model.name}' has no weights yet; call build(shape) or fit first."
             )
+        if engines.get_device() != "cpu":
+            raise RuntimeError(
+                "stream: steps run one at a time on the CPU; call fastrnn.set_device('cpu') before."
+            )
+        model.move()
         self.model = model
         self.batch_size = int(batch_size)
         self._stages = _stages(model, self.batch_size)

@@ -43,9 +43,8 @@ from fastrnn.truncation import Truncation
 __all__ = ["Trainer"]
 
 BATCH_SIZE = 32
-
-# Metrics take in so many batches at once, if an output has no more numbers than this.
-JOINED_BATCHES, JOINED_SIZE = 32, 4096
+# Numbers in the outputs that may wait for their scores; and of an engine that runs ahead.
+MOST_WAITING, MOST_AHEAD = 1 << 12, 1 << 22
 
 
 class Head:
@@ -70,13 +69,12 @@ class Head:
         self._given = unweighted, weighted
         self.unweighted = self.weighted = None
         self._alike = {}
-        self._joins = False
+        self.joins_batches = False  # whether its metrics see the same in several batches as in one
         self.reset()
 
     @property
     def metrics(self):
         """All metrics but the loss; none before they are resolved."""
-        self._catch_up()
         return [] if self.unweighted is None else [*self.unweighted, *self.weighted]
 
     def target(self, y, output_shape, dtype):
@@ -91,12 +89,11 @@ class Head:
                 [metrics.resolve(m, ndim, output_shape) for m in given] for given in self._given
             )
             self.reset()
-            self._joins = {metric.joins_batches for metric in self.metrics} == {True}
+            self.joins_batches = all(metric.joins_batches for metric in self.metrics)
         return target
 
     def reset(self):
         self.total, self.rows = 0.0, 0
-        self._waiting = []  # (target, output) of batches that the metrics have yet to see
         for metric in self.metrics:
             metric.reset_state()
 
@@ -113,7 +110,7 @@ class Head:
 
         Returns
         -------
-        value : float
+        value : float, or what ``float()`` makes one of (`Engine.weighted_sum`)
         gradient : array of the output's shape
         stable : bool
             Whether the gradient is by the logits: from there nothing overflows, and the gradient
@@ -126,7 +123,7 @@ class Head:
         weights = self._row_weights(predicted, loss.counted(target, mask), weight)
         factors = weights if self.factor == 1 else weights * self.factor
         values, gradient = loss.flat(target, predicted, factors, stable or loss.from_logits)
-        return float(np.add.reduce(values * weights, dtype=np.float64)), gradient, stable
+        return engines.current().weighted_sum(values, weights), gradient, stable
 
     def _row_weights(self, output, mask, weight):
         """`Loss.row_weights`, remembered where they are all the same."""
@@ -140,29 +137,23 @@ class Head:
             weights = self._alike[shape, dtype] = self.loss.row_weights(shape, dtype)
         return weights
 
-    def update(self, value, target, output, mask, weight):
-        """Take in a batch whose loss, without its factor, is ``value``."""
-        self.total += value * len(output)
-        self.rows += len(output)
-        alone = mask is not None or weight is not None or output.size > JOINED_SIZE
-        if alone or output.ndim != 2 or not self._joins:
-            self._catch_up()
-            self._update_metrics(target, output, mask, weight)
+    def update(self, values, outputs, masks, targets, weights):
+        """Take in batches: of each the loss, without the factor, the output, and so on."""
+        for value, output in zip(values, outputs, strict=True):
+            self.total += value * len(output)
+            self.rows += len(output)
+        if not self.metrics:
             return
-        # A metric's few operations on some hundred numbers cost as much as on thousands.
-        self._waiting.append((target, output))
-        if len(self._waiting) == JOINED_BATCHES:
-            self._catch_up()
-
-    def _catch_up(self):
-        """Let the metrics see the batches that wait, as one."""
-        if self._waiting:
-            waiting, self._waiting = self._waiting, []
-            target, output = map(np.concatenate, zip(*waiting, strict=True))
-            self._update_metrics(target, output, None, None)
+        plain = all(m is None and w is None for m, w in zip(masks, weights, strict=True))
+        if len(outputs) > 1 and plain and self.joins_batches and outputs[0].ndim == 2:
+            # A metric's few operations on some hundred numbers cost as much as on thousands.
+            targets, outputs = [np.concatenate(targets)], [np.concatenate(outputs)]
+            masks = weights = [None]
+        for batch in zip(targets, outputs, masks, weights, strict=True):
+            self._update_metrics(*batch)
 
     def _update_metrics(self, target, output, mask, weight):
-        output = engines.current().to_host(output)
+        target, output = map(engines.current().to_host, (target, output))
         if mask is not None:
             mask = np.asarray(mask, output.dtype)
         for metric in self.unweighted:
@@ -179,7 +170,6 @@ class Head:
 
     def results(self):
         """The metrics so far, by name in their order."""
-        self._catch_up()
         results, before = {}, f"{self.name}_" if self.name else ""
         for prefix, group in (("", self.unweighted), ("weighted_", self.weighted)):
             for metric in group or ():
@@ -201,30 +191,53 @@ class Scores:
     def __init__(self, heads):
         self.heads = heads
         self._several = sum(head.loss is not None for head in heads) > 1
+        self._waiting, self._size = [], 0
         self.reset()
 
     @property
     def metrics(self):
-        """All metrics but the losses."""
+        """All metrics but the losses, which have seen all batches."""
+        self._settle()
         return [metric for head in self.heads for metric in head.metrics]
 
     def reset(self):
         self.loss, self.rows = 0.0, 0
+        self._waiting, self._size = [], 0
         for head in self.heads:
             head.reset()
 
-    def update(self, loss, values, outputs, masks, target, weight):
-        """Take in a batch: the loss with penalties; that of each output without, and so on."""
-        rows = len(outputs[0])
-        self.loss += loss * rows
-        self.rows += rows
+    def update(self, values, penalty, outputs, masks, target, weight):
+        """Take in a batch: the loss of each output and the penalties, the outputs, and so on.
+
+        It waits, with others, until somebody asks for results or there are many numbers: an engine
+        may not have computed them yet, and metrics see several batches at the cost of one.
+        """
         if len(self.heads) == 1:
             target, weight = [target], [weight]
-        for i, head in enumerate(self.heads):
-            head.update(values[i], target[i], outputs[i], masks[i], weight[i])
+        self._waiting.append((values, penalty, outputs, masks, target, weight))
+        self._size += sum([output.size for output in outputs])
+        ahead = engines.current().runs_ahead
+        if self._size > (MOST_AHEAD if ahead else MOST_WAITING):
+            self._settle()
+
+    def _settle(self):
+        """Take in the batches that wait."""
+        if not self._waiting:
+            return
+        waiting, self._waiting, self._size = self._waiting, [], 0
+        values, penalties, *others = zip(*waiting, strict=True)
+        values = [[*map(float, own)] for own in values]
+        for own, penalty, outputs in zip(values, penalties, others[0], strict=True):
+            parts = [head.factor * v for head, v in zip(self.heads, own, strict=True)]
+            self.loss += (sum(parts) + penalty) * len(outputs[0])
+            self.rows += len(outputs[0])
+        by_head = [zip(*part, strict=True) for part in (values, *others)]
+        for head, *own in zip(self.heads, *by_head, strict=True):
+            head.update(*own)
 
     def results(self):
         """The means so far as a dict: the loss, the loss of each output, then the metrics."""
+        self._settle()
         results = {"loss": self.loss / self.rows if self.rows else 0.0}
         if len(self.heads) == 1:
             return results | self.heads[0].results()
@@ -235,6 +248,7 @@ class Scores:
 
     def state(self):
         """The sums of the epoch so far, for `load_state`."""
+        self._settle()
         sums = [
             {k: v for k, v in vars(metric).items() if isinstance(v, (int, float, np.ndarray))}
             for metric in self.metrics
@@ -244,6 +258,7 @@ class Scores:
 
     def load_state(self, state):
         """Go on from sums that `state` gave."""
+        self._waiting, self._size = [], 0
         self.loss, self.rows = state["loss"], state["rows"]
         for head, sums in zip(self.heads, state["heads"], strict=True):
             head.total, head.rows = sums
@@ -318,7 +333,7 @@ class Run:
             "scores": model._scores.state(),
             "weights": model.get_weights(), "optimizer": model.optimizer.state(),
             "streams": [[s.seed, s.calls] for s in random.streams_of(model)],
-            "states": [layer.states for layer in _stateful(model)],
+            "states": [engines.current().to_host(layer.states) for layer in _stateful(model)],
             "callbacks": {name: c.get_state() for name, c in self._callbacks()},
         }
 
@@ -553,6 +568,7 @@ class Trainer:
     # -- data ------------------------------------------------------------------------------------
 
     def _rows(self, x):
+        self.move()
         names = self.input_names
         if len(names) == 1:
             x = _alone("x", x, names, lambda a: self.built and np.ndim(a) == len(self.input_shape))
@@ -637,6 +653,8 @@ class Trainer:
             )
         dtype = np.dtype(dtype)
         target = head.target(y, output_shape, dtype)
+        if target is not None:
+            target = engines.current().staged(target)
         if weight is not None:
             weight = losses.sample_weights(weight, rows, tuple(output_shape[1:-1]))
             check_finite("sample_weight", weight)
@@ -687,9 +705,9 @@ class Trainer:
     def _objective(self, x, mask, target, weight, training):
         """Run a batch forward to its loss.
 
-        Returns ``(loss, values, results, backward)``: the loss with factors and penalties; that of
-        each output without; lists of the outputs and of the masks that go with them; and a
-        function that adds the loss's gradient into the parameters'.
+        Returns ``(values, penalty, results, backward)``: the loss of each output, without its
+        factor; the penalties on weights and outputs; lists of the outputs and of the masks that go
+        with them; and a function that adds the loss's gradient into the parameters'.
         """
         heads = self._scores.heads
         targets, weights = ([target], [weight]) if len(heads) == 1 else (target, weight)
@@ -697,7 +715,7 @@ class Trainer:
             layer.activity_penalty = 0.0
         outputs, masks, tape = self.run_outputs(x, mask, training)
         logits = self.output_logits(tape)
-        loss, values, gradients, from_logits = 0.0, [], [], []
+        values, gradients, from_logits = [], [], []
         for i, head in enumerate(heads):
             output = outputs[i] = self.dense(outputs[i])
             value, gradient = 0.0, None
@@ -707,20 +725,21 @@ class Trainer:
                 )
                 if stable:
                     from_logits.append(i)
-            loss += head.factor * value
             values.append(value)
             gradients.append(gradient)
+        penalty = sum(layer.activity_penalty for layer in self._penalised)
         for parameter in self._regularized:
-            loss += parameter.regularizer(parameter.value)
-        loss += sum(layer.activity_penalty for layer in self._penalised)
+            penalty += parameter.regularizer(parameter.value)
         backward = functools.partial(self.backward_outputs, tape, gradients, from_logits)
-        return loss, values, (outputs, masks), backward
+        return values, penalty, (outputs, masks), backward
 
     def _train_step(self, batch, shield, counted=None):
         """One update; ``counted``: the rows whose loss it is, and their weights (None: all)."""
         x, mask, target, weight = batch
         self._store.zero_grad()
-        loss, values, results, backward = self._objective(x, mask, target, weight, training=True)
+        values, penalty, results, backward = self._objective(
+            x, mask, target, weight, training=True
+        )
         backward()
         for parameter in self._regularized:
             parameter.regularizer.add_gradient(parameter.value, parameter.grad)
@@ -731,16 +750,12 @@ class Trainer:
             (output,), (mask,) = results
             mask = None if mask is None else np.asarray(mask)[rows]
             target, results = target[rows], ([output[rows]], [mask])
-        self._count(loss, values, results, target, weight)
+        self._scores.update(values, penalty, *results, target, weight)
 
     def _test_step(self, batch):
         x, mask, target, weight = batch
-        loss, values, results, _ = self._objective(x, mask, target, weight, training=False)
-        self._count(loss, values, results, target, weight)
-
-    def _count(self, loss, values, results, target, weight):
-        outputs, masks = results
-        self._scores.update(loss, values, outputs, masks, target, weight)
+        values, penalty, results, _ = self._objective(x, mask, target, weight, training=False)
+        self._scores.update(values, penalty, *results, target, weight)
 
     def _prepare(self):
         """Bring all trainable parameters into one buffer, and the optimizer to it."""

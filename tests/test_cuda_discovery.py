@@ -10,7 +10,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from fastrnn import cuda
+import fastrnn
+from fastrnn import cuda, engines
 from fastrnn.cuda import discovery
 
 VERSIONS = {"numba-cuda": "0.30.4", "cuda-bindings": "13.5.0"}
@@ -80,6 +81,14 @@ def test_says_what_is_missing(machine, found, packages, said):
     message = said.replace("(", r"\(").replace(")", r"\)").replace("[", r"\[")
     with pytest.raises(RuntimeError, match=message):
         cuda.batched_matmul(np.ones((2, 2)), np.ones((2, 2)))
+
+
+def test_setting_the_device_says_so_too(machine, monkeypatch):
+    machine(None)
+    monkeypatch.delitem(engines._engines, "cuda", raising=False)
+    with pytest.raises(RuntimeError, match=r"^fastrnn.cuda needs an NVIDIA GPU: no [^\n]*\.$"):
+        fastrnn.set_device("cuda")
+    assert fastrnn.get_device() == "cpu" and not engines.several_memories()
 
 
 def test_all_is_there(machine):

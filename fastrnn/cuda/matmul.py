@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from fastrnn.cuda import arrays, discovery
 from fastrnn.cuda.tiles import choose_tile
 
-__all__ = ["batched_matmul"]
+__all__ = ["Matrices", "batched_matmul", "launch"]
 
 
 def batched_matmul(a, b, trans_a=False, trans_b=False, bias=None, activation=None, out=None):
@@ -169,22 +169,46 @@ def _check_out(product, checked, out):
 
 def _launch(product, views, c):
     """Compute a product of `arrays.View` on the device, into the view c."""
-    if 0 in product.shape:
+
+    def matrices(view):
+        step, ld = (0, *view.strides[:-1])[-2:]
+        return Matrices(view.flat, step, ld, view.wide)
+
+    bias = views.get("bias")
+    launch(
+        matrices(views["a"]), matrices(views["b"]), matrices(c), product.batch, product.M,
+        product.N, product.K, product.trans_a, product.trans_b,
+        None if bias is None else (bias.flat, (0, *bias.strides)[-2]), product.activation,
+    )
+
+
+class Matrices(NamedTuple):
+    """One matrix for each product: element (i, j) of product p is flat[p * step + i * ld + j]."""
+
+    flat: Any  # array of Numba
+    step: int  # 0: one for all products
+    ld: int
+    wide: bool  # every row begins at a multiple of 16 bytes
+
+
+def launch(a, b, c, batch, M, N, K, trans_a=False, trans_b=False, bias=None, activation=0):
+    """c = activation(op(a) @ op(b) + bias), for `Matrices` that nobody checks.
+
+    ``bias``: (flat, step), ``activation``: its number, as the kernel takes them.
+    """
+    if 0 in (batch, M, N):
         return
     from fastrnn.cuda.kernels.matmul import Bias, Operand, matmul_kernel
     from fastrnn.cuda.kernels.target import launcher
 
-    def operand(view, k_is_dense):
-        step, ld = (0, *view.strides[:-1])[-2:]
-        return Operand(view.flat, step, ld, k_is_dense, view.wide)
+    def operand(matrices, k_is_dense):
+        return Operand(matrices.flat, matrices.step, matrices.ld, k_is_dense, matrices.wide)
 
-    dtype, size = product.dtype.name, (product.batch, product.M, product.N)
+    dtype, size = c.flat.dtype.name, (batch, M, N)
     tile = choose_tile(dtype, *size, arrays.multiprocessors())
-    target, bias = operand(c, False), Bias(c.flat, 0, False)
-    if "bias" in views:
-        bias = Bias(views["bias"].flat, (0, *views["bias"].strides)[-2], True)
     kernel = matmul_kernel(tile, dtype)
     launcher(kernel, tile.blocks(*size), (tile.threads, tile.products))(
-        operand(views["a"], not product.trans_a), operand(views["b"], product.trans_b), bias,
-        target, *size, product.K, product.activation,
+        operand(a, not trans_a), operand(b, trans_b),
+        Bias(c.flat, 0, False) if bias is None else Bias(*bias, True), operand(c, False),
+        *size, K, activation,
     )

@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import abc
 
+import numpy as np
+
 __all__ = ["Engine"]
 
 
@@ -20,6 +22,7 @@ class Engine(abc.ABC):
     """One way to carry out a model's arithmetic."""
 
     name: str
+    runs_ahead = False  # whether a method may return before its work is done
 
     # -- arrays ------------------------------------------------------------------------------
 
@@ -31,9 +34,22 @@ class Engine(abc.ABC):
     def zeros(self, shape, dtype):
         """A new array of zeros."""
 
+    def small_zeros(self, size, dtype):
+        """`zeros` in one axis, for a few numbers, which must cost next to no time."""
+        return self.zeros((size,), dtype)
+
     @abc.abstractmethod
     def to_host(self, a):
         """``a`` as a NumPy array."""
+
+    @abc.abstractmethod
+    def holds(self, a):
+        """Whether ``a`` lies where this engine has its arrays."""
+
+    def staged(self, x):
+        """``x``, an array of data, as one whose rows this engine takes fast; both stay as they are.
+        """
+        return x
 
     # -- lookups and projections ---------------------------------------------------------------
 
@@ -156,6 +172,13 @@ class Engine(abc.ABC):
         doutput : array of shape (n, C)
             Gradient of ``sum(weight * losses)``.
         """
+
+    def weighted_sum(self, values, weights):
+        """``sum(values * weights)`` in double precision, of arrays of shape (n,).
+
+        A float; from an engine that `runs_ahead` what ``float()`` makes one of when it is wanted.
+        """
+        return float(np.add.reduce(values * weights, dtype=np.float64))
 
     # -- updates ---------------------------------------------------------------------------------
 

@@ -35,8 +35,14 @@ class ReferenceEngine(Engine):
     def zeros(self, shape, dtype):
         return np.zeros(shape, dtype)
 
+    def small_zeros(self, size, dtype):
+        return np.zeros(size, dtype)
+
     def to_host(self, a):
         return a
+
+    def holds(self, a):
+        return isinstance(a, np.ndarray)
 
     # -- lookups and projections ---------------------------------------------------------------
 
@@ -146,10 +152,14 @@ class ReferenceEngine(Engine):
     def sum_squares(self, a):
         return float(np.sum(np.square(a, dtype=np.float64)))
 
-    def update(self, rule, value, grad, slots, table=None, **hyper):
+    def bring_in(self, table, grad):
+        """Add the ``table`` of `update` into the flat gradients."""
         if table is not None:
             where, gradient = table
             self.add_rows(gradient, grad[where].reshape(-1, gradient.values.shape[1]))
+
+    def update(self, rule, value, grad, slots, table=None, **hyper):
+        self.bring_in(table, grad)
         UPDATES[rule](value, grad, slots, **hyper)
         grad[...] = 0
 

@@ -128,6 +128,17 @@ class Layer:
         """The layers inside this one."""
         return ()
 
+    def move(self):
+        """Bring the weights, and states if there are any, to the device in use."""
+        if engines.several_memories():
+            for layer in self.walk():
+                layer.move_own()
+
+    def move_own(self):
+        """`move` for what belongs to this layer alone."""
+        for parameter in self._parameters:
+            parameter.move()
+
     def walk(self):
         """This layer, all layers inside it and inside those: each once, the outer ones first."""
         found, waiting = {}, [self]
@@ -308,6 +319,7 @@ class Layer:
         """
         if graph.is_symbolic(x, mask, *kwargs.values()):
             return graph.apply(self, x, mask, **kwargs)
+        self.move()
         x = self.convert_input(x)
         if isinstance(x, list):
             shape = [(None, *part.shape[1:]) for part in x]

@@ -295,8 +295,9 @@ class EngineCell(RecurrentCell):
                 first = doutput if dstates[0] is None else doutput + dstates[0]
                 dstates = [first, *dstates[1:]]
             doutput = None
-        dinner = None if self.input_bias()[1] is None else np.zeros(self.units, self.dtype)
-        dxz, dstates = engines.current().recurrent_backward(
+        engine, inner = engines.current(), self.input_bias()[1]
+        dinner = None if inner is None else engine.small_zeros(self.units, self.dtype)
+        dxz, dstates = engine.recurrent_backward(
             tape, self.recurrent_kernel.value, doutput, dstates, self.recurrent_kernel.grad,
             dbias=dinner,
         )
@@ -524,7 +525,7 @@ class GRUCell(EngineCell):
     def bias_gradient(self):
         if not (self.use_bias and self.reset_after):
             return super().bias_gradient()
-        return np.zeros(3 * self.units, self.dtype)
+        return engines.current().small_zeros(3 * self.units, self.dtype)
 
     def take_bias_gradient(self, db, dinner):
         if self.use_bias and self.reset_after:

@@ -24,7 +24,7 @@ from fastrnn.layers.cells import (
 )
 from fastrnn.layers.core import ActivityRegularized
 from fastrnn.layers.serialization import deserialize, serialize
-from fastrnn.values import Lookup
+from fastrnn.values import Lookup, RowGradient
 
 __all__ = ["GRU", "LSTM", "RNN", "SimpleRNN"]
 
@@ -150,6 +150,12 @@ class RNN(Layer):
             )
         return self.states
 
+    def move_own(self):
+        super().move_own()
+        if self.states is not None:
+            asarray = engines.current().asarray
+            self.states = [asarray(state, self.dtype) for state in self.states]
+
     # -- the layer's work ----------------------------------------------------------------------
 
     def forward(self, x, mask=None, training=False, initial_state=None):
@@ -194,7 +200,7 @@ class RNN(Layer):
                 doutput = open_holes_backward(doutput, holes, self.zero_output_for_mask)
         sweep_backward = recompute.sweep_backward if in_pieces else self.cell.sweep_backward
         dx, dstates = sweep_backward(tape, doutput, dlast or [None] * self.states_count)
-        if isinstance(dx, np.ndarray):
+        if not isinstance(dx, RowGradient):
             if holes is not None:
                 dx = close_holes_backward(dx, holes)
             if self.go_backwards:

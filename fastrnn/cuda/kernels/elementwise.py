@@ -1,0 +1,181 @@
+"""Kernels that take one thread an element: filling, copying, looking up, activations, arithmetic.
+
+Arrays are flat. A thread computes the element of its number; grids cover ``target`` (the array that
+is written) with blocks of `THREADS`.
+"""
+
+from __future__ import annotations
+
+import functools
+
+from numba import cuda
+
+from fastrnn.cuda.kernels import activations
+from fastrnn.cuda.kernels.target import SIMULATED, device_function, kernel
+
+__all__ = [
+    "OPERATIONS", "THREADS", "activate", "activate_backward", "add_rows", "arithmetic",
+    "copy_axis", "fill", "gather", "pad", "select",
+]
+
+THREADS = 4 if SIMULATED else 256  # threads of Python are dear
+
+OPERATIONS = ("add", "subtract", "multiply", "divide")
+
+
+@functools.cache
+def fill(dtype):
+    """``(target, value)``: target[...] = value."""
+
+    @kernel(THREADS)
+    def fill(target, value):
+        i = cuda.grid(1)
+        if i < target.size:
+            target[i] = value
+
+    return fill
+
+
+@functools.cache
+def copy_axis(dtype):
+    """``(source, target, outer, count, inner, n, start, step, own_n, own_start, own_step)``.
+
+    Copies ``count`` places of an axis, from ``start`` on, ``step`` apart, to those of the target
+    from ``own_start`` on, ``own_step`` apart: (outer, n, inner) -> (outer, own_n, inner).
+    """
+
+    @kernel(THREADS)
+    def copy_axis(source, target, outer, count, inner, n, start, step, own_n, own_start, own_step):
+        i = cuda.grid(1)
+        if i < outer * count * inner:
+            within, place = i % inner, i // inner
+            o, k = place // count, place % count
+            value = source[(o * n + start + k * step) * inner + within]
+            target[(o * own_n + own_start + k * own_step) * inner + within] = value
+
+    return copy_axis
+
+
+@functools.cache
+def gather(dtype):
+    """``(ids, table, target, width)``: rows of a table (V, width), by ids in [0, V)."""
+
+    @kernel(THREADS)
+    def gather(ids, table, target, width):
+        i = cuda.grid(1)
+        if i < target.size:
+            target[i] = table[ids[i // width] * width + i % width]
+
+    return gather
+
+
+@functools.cache
+def add_rows(dtype):
+    """``(rows, values, target, width)``: target[rows] += values; each row is there once."""
+
+    @kernel(THREADS)
+    def add_rows(rows, values, target, width):
+        i = cuda.grid(1)
+        if i < values.size:
+            target[rows[i // width] * width + i % width] += values[i]
+
+    return add_rows
+
+
+@functools.cache
+def pad(dtype):
+    """``(flat, starts, lengths, target, steps, width)``: sequences to rows of ``steps`` steps.
+
+    Row b has flat[starts[b]:][:lengths[b]], then zeros.
+    """
+
+    @kernel(THREADS)
+    def pad(flat, starts, lengths, target, steps, width):
+        i = cuda.grid(1)
+        if i < target.size:
+            within, place = i % width, i // width
+            row, t = place // steps, place % steps
+            target[i] = 0
+            if t < lengths[row]:
+                target[i] = flat[(starts[row] + t) * width + within]
+
+    return pad
+
+
+@functools.cache
+def select(dtype):
+    """``(choice, repeats, a, a_number, a_is_array, b, b_number, b_is_array, target)``.
+
+    An entry of ``choice``, 0 or 1, decides on ``repeats`` entries: b or a, an array or a number.
+    """
+
+    @kernel(THREADS)
+    def select(choice, repeats, a, a_number, a_is_array, b, b_number, b_is_array, target):
+        i = cuda.grid(1)
+        if i < target.size:
+            if choice[i // repeats]:
+                target[i] = a[i] if a_is_array else a_number
+            else:
+                target[i] = b[i] if b_is_array else b_number
+
+    return select
+
+
+@functools.cache
+def arithmetic(operation, dtype):
+    """``(a, b, number, b_is_array, swapped, target)``: one of `OPERATIONS`.
+
+    Of a and b, or a and a number; ``swapped``: the other one first. The target may be a or b.
+    """
+
+    def add(x, y):
+        return x + y
+
+    def subtract(x, y):
+        return x - y
+
+    def multiply(x, y):
+        return x * y
+
+    def divide(x, y):
+        return x / y
+
+    functions = dict(zip(OPERATIONS, (add, subtract, multiply, divide), strict=True))
+    f = device_function(functions[operation])
+
+    @kernel(THREADS)
+    def arithmetic(a, b, number, b_is_array, swapped, target):
+        i = cuda.grid(1)
+        if i < target.size:
+            other = b[i] if b_is_array else number
+            target[i] = f(other, a[i]) if swapped else f(a[i], other)
+
+    return arithmetic
+
+
+@functools.cache
+def activate(name, dtype):
+    """``(z, target)``: y = f(z)."""
+    f = activations.forward(name, dtype)
+
+    @kernel(THREADS)
+    def activate(z, target):
+        i = cuda.grid(1)
+        if i < target.size:
+            target[i] = f(z[i])
+
+    return activate
+
+
+@functools.cache
+def activate_backward(name, dtype):
+    """``(y, dy, target)``: dz = dy f'(z), the slope told from y."""
+    slope = activations.slope(name, dtype)
+
+    @kernel(THREADS)
+    def activate_backward(y, dy, target):
+        i = cuda.grid(1)
+        if i < target.size:
+            target[i] = dy[i] * slope(y[i])
+
+    return activate_backward

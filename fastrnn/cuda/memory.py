@@ -1,0 +1,95 @@
+"""Memory on the device that is used again and again.
+
+The driver takes longer to give or take memory than a kernel to run, and waits for all kernels when
+it takes any. So a block that nobody holds any more goes to the next who asks for as much. As all
+work is done in one order, it cannot be overwritten before it was read. Arrays of Numba, which cost
+time to make too, stay with their block.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+
+import numpy as np
+
+__all__ = ["Memory", "capacity_for", "release"]
+
+# Blocks come in so many sizes for each power of two, so that batches of all lengths share them.
+STEPS = 8
+LEAST = 256  # bytes; blocks begin at multiples of it, too
+MOST_VIEWS = 64  # arrays that stay with a block
+
+_free = defaultdict(list)
+
+
+class Memory:
+    """A block on the device, which is given back when nobody holds this.
+
+    Parameters
+    ----------
+    size : int
+        In bytes; the contents are undefined.
+
+    Examples
+    --------
+    >>> from fastrnn import cuda
+    >>> (Memory(100).view("float32", 5, (4, 5)).shape if cuda.is_available() else (4, 5)) == (4, 5)
+    True
+    """
+
+    __slots__ = ("_block", "_capacity", "_views")
+
+    def __init__(self, size):
+        self._capacity = capacity_for(size)
+        free = _free[self._capacity]
+        self._block, self._views = free.pop() if free else (_allocated(self._capacity), {})
+
+    def __del__(self):
+        if _free is not None and hasattr(self, "_views"):  # None: Python is on its way out
+            _free[self._capacity].append((self._block, self._views))
+
+    def view(self, dtype, start, shape):
+        """The array of Numba that begins ``start`` elements behind the block's beginning."""
+        key = dtype, start, shape
+        found = self._views.get(key)
+        if found is None:
+            if len(self._views) >= MOST_VIEWS:
+                self._views.clear()
+            found = self._views[key] = self._made(np.dtype(dtype), start, shape)
+        return found
+
+    def _made(self, dtype, start, shape):
+        first, size = start * dtype.itemsize, math.prod(shape) * dtype.itemsize
+        if not size:
+            from numba import cuda
+
+            return cuda.device_array(shape, dtype)
+        flat = self._block[first : first + size].view(dtype)
+        return flat if len(shape) == 1 else flat.reshape(shape)
+
+
+def release():
+    """Give all blocks that nobody holds back to the driver."""
+    _free.clear()
+
+
+def capacity_for(size):
+    """The bytes of the block that serves ``size`` bytes: at most 1/8 more.
+
+    >>> capacity_for(1), capacity_for(1000), capacity_for(1_100_000)
+    (256, 1024, 1179648)
+    """
+    step = max(LEAST, (1 << max(size - 1, 1).bit_length()) // (2 * STEPS))
+    return max(LEAST, -(-size // step) * step)
+
+
+def _allocated(capacity):
+    from numba import cuda
+    from numba.cuda.cudadrv.driver import CudaAPIError
+
+    try:
+        return cuda.device_array(capacity, np.uint8)
+    except CudaAPIError:  # what lies here unused may be what is missing
+        release()
+        return cuda.device_array(capacity, np.uint8)

@@ -1,0 +1,245 @@
+"""What the kernels compute, as functions of `DeviceArray`: each finds its grid, and launches.
+
+Who calls them has made the arrays and knows their sizes; what could reach beyond an array (ids,
+shapes) is checked in `fastrnn.engines.cuda` and `fastrnn.cuda.device_array`. All return at once:
+the work is done in the order of the calls. Kernels are given the flat arrays of Numba only where
+they are launched, for memory is used again as soon as nobody holds the `DeviceArray`.
+
+Letters: N rows, V vocabulary, C columns.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from fastrnn.cuda.memory import Memory
+
+__all__ = [
+    "CLASS_LOSSES", "COLUMN_LOSSES", "RULES", "activate", "activate_backward", "add_columns",
+    "add_rows", "arithmetic", "copy_axis", "fill", "gather", "loss", "pad", "reduce",
+    "scatter_add", "select", "softmax", "softmax_backward", "update",
+]
+
+# Blocks of a reduction: as many as fill a GPU, and always as many, for they fix the order of sums.
+REDUCING = 256
+# Rows of which `add_columns` sums the columns in one block. Fixed for the same reason.
+SHARE = 512
+
+COLUMN_LOSSES = ("binary_crossentropy", "mean_squared_error", "mean_absolute_error")
+CLASS_LOSSES = ("categorical_crossentropy", "sparse_categorical_crossentropy")
+
+# Of each rule of `Engine.update` the slots, numbers and the flag, in the order of its kernel.
+RULES = {
+    "sgd": (("momentum", None, None), ("learning_rate", "momentum"), "nesterov"),
+    "rmsprop": (
+        ("velocity", "momentum", "average_gradient"),
+        ("learning_rate", "rho", "momentum", "epsilon"), "centered",
+    ),
+    "adam": (
+        ("momentum", "velocity", "velocity_hat"),
+        ("learning_rate", "beta_1", "beta_2", "epsilon"), "amsgrad",
+    ),
+}  # fmt: skip
+
+
+class _Scratch:
+    """A flat array on the device for a while."""
+
+    def __init__(self, size, dtype):
+        self.size, self.dtype = size, np.dtype(dtype)
+        self.memory = Memory(size * self.dtype.itemsize)
+        self.flat = self.memory.view(self.dtype, 0, (size,))
+
+
+def _launch(kernel, blocks, threads, arguments):
+    """Run a kernel on arguments among which the arrays on the device stand for their flat ones."""
+    from fastrnn.cuda.kernels.target import launcher
+
+    launcher(kernel, blocks, threads)(*[a.flat if hasattr(a, "memory") else a for a in arguments])
+
+
+def _over(kernel, size, *arguments):
+    """Run a kernel with a thread for each of ``size`` elements."""
+    from fastrnn.cuda.kernels.elementwise import THREADS
+
+    if size:
+        _launch(kernel, -(-size // THREADS), THREADS, arguments)
+
+
+# -- elements -------------------------------------------------------------------
+
+
+def fill(target, value):
+    """target[...] = value."""
+    from fastrnn.cuda.kernels import elementwise
+
+    kernel = elementwise.fill(target.dtype.name)
+    _over(kernel, target.size, target, target.dtype.type(value))
+
+
+def copy_axis(source, target, outer, count, inner, place, own):
+    """Copy ``count`` places of the middle axis of (outer, n, inner).
+
+    ``place`` and ``own``: (n, start, step) of the source and of the target.
+    """
+    from fastrnn.cuda.kernels import elementwise
+
+    kernel = elementwise.copy_axis(target.dtype.name)
+    _over(kernel, outer * count * inner, source, target, outer, count, inner, *place, *own)
+
+
+def gather(ids, table, target, width):
+    """target (N, width) = table (V, width)[ids (N,)]; ids are in [0, V)."""
+    from fastrnn.cuda.kernels import elementwise
+
+    _over(elementwise.gather(table.dtype.name), target.size, ids, table, target, width)
+
+
+def add_rows(rows, values, target, width):
+    """target (V, width)[rows (n,)] += values (n, width); no row is there twice."""
+    from fastrnn.cuda.kernels import elementwise
+
+    _over(elementwise.add_rows(target.dtype.name), values.size, rows, values, target, width)
+
+
+def pad(flat, starts, lengths, target, steps, width):
+    """target (B, steps, width): row b has flat[starts[b]:][:lengths[b]], then zeros."""
+    from fastrnn.cuda.kernels import elementwise
+
+    kernel = elementwise.pad(flat.dtype.name)
+    _over(kernel, target.size, flat, starts, lengths, target, steps, width)
+
+
+def select(choice, repeats, a, b, target):
+    """target = a where choice, each of whose entries is for ``repeats`` of them, else b.
+
+    a and b are arrays or numbers.
+    """
+    from fastrnn.cuda.kernels import elementwise
+
+    number = target.dtype.type
+    sides = [
+        (side, number(0), True) if hasattr(side, "memory") else (target, number(side), False)
+        for side in (a, b)
+    ]
+    kernel = elementwise.select(target.dtype.name)
+    _over(kernel, target.size, choice, repeats, *sides[0], *sides[1], target)
+
+
+def arithmetic(operation, a, b, swapped, target):
+    """target = a op b, or b op a if ``swapped``; b is an array or a number."""
+    from fastrnn.cuda.kernels import elementwise
+
+    is_array = hasattr(b, "memory")
+    number = target.dtype.type(0 if is_array else b)
+    kernel = elementwise.arithmetic(operation, target.dtype.name)
+    _over(kernel, target.size, a, b if is_array else a, number, is_array, swapped, target)
+
+
+def activate(name, z, target):
+    """y = f(z), for the activations of `fastrnn.cuda.kernels.activations`."""
+    from fastrnn.cuda.kernels import elementwise
+
+    _over(elementwise.activate(name, z.dtype.name), z.size, z, target)
+
+
+def activate_backward(name, y, dy, target):
+    """dz = dy f'(z), told from y."""
+    from fastrnn.cuda.kernels import elementwise
+
+    _over(elementwise.activate_backward(name, y.dtype.name), y.size, y, dy, target)
+
+
+def update(rule, value, grad, slots, hyper):
+    """A step of an optimizer; see `Engine.update`. ``slots`` has arrays like value, by name."""
+    from fastrnn.cuda.kernels import updates
+
+    names, numbers, flag = RULES[rule]
+    arrays = [value if slots.get(name) is None else slots[name] for name in names]
+    numbers = [value.dtype.type(hyper[name]) for name in numbers]
+    kernel = updates.update(rule, value.dtype.name)
+    _over(kernel, value.size, value, grad, *arrays, *numbers, bool(hyper[flag]))
+
+
+# -- rows -----------------------------------------------------------------------
+
+
+def softmax(z, rows, target):
+    """Over the last axis of (rows, C)."""
+    from fastrnn.cuda.kernels import losses
+
+    arguments = z, z.size // rows, target
+    _launch(losses.softmax(z.dtype.name), rows, losses.LANES, arguments)
+
+
+def softmax_backward(y, dy, rows, target):
+    """Gradient of `softmax`."""
+    from fastrnn.cuda.kernels import losses
+
+    arguments = y, dy, y.size // rows, target
+    _launch(losses.softmax_backward(y.dtype.name), rows, losses.LANES, arguments)
+
+
+def loss(kind, from_logits, low, target, output, weight, columns, values, doutput):
+    """Losses of the rows of output (n, C), and their gradients; see `Engine.loss`."""
+    from fastrnn.cuda.kernels import losses
+
+    name, rows = output.dtype.name, values.size
+    arguments = target, output, weight, columns, output.dtype.type(low), values, doutput
+    if kind in COLUMN_LOSSES:
+        _over(losses.column_loss(kind, from_logits, name), rows, *arguments)
+    else:
+        sparse = kind == "sparse_categorical_crossentropy"
+        kernel = losses.class_loss(sparse, from_logits, name)
+        _launch(kernel, rows, losses.LANES, arguments)
+
+
+# -- sums -----------------------------------------------------------------------
+
+
+def reduce(kind, a):
+    """The "sum", "sum of squares" or "largest" of a, an array of one element, float64."""
+    from fastrnn.cuda.kernels import reductions
+    from fastrnn.cuda.kernels.elementwise import THREADS
+
+    blocks = max(1, min(REDUCING, -(-a.size // THREADS)))
+    parts, found = _Scratch(blocks, np.float64), _Scratch(1, np.float64)
+    _launch(reductions.reduce(kind, a.dtype.name), blocks, THREADS, (a, parts))
+    rest = "largest" if kind == "largest" else "sum"
+    _launch(reductions.reduce(rest, "float64"), 1, THREADS, (parts, found))
+    return found
+
+
+def add_columns(a, rows, columns, target, adds=True):
+    """target (columns,) += the sum of the rows of a (rows, columns); or = without ``adds``."""
+    shares = -(-rows // SHARE)
+    if shares > 1:
+        parts = _Scratch(shares * columns, a.dtype)
+        _column_sums(a, rows, columns, SHARE, parts, False)
+        return add_columns(parts, shares, columns, target, adds)
+    _column_sums(a, rows, columns, SHARE, target, adds)
+
+
+def _column_sums(a, rows, columns, share, target, adds):
+    from fastrnn.cuda.kernels.reductions import ACROSS, DOWN, column_sums
+
+    blocks = max(1, -(-rows // share)), -(-columns // ACROSS)
+    kernel = column_sums(a.dtype.name)
+    _launch(kernel, blocks, (ACROSS, DOWN), (a, rows, columns, share, target, adds))
+
+
+def scatter_add(ids, dy, target, width):
+    """target (V, width)[ids (N,)] += dy (N, width); ids may repeat, and are in [0, V)."""
+    from fastrnn.cuda.kernels import reductions
+
+    if not dy.size:
+        return
+    bits = math.ceil(math.log2(max(ids.size, 2)))
+    largest = reduce("largest", dy)
+    sums = _Scratch(target.size, np.int64)
+    fill(sums, 0)
+    name = dy.dtype.name
+    _over(reductions.scatter(name), dy.size, ids, dy, width, largest, bits, sums)
+    _over(reductions.scattered(name), target.size, sums, largest, bits, target)

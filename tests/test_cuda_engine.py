@@ -1,0 +1,660 @@
+"""The CUDA engine, on the GPU or in Numba's simulator, against the reference and the CPU engine."""
+
+import contextlib
+import copy
+
+import numpy as np
+import pytest
+from engine_cases import CELLS, Problem
+
+import fastrnn
+from fastrnn import engines, layers, streaming
+from fastrnn.cuda import discovery
+from fastrnn.interrupts import Shield
+from fastrnn.values import Lookup, RowGradient
+
+pytest.importorskip("numba_cuda", reason="numba-cuda is not installed (make test-cuda)")
+
+from cuda_cases import DTYPES, make_shared_arrays_safe  # noqa: E402
+
+from fastrnn.cuda import matmul, operations, tiles  # noqa: E402
+from fastrnn.cuda.device_array import DeviceArray, on_device  # noqa: E402
+
+TOLERANCE = {"float32": 1e-5, "float64": 1e-10}
+# A tile like the others, so small that the simulator runs many blocks in a blink.
+SMALL = {"float32": tiles.Tile(8, 8, 4, 4, 4, 1, 1), "float64": tiles.Tile(8, 4, 4, 4, 2, 1, 1)}
+reference = engines._engine("reference")
+
+
+@pytest.fixture(autouse=True)
+def safe(monkeypatch):
+    make_shared_arrays_safe(monkeypatch)
+    if discovery.simulated():
+        monkeypatch.setattr(matmul, "choose_tile", lambda dtype, *_: SMALL[dtype])
+
+
+@pytest.fixture
+def gpu():
+    with engines.using("cuda") as engine:
+        yield engine
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
+
+
+def close(found, wanted, dtype=None):
+    """Equal up to rounding, relative to the largest element; what was found is of this type."""
+    found, wanted = np.asarray(found), np.asarray(wanted)
+    assert found.shape == wanted.shape
+    assert dtype is None or found.dtype == dtype
+    scale = max(1.0, np.abs(wanted).max(initial=0))
+    np.testing.assert_allclose(
+        found / scale, wanted / scale, rtol=0, atol=TOLERANCE[found.dtype.name]
+    )
+
+
+# -- arrays ---------------------------------------------------------------------
+
+
+@pytest.fixture
+def pair(gpu, rng):
+    """The same numbers on the host and on the device."""
+    a = rng.normal(size=(3, 4, 2))
+    return a, gpu.asarray(a)
+
+
+KEYS = [
+    0, -1, slice(1, 3), slice(None), Ellipsis, (0, 1), (slice(None), 1), (..., 1),
+    (slice(None), slice(1, 3)), slice(None, None, -1), (slice(None), slice(None, None, -1)),
+    (..., slice(0, 2, 2)), [2, 0, 0], np.array([-1, 1]), (slice(1, 2), 1), None, (0, 1, 1),
+    np.array([True, False, True]), (slice(None), slice(3, 1)), (slice(None), [0, 2]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("key", KEYS, ids=str)
+def test_parts_of_an_array_are_those_of_numpy(pair, key):
+    a, b = pair
+    np.testing.assert_array_equal(np.asarray(b[key]), a[key])
+    value = np.full(a[key].shape, 7.0)
+    for given in (3.0, value, on_device(value)):
+        a[key] = b[key] = 1.0
+        a[key], b[key] = np.asarray(given), given
+        np.testing.assert_array_equal(np.asarray(b), a)
+
+
+def test_contiguous_parts_are_views(pair):
+    a, b = pair
+    for key in (1, slice(0, 2), Ellipsis):
+        assert b[key].memory is b.memory
+    b[1][...] = 5
+    b.reshape(6, 4)[5] = 6
+    a[1], a.reshape(6, 4)[5] = 5, 6
+    np.testing.assert_array_equal(np.asarray(b), a)
+
+
+@pytest.mark.parametrize("key", [3, (0, 4), (0, 0, 0, 0), [3], np.array([-4])], ids=str)
+def test_no_part_outside(pair, key):
+    with pytest.raises(IndexError):
+        pair[1][key]
+
+
+OPERATIONS = [
+    lambda a: a + a, lambda a: a - 2, lambda a: 2 - a, lambda a: 1 / (a * a + 1), lambda a: -a,
+    lambda a: a * np.arange(2.0), lambda a: np.ones((3, 4, 2)) / a, lambda a: a > 0,
+    lambda a: np.exp(a), lambda a: a @ a.swapaxes(1, 2), lambda a: a.sum(axis=1), np.square,
+    lambda a: np.where(a > 0, a, 0), lambda a: np.where(np.ones((3, 1, 1), bool), a, 0),
+    lambda a: np.where(np.array([[[True], [False], [True], [False]]] * 3), 1, a),
+    lambda a: np.concatenate([a, a, np.zeros((3, 1, 2))], axis=1), np.zeros_like,
+    lambda a: np.concatenate([a, a], axis=-1), lambda a: np.stack([a, a]),
+    lambda a: np.split(a, [1, 3], axis=1)[1], lambda a: np.expand_dims(a, 1),
+    lambda a: a.take([1, 1], axis=0), lambda a: a.reshape(-1), lambda a: a.reshape((4, -1)),
+    lambda a: np.maximum(a, 0), lambda a: np.moveaxis(a, 0, -1), lambda a: a + np.float64(1),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_operations_are_those_of_numpy(pair, operation):
+    a, b = pair
+    found, wanted = operation(b), operation(a)
+    assert found.dtype == wanted.dtype
+    np.testing.assert_allclose(np.asarray(found), wanted, rtol=1e-15)
+
+
+def test_results_of_kernels_stay_on_the_device(pair):
+    _, b = pair
+    kept = [b + b, 2 * b, b - 1, np.where(np.ones((3, 1, 1), bool), b, 0), b[:, 1:], b[[0, 1]],
+            np.concatenate([b, b]), np.zeros_like(b)]
+    assert all(isinstance(array, DeviceArray) for array in kept)
+
+
+def test_writing_in_place(pair):
+    a, b = pair
+    for x in (a, b):
+        x += x
+        x *= 0.5
+        x[1] -= 1
+        x[:, 1] += 2
+        np.clip(x, -1, 1, out=x)
+        np.multiply(x, 3, out=x)
+        np.add.at(x, ([0, 0], 0, 0), 1.0)
+        np.copyto(x, 9, where=x > 2)
+    assert isinstance(b, DeviceArray)
+    np.testing.assert_array_equal(np.asarray(b), a)
+    host = np.ones_like(a)
+    host += b
+    np.testing.assert_array_equal(host, 1 + a)
+
+
+def test_a_copy_or_a_pickled_array_lies_on_the_host(pair):
+    assert type(copy.deepcopy(pair[1])) is np.ndarray
+
+
+def test_memory_is_used_again(gpu):
+    first = gpu.zeros((100,), np.float32)
+    block = first.memory._block
+    del first
+    assert gpu.zeros((99,), np.float32).memory._block is block
+
+
+def test_data_on_the_device_is_known_on_the_host(gpu):
+    ids = np.array([[1, 2], [3, 4], [5, 6]], np.int32)
+    staged = gpu.asarray(ids)
+    assert np.shares_memory(staged.host(), ids) and np.shares_memory(staged[1:].host(), ids)
+    np.testing.assert_array_equal(staged[[2, 0]].host(), ids[[2, 0]])
+    assert staged[[2, 0]].limits == (1, 6)
+    part = staged[0]
+    part[...] = 7  # what is written to is asked again
+    np.testing.assert_array_equal(part.host(), [7, 7])
+
+
+@pytest.mark.parametrize("width", [(), (2,)])
+def test_sequences_become_rows(gpu, rng, width):
+    flat = rng.integers(3, 9, (7, *width)).astype(np.int32)
+    starts, lengths = np.array([5, 0, 3]), np.array([2, 3, 0])
+    found = gpu.asarray(flat).padded(starts, lengths, 4)
+    wanted = np.zeros((3, 4, *width), np.int32)
+    wanted[0, :2], wanted[1, :3] = flat[5:], flat[:3]
+    np.testing.assert_array_equal(np.asarray(found), wanted)
+    assert found.limits == (0, flat.max())  # what would be checked as ids
+    for starts, lengths in (([6], [2]), ([-1], [1]), ([0], [5]), ([0], [-1])):
+        with pytest.raises(IndexError):
+            gpu.asarray(flat).padded(starts, lengths, 4)
+
+
+# -- methods of the engine --------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", [(5,), (2, 3)])
+def test_lookup_and_back(gpu, rng, dtype, shape):
+    table = rng.normal(size=(6, 3)).astype(dtype)
+    ids = rng.integers(0, 6, shape).astype(np.int32)
+    close(gpu.lookup(ids, table), table[ids], dtype)
+    dy, start = rng.normal(size=(*shape, 3)).astype(dtype), rng.normal(size=(6, 3)).astype(dtype)
+    dtable, wanted = gpu.asarray(start), start.astype(np.float64)
+    gpu.lookup_backward(ids, dy, dtable)
+    reference.lookup_backward(ids, dy, wanted)
+    close(dtable, wanted, dtype)
+
+
+def test_a_sum_of_rows_does_not_depend_on_their_order(gpu, rng):
+    ids = np.zeros(50, np.int32)
+    dy = (rng.normal(size=(50, 2)) * 10.0 ** rng.integers(-6, 6, (50, 1))).astype(np.float32)
+    dy[:, 1] = np.abs(dy).max()  # the largest sum that there can be
+    sums = []
+    for order in (np.arange(50), np.arange(50)[::-1], rng.permutation(50)):
+        dtable = gpu.zeros((1, 2), np.float32)
+        gpu.lookup_backward(ids, dy[order], dtable)
+        sums.append(np.asarray(dtable))
+    np.testing.assert_array_equal(sums[0], sums[1])
+    np.testing.assert_array_equal(sums[0], sums[2])
+    np.testing.assert_allclose(sums[0][0], dy.sum(axis=0, dtype=np.float64), rtol=1e-6)
+
+
+@pytest.mark.parametrize("size", [1e-290, 1e-40, 1e300])
+def test_a_sum_of_rows_of_any_size(gpu, size):
+    dtable = gpu.zeros((3, 1), np.float64)
+    gpu.lookup_backward(np.array([1, 1, 2], np.int32), np.array([[1.0], [0.5], [-2.0]]) * size,
+                        dtable)
+    np.testing.assert_allclose(np.asarray(dtable)[:, 0], np.array([0, 1.5, -2]) * size, rtol=1e-12)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_a_gradient_that_is_no_number_shows(gpu, bad):
+    dtable = gpu.zeros((3, 1), np.float32)
+    gpu.lookup_backward(
+        np.array([1, 1, 2], np.int32), np.array([[bad], [1], [1]], np.float32), dtable
+    )
+    found = np.asarray(dtable)[:, 0]
+    assert found[0] == 0 and np.isnan(found[1])
+
+
+@pytest.mark.parametrize("ids", [[0, 6], [-1, 2]])
+def test_ids_outside_the_table_never_reach_a_kernel(gpu, ids):
+    ids, table = np.array(ids, np.int32), np.zeros((6, 2))
+    bad = [i for i in ids if not 0 <= i < 6][0]
+    for call in (
+        lambda: gpu.lookup(ids, table), lambda: gpu.lookup_backward(ids, np.ones((2, 2)), table),
+        lambda: gpu.recurrent(CELLS["simple_rnn"], Lookup(ids[None], table), np.zeros((2, 2))),
+    ):
+        with pytest.raises(IndexError, match=f"token id {bad} is outside"):
+            call()
+    assert gpu.lookup(gpu.asarray(ids)[:0], table).shape == (0, 2)
+
+
+def test_rows_that_are_added(gpu, rng):
+    values, dtable = rng.normal(size=(2, 3)), rng.normal(size=(5, 3))
+    wanted = dtable.copy()
+    wanted[[1, 4]] += values
+    own = gpu.asarray(dtable.copy())
+    gpu.add_rows(RowGradient(np.array([1, 4], np.int32), values), own)
+    close(own, wanted)
+    gpu.add_rows(RowGradient(np.arange(5), dtable), own)
+    close(own, wanted + dtable)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", [(5, 3), (2, 4, 3), (9, 3), (0, 3)])
+def test_projection_and_back(gpu, rng, dtype, shape, monkeypatch):
+    monkeypatch.setattr(engines.cuda, "SHARE", 4)  # several shares, and some rows left
+    monkeypatch.setattr(operations, "SHARE", 3)
+    x, W, b = (rng.normal(size=s).astype(dtype) for s in (shape, (3, 4), (4,)))
+    close(gpu.project(x, W, b), x @ W + b, dtype)
+    close(gpu.project(x, W), x @ W, dtype)
+    dz = rng.normal(size=(*shape[:-1], 4)).astype(dtype)
+    start = rng.normal(size=(3, 4)).astype(dtype), rng.normal(size=4).astype(dtype)
+    dW, db = map(gpu.asarray, start)
+    on_host, wanted = [a.copy() for a in start], [a.copy() for a in start]
+    dx = gpu.project_backward(x, W, dz, dW, db)
+    assert gpu.project_backward(x, W, dz, *on_host, need_dx=False) is None
+    wanted_dx = reference.project_backward(x, W, dz, *wanted)
+    close(dx, wanted_dx, dtype)
+    for found in ((dW, db), on_host):
+        close(found[0], wanted[0], dtype)
+        close(found[1], wanted[1], dtype)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", ["linear", "relu", "tanh", "sigmoid", "hard_sigmoid", "softmax",
+                                  "gelu"])
+def test_activations(gpu, rng, dtype, name):
+    z, dy = (rng.normal(size=(3, 7), scale=3).astype(dtype) for _ in range(2))
+    y = reference.activate(name, z.astype(np.float64)).astype(dtype)
+    close(gpu.activate(name, z), y, dtype)
+    close(gpu.activate_backward(name, z, y, dy), reference.activate_backward(name, z, y, dy), dtype)
+    assert isinstance(gpu.activate(name, z), DeviceArray)
+
+
+LOSSES = ["binary_crossentropy", "categorical_crossentropy", "sparse_categorical_crossentropy",
+          "mean_squared_error", "mean_absolute_error"]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("kind", LOSSES)
+@pytest.mark.parametrize("from_logits", [False, True])
+def test_losses(gpu, rng, dtype, kind, from_logits):
+    output = rng.normal(size=(5, 6), scale=4) if from_logits else rng.uniform(0, 1, (5, 6))
+    output[0, :2] = 0.0, 1.0  # where probabilities are cut off
+    target = rng.uniform(0, 1, (5, 6))
+    target[1] = output[1]
+    if kind.startswith("sparse"):
+        target = rng.integers(0, 6, 5)
+    weight = rng.uniform(0.5, 2, 5)
+    given = [a.astype(dtype) if a.dtype.kind == "f" else a for a in (target, output, weight)]
+    found = gpu.loss(kind, *given, from_logits)
+    wanted = reference.loss(kind, *given, from_logits)
+    close(found[0], wanted[0], dtype)
+    close(found[1], wanted[1], dtype)
+
+
+@pytest.mark.parametrize("kind", LOSSES)
+def test_a_loss_that_is_no_number_shows(gpu, kind):
+    output, target = np.full((1, 2), np.nan), np.array([[0.0, 1.0]])
+    target = np.array([1]) if kind.startswith("sparse") else target
+    with np.errstate(invalid="ignore"):
+        for logits in (False, True):
+            assert np.isnan(np.asarray(gpu.loss(kind, target, output, np.ones(1), logits)[0]))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("size", [1, 5, 200])
+def test_sums(gpu, rng, dtype, size, monkeypatch):
+    monkeypatch.setattr(operations, "REDUCING", 7)
+    a = rng.normal(size=size).astype(dtype)
+    assert gpu.sum_squares(a) == pytest.approx(reference.sum_squares(a), rel=1e-12)
+
+
+RULES = [
+    ("sgd", [], {"momentum": 0.0, "nesterov": False}),
+    ("sgd", ["momentum"], {"momentum": 0.9, "nesterov": False}),
+    ("sgd", ["momentum"], {"momentum": 0.9, "nesterov": True}),
+    ("rmsprop", ["velocity"], {"rho": 0.9, "momentum": 0.0, "epsilon": 1e-7, "centered": False}),
+    ("rmsprop", ["velocity", "momentum", "average_gradient"],
+     {"rho": 0.9, "momentum": 0.5, "epsilon": 1e-7, "centered": True}),
+    ("adam", ["momentum", "velocity"],
+     {"beta_1": 0.9, "beta_2": 0.99, "epsilon": 1e-7, "amsgrad": False}),
+    ("adam", ["momentum", "velocity", "velocity_hat"],
+     {"beta_1": 0.9, "beta_2": 0.99, "epsilon": 1e-7, "amsgrad": True}),
+]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("rule", "names", "hyper"), RULES)
+def test_updates(gpu, rng, dtype, rule, names, hyper):
+    hyper = hyper | {"learning_rate": 0.1}
+    value = rng.normal(size=9).astype(dtype)
+    own = gpu.asarray(value.copy()), {n: gpu.zeros(9, dtype) for n in names}
+    wanted = value.astype(np.float64), {n: np.zeros(9) for n in names}
+    for _ in range(3):
+        grad = rng.normal(size=9).astype(dtype)
+        grads = gpu.asarray(grad), grad.astype(np.float64)
+        gpu.update(rule, own[0], grads[0], own[1], **hyper)
+        reference.update(rule, wanted[0], grads[1], wanted[1], **hyper)
+        assert not np.asarray(grads[0]).any()
+    close(own[0], wanted[0], dtype)
+    for name in names:
+        close(own[1][name], wanted[1][name], dtype)
+
+
+def on_gpu(problem):
+    """The outputs and gradients of a `Problem`, with all its arrays on the device."""
+    own = copy.copy(problem)
+    engine = engines.current()
+    for name in ("x", "W", "U", "b", "bias", "ids", "dy"):
+        if (array := getattr(own, name)) is not None:
+            setattr(own, name, engine.asarray(array))
+    return own.run(engine)
+
+
+def check(dtype="float64", **kwargs):
+    """Hold a `Problem` on the device against the reference."""
+    problem = Problem(**kwargs, dtype=np.dtype(dtype).type)
+    wanted = problem.run(reference)
+    for found in (on_gpu(problem), problem.run(engines.current())):
+        assert found.keys() == wanted.keys()
+        for name in wanted:
+            close(found[name], wanted[name], dtype)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("cell", CELLS)
+def test_sweeps(gpu, dtype, cell):
+    check(dtype, seed=0, rows=2, steps=4, width=3, units=5, cell=cell, state=True, sequences=True,
+          mask="runs")
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_sweeps_of_lookups(gpu, cell):
+    check(seed=1, rows=2, steps=4, width=3, units=3, cell=cell, lookup=True, padded=True)
+
+
+@pytest.mark.parametrize("case", [
+    {"noise": 1}, {"units": 33, "cell": "simple_rnn"}, {"activation": "gelu", "sequences": True},
+    {"noise": 1, "lookup": True},
+], ids=str)  # fmt: skip
+def test_sweeps_that_have_no_kernel(gpu, case):
+    check(**{"seed": 2, "rows": 2, "steps": 2, "width": 1, "units": 2, "cell": "lstm"} | case)
+
+
+def test_an_array_that_does_not_fit_never_reaches_a_kernel(gpu):
+    x, W = np.ones((2, 3)), np.ones((3, 4))
+    cell, xz, U = CELLS["simple_rnn"], np.ones((2, 3, 4)), np.ones((4, 4))
+    for call, name in [
+        (lambda: gpu.project(np.ones((2, 4)), W), "x"),
+        (lambda: gpu.project(x, W, np.ones(3)), "b"),
+        (lambda: gpu.project_backward(x, W, np.ones((2, 3)), W), "dz"),
+        (lambda: gpu.activate_backward("tanh", x, x, W), "dy"),
+        (lambda: gpu.recurrent(cell, xz[..., :3], U), "xz"),
+        (lambda: gpu.recurrent(cell, xz, U, [np.ones((2, 3))]), "states"),
+        (lambda: gpu.loss("mean_squared_error", x, x, np.ones(3)), "weight"),
+        (lambda: gpu.update("sgd", x[0], x[0], {"momentum": W[0]}, learning_rate=1, momentum=1,
+                            nesterov=False), "momentum"),
+    ]:
+        with pytest.raises(ValueError, match=f"^{name}: expected shape"):
+            call()
+
+
+# -- models -----------------------------------------------------------------------
+
+
+def small_model(recurrent=lambda: layers.SimpleRNN(3), head="sigmoid", seed=5, dtype=None):
+    fastrnn.utils.set_random_seed(seed)
+    return fastrnn.Sequential([
+        fastrnn.Input((4,)), layers.Embedding(7, 2, mask_zero=True), recurrent(),
+        layers.Dense(1, activation=head),
+    ])  # fmt: skip
+
+
+def data(rows=5, steps=4, seed=3):
+    rng = np.random.default_rng(seed)
+    return rng.integers(0, 7, (rows, steps)), rng.integers(0, 2, rows)
+
+
+def trained(device, make=small_model, x=None, optimizer="rmsprop", epochs=2, **options):
+    """The weights and the history of a model after two epochs on a device."""
+    context = engines.using(device) if device else contextlib.nullcontext()
+    x, y = data() if x is None else (x, data()[1][: len(x)])
+    with context:
+        model = make()
+        model.compile(optimizer, "binary_crossentropy", metrics=["accuracy"])
+        history = model.fit(x, y, epochs=epochs, batch_size=4, verbose=0, **options)
+        return model.get_weights(), history.history, model
+
+
+def same(found, wanted, tolerance=1e-5):
+    for a, b in zip(found[0], wanted[0], strict=True):
+        np.testing.assert_allclose(a, b, rtol=0, atol=tolerance)
+    for name in wanted[1]:
+        np.testing.assert_allclose(found[1][name], wanted[1][name], rtol=0, atol=tolerance)
+
+
+def test_training_as_on_the_cpu_and_bit_for_bit_repeatable():
+    found = trained("cuda")
+    same(found, trained("cpu"))
+    again = trained("cuda")
+    for a, b in zip(found[0], again[0], strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert found[1] == again[1]
+    assert all(isinstance(p.value, DeviceArray) for p in found[2].parameters)
+
+
+@pytest.mark.parametrize("recurrent", [
+    lambda: layers.LSTM(2), lambda: layers.Bidirectional(layers.GRU(2)),
+    lambda: layers.RNN([layers.SimpleRNNCell(2), layers.SimpleRNNCell(2)]),
+    lambda: layers.SimpleRNN(2, dropout=0.5, recurrent_dropout=0.5, seed=1),
+    lambda: layers.SimpleRNN(2, recompute=2, go_backwards=True, activity_regularizer="l2"),
+], ids=["lstm", "both ways", "stacked", "dropout", "in pieces"])  # fmt: skip
+def test_other_layers_train_as_on_the_cpu(recurrent):
+    def make():
+        return small_model(recurrent)
+
+    x = data()[0][:3]
+    x[0, 2:], x[1] = 0, [0, 3, 0, 2]  # padding, and a hole
+    options = {"make": make, "x": x, "epochs": 1, "optimizer": "adam"}
+    same(trained("cuda", **options), trained("cpu", **options))
+
+
+def test_sequences_of_different_lengths_train_as_on_the_cpu():
+    x = [[1, 2, 3], [4], [5, 6]]
+    options = {"x": x, "epochs": 1}
+    same(trained("cuda", **options), trained("cpu", **options))
+
+
+def test_layers_without_kernels_and_options_of_optimizers(monkeypatch):
+    monkeypatch.setattr(fastrnn.config, "_floatx", "float64")
+
+    def make():
+        fastrnn.utils.set_random_seed(1)
+        return fastrnn.Sequential([
+            fastrnn.Input((4, 2)), layers.Masking(), layers.Dense(3, kernel_regularizer="l2"),
+            layers.LayerNormalization(), layers.GlobalMaxPooling1D(), layers.BatchNormalization(),
+            layers.Dropout(0.5, seed=1), layers.Dense(1, activation="sigmoid"),
+        ])  # fmt: skip
+
+    x = np.random.default_rng(0).normal(size=(5, 4, 2))
+    for optimizer in (
+        lambda: fastrnn.optimizers.SGD(0.1, momentum=0.5, clipvalue=0.1, use_ema=True),
+        lambda: fastrnn.optimizers.AdamW(0.1, global_clipnorm=0.1, gradient_accumulation_steps=2),
+    ):
+        options = {"make": make, "x": x, "epochs": 1}
+        same(trained("cuda", optimizer=optimizer(), **options),
+             trained("cpu", optimizer=optimizer(), **options), 1e-9)
+
+
+def functional():
+    """Two inputs, one of them looked up in two places; two outputs."""
+    words, given = fastrnn.Input((3,)), fastrnn.Input((3, 2))
+    features = layers.Multiply()([layers.Embedding(7, 2)(words), given])
+    read = layers.GRU(2)(features)
+    both = layers.Concatenate()([read, layers.GlobalAveragePooling1D()(features)])
+    return fastrnn.Model([words, given], [
+        layers.Dense(1, activation="sigmoid", name="yes")(both),
+        layers.Dense(3, activation="softmax", name="which")(both),
+    ])  # fmt: skip
+
+
+def token_dropout():
+    return fastrnn.Sequential([
+        layers.TokenDropout(0.5, replacement=[0, 1, 1, 0, 2, 3, 4], seed=1),
+        layers.Embedding(7, 2, dropout=0.5, seed=2), layers.Flatten(), layers.Dense(1),
+    ])  # fmt: skip
+
+
+def by_step():
+    return fastrnn.Sequential([
+        layers.SimpleRNN(2, return_sequences=True), layers.TimeDistributed(layers.Dense(1)),
+    ])  # fmt: skip
+
+
+@pytest.mark.parametrize(("make", "inputs", "loss", "options"), [
+    (functional, ["ids", "floats"], ["mse", "sparse_categorical_crossentropy"], {}),
+    (token_dropout, ["ids"], "mse", {"sample_weight": np.arange(4.0), "validation_split": 0.25}),
+    (by_step, ["floats"], "mae", {"truncate": 2}),
+], ids=["functional", "token dropout", "by step"])  # fmt: skip
+def test_models_of_other_forms(make, inputs, loss, options, rng, monkeypatch):
+    monkeypatch.setattr(fastrnn.config, "_floatx", "float64")
+    arrays = {"ids": rng.integers(0, 7, (4, 3)), "floats": rng.normal(size=(4, 3, 2))}
+    x, y = [arrays[name] for name in inputs], rng.integers(0, 2, 4)
+    x, y = (x, [y, y]) if len(x) > 1 else (x[0], arrays["floats"][..., :1] if "truncate" in options
+                                           else y)
+    found = []
+    for device in ("cpu", "cuda"):
+        with engines.using(device):
+            fastrnn.utils.set_random_seed(1)
+            model = make()
+            model.compile("rmsprop", loss)
+            history = model.fit(x, y, epochs=1, batch_size=2, verbose=0, **options)
+            found.append((model.get_weights(), history.history))
+    same(*found, 1e-12)
+
+
+def test_a_model_moves_with_the_device_and_its_optimizer_with_it():
+    wanted = trained("cpu", optimizer="adam", epochs=2, shuffle=False)
+    x, y = data()
+    for first, second in (("cpu", "cuda"), ("cuda", "cpu")):
+        model = trained(first, optimizer="adam", epochs=1, shuffle=False)[2]
+        with engines.using(second) as engine:
+            model.fit(x, y, epochs=1, batch_size=4, verbose=0, shuffle=False)
+            assert all(engine.holds(p.value) for p in model.parameters)
+            assert all(engine.holds(slot) for slot in model.optimizer.slots.values())
+            predicted = model.predict(x, verbose=0)
+        same((model.get_weights(), {}), (wanted[0], {}))
+        assert type(predicted) is np.ndarray
+        close(model.predict(x, verbose=0), predicted)  # and back to the CPU
+        close(model.layers[0](x[:1]), model.get_weights()[0][x[:1]])
+
+
+def test_a_stateful_layer_brings_its_states_along():
+    def make():
+        fastrnn.utils.set_random_seed(2)
+        return fastrnn.Sequential([
+            fastrnn.Input((3, 2), batch_size=2), layers.SimpleRNN(2, stateful=True),
+        ])  # fmt: skip
+
+    x = np.random.default_rng(1).normal(size=(2, 3, 2))
+    wanted = make()
+    outputs = [wanted.predict(x, verbose=0) for _ in range(3)]
+    model = make()
+    for device, output in zip(("cpu", "cuda", "cpu"), outputs, strict=True):
+        with engines.using(device):
+            close(model.predict(x, verbose=0), output)
+
+
+def test_evaluating_and_single_batches():
+    x, y = data()
+    results = []
+    for device in ("cpu", "cuda"):
+        with engines.using(device):
+            model = small_model()
+            model.compile("sgd", "binary_crossentropy", metrics=["accuracy"])
+            results.append([
+                *model.evaluate(x, y, batch_size=4, verbose=0), *model.train_on_batch(x, y),
+                *model.predict_on_batch(x[:2])[:, 0], *np.asarray(model(x[:2]))[:, 0],
+            ])  # fmt: skip
+    np.testing.assert_allclose(results[1], results[0], rtol=0, atol=1e-6)
+
+
+def test_a_model_trained_there_is_saved_and_loaded(tmp_path):
+    x, y = data()
+    _, _, model = trained("cuda", epochs=1)
+    for name in ("model.fastrnn", "model.keras"):
+        with engines.using("cuda"):
+            model.save(tmp_path / name)
+            loaded = fastrnn.saving.load_model(tmp_path / name)
+            assert all(isinstance(p.value, DeviceArray) for p in loaded.parameters)
+        on_cpu = fastrnn.saving.load_model(tmp_path / name)
+        for a, b, c in zip(*(m.get_weights() for m in (model, loaded, on_cpu)), strict=True):
+            np.testing.assert_array_equal(a, b)
+            np.testing.assert_array_equal(a, c)
+    copied = copy.deepcopy(model)
+    close(copied.predict(x, verbose=0), model.predict(x, verbose=0))
+
+
+def test_per_batch_only_row_numbers_and_factors_travel(monkeypatch):
+    """Nothing comes back before somebody asks, and what goes there does not grow with T."""
+    x, y = data(rows=4, steps=9)
+    sent, fetched = [], []
+
+    def watched(function, log):
+        def watch(array, *args):
+            log.append(array.size)
+            return function(array, *args)
+
+        return watch
+
+    with engines.using("cuda"):
+        model = fastrnn.Sequential([
+            fastrnn.Input((9,)), layers.Embedding(7, 2), layers.SimpleRNN(2), layers.Dense(1),
+        ])  # fmt: skip
+        model.compile("sgd", "mse", metrics=["mae"])
+        model._rows(x)  # builds it
+        model._prepare()
+        batches = model._data(x, y)
+        array = type(model.parameters[0].value.flat)
+        monkeypatch.setattr(array, "copy_to_device", watched(array.copy_to_device, sent))
+        monkeypatch.setattr(array, "copy_to_host", watched(array.copy_to_host, fetched))
+        with Shield() as shield:
+            for rows in (np.array([2, 0]), np.array([1, 3])):
+                model._train_step(batches.batch(rows), shield)
+        assert not fetched and max(sent) <= 2
+        model._scores.results()
+        assert fetched
+
+
+# -- choosing the device ------------------------------------------------------------
+
+
+def test_the_device_is_chosen_by_name():
+    assert fastrnn.get_device() == "cpu"
+    fastrnn.set_device("cuda")
+    try:
+        assert fastrnn.get_device() == engines.current().name == "cuda"
+        with pytest.raises(RuntimeError, match="stream: .*set_device"):
+            streaming.Stream(small_model())
+    finally:
+        fastrnn.set_device("cpu")
+    assert engines.current().name == "cpu"
+    with pytest.raises(ValueError, match="expected one of .*'cpu', 'cuda'.*; got 'gpu'"):
+        fastrnn.set_device("gpu")
