@@ -45,9 +45,9 @@ class Sweep(NamedTuple):
     kept: DeviceArray
     bounds: tuple  # start and stop of the steps of each row that count
     zeroes: bool
-    ids: Any  # of a Lookup, with the number of rows of its table
-    rows: int
     has_bias: bool
+    ids: Any = None  # of a Lookup, with the number of rows of its table
+    rows: int = 0
 
 
 class WeightedSum(NamedTuple):
@@ -238,6 +238,14 @@ class CUDAEngine(ReferenceEngine):
             last = [self.asarray(s) for s in last]
             sequence = None if sequence is None else self.asarray(sequence)
             return sequence, last, (ids, V, tape)
+        sequence, last, tape = self._sweep_forward(
+            cell, xz, U, states, mask, bool(return_sequences), bool(zero_output_for_mask),
+            bool(keep), bias,
+        )
+        return sequence, last, tape._replace(ids=ids, rows=V)
+
+    def _sweep_forward(self, cell, xz, U, states, mask, returns, zeroes, keep, bias):
+        """`recurrent` for what the kernels have a sweep for."""
         (B, T, _), H, S = xz.shape, len(U), cell.states
         bounds = None if mask is None else (mask.start, mask.stop)
         if bounds is None:
@@ -258,22 +266,19 @@ class CUDAEngine(ReferenceEngine):
         inner = self.zeros((H,), U.dtype) if bias is None else bias
         K = KEPT[cell.kind] * keep
         kept = empty((B, T, K * H) if K else (1, 1, 1), U.dtype)
-        sequence = empty((B, T, H) if return_sequences else (1, 1, 1), U.dtype)
+        sequence = empty((B, T, H) if returns else (1, 1, 1), U.dtype)
         if B:
             from fastrnn.cuda.kernels.sweep import WARP, sweep_forward
             from fastrnn.cuda.kernels.target import launcher
 
             launcher(sweep_forward(cell, H, U.dtype.name), B, WARP)(
                 xz.shaped, U.shaped, inner.shaped, bounds[0].shaped, bounds[1].shaped,
-                history.shaped, kept.shaped, sequence.shaped, keep, return_sequences,
-                bool(zero_output_for_mask),
+                history.shaped, kept.shaped, sequence.shaped, keep, returns, zeroes,
             )
         last = [self._state(history, B, (T + 1) * S * H, (T * S + s) * H, H)
                 for s in range(S)]
-        tape = Sweep(
-            cell, history, kept, bounds, bool(zero_output_for_mask), ids, V, bias is not None
-        )
-        return (sequence if return_sequences else None), last, tape
+        tape = Sweep(cell, history, kept, bounds, zeroes, bias is not None)
+        return (sequence if returns else None), last, tape
 
     def _state(self, a, B, row, start, H):
         """A new array (B, H): H numbers of each of B rows of ``row``, from ``start`` on."""
