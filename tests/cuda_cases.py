@@ -14,9 +14,11 @@ pytest.importorskip("numba_cuda", reason="numba-cuda is not installed (make test
 from numba import cuda  # noqa: E402
 from numba.cuda import types  # noqa: E402
 
-from fastrnn.cuda import discovery  # noqa: E402
+from fastrnn.cuda import discovery, tiles  # noqa: E402
 
 DTYPES = ("float32", "float64")
+# A tile like the others, so small that the simulator runs many blocks in a blink.
+SMALL = {"float32": tiles.Tile(8, 8, 4, 4, 4, 2, 1), "float64": tiles.Tile(8, 4, 4, 4, 2, 2, 1)}
 
 
 class Tensor:
@@ -53,7 +55,8 @@ def make_shared_arrays_safe(monkeypatch):
     """Let the threads of a simulated block agree on their shared arrays.
 
     The simulator makes an array of shared memory when the first thread asks for it, and two that
-    ask at a time get one each.
+    ask at a time get one each. And let all arrays of a kernel begin as NaN: on a device they are
+    undefined, and so it is seen where that reaches a result.
     """
     if not discovery.simulated():
         return
@@ -64,14 +67,28 @@ def make_shared_arrays_safe(monkeypatch):
 
     def array(self, shape, dtype, alignment=None):
         assert alignment is None
+        if shape == 0:  # all that the launch asked for
+            return dynamic(self, shape, dtype)
         if isinstance(dtype, types.Type):
             dtype = numpy_support.as_dtype(dtype)
         caller = sys._getframe(1)
         line = caller.f_code.co_filename, caller.f_lineno
         with lock:
             if line not in self._allocations:
-                # As undefined as on a device, and seen at once where it reaches a result.
                 self._allocations[line] = np.full(shape, np.nan, dtype)
             return self._allocations[line]
 
+    def init(self, size):
+        before(self, size)
+        self._dynshared[...] = -1  # all bits set: NaN in either float type
+
+    def local(self, shape, dtype, alignment=None):
+        array = own(self, shape, dtype, alignment)
+        array.fill(np.nan)
+        return array
+
+    own = kernelapi.FakeCUDALocal.array
+    monkeypatch.setattr(kernelapi.FakeCUDALocal, "array", local)
+    dynamic, before = kernelapi.FakeCUDAShared.array, kernelapi.FakeCUDAShared.__init__
     monkeypatch.setattr(kernelapi.FakeCUDAShared, "array", array)
+    monkeypatch.setattr(kernelapi.FakeCUDAShared, "__init__", init)

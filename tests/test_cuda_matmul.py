@@ -11,7 +11,7 @@ from fastrnn.cuda import batched_matmul, tiles
 
 pytest.importorskip("numba_cuda", reason="numba-cuda is not installed (make test-cuda)")
 
-from cuda_cases import DTYPES, Tensor, make_shared_arrays_safe  # noqa: E402
+from cuda_cases import DTYPES, SMALL, Tensor, make_shared_arrays_safe  # noqa: E402
 from numba import cuda  # noqa: E402
 
 from fastrnn.cuda import discovery, matmul  # noqa: E402
@@ -24,8 +24,6 @@ ACTIVATIONS = {
     "tanh": np.tanh,
 }
 TOLERANCE = {"float32": 1e-5, "float64": 1e-10}
-# A tile like the others, so small that the simulator runs many blocks in a blink.
-SMALL = {"float32": tiles.Tile(8, 8, 4, 4, 4, 2, 1), "float64": tiles.Tile(8, 4, 4, 4, 2, 2, 1)}
 ALL_TILES = [(dtype, tile) for dtype in DTYPES for tile in tiles.TILES[dtype]]
 
 

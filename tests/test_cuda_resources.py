@@ -15,6 +15,8 @@ RECORD = json.loads(Path(__file__).with_name("cuda_resources.json").read_text())
 CAPABILITIES = ("75", "80", "90", "100")
 REGISTERS = 65536  # that the threads of a block share
 SHARED = 48 * 1024  # bytes that every GPU gives a block
+# What a sweep may ask for beyond that, as 9.0 and 10.0 have it; with less it goes step by step.
+ASKED = 227 * 1024
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +51,7 @@ def test_products_load_and_store_16_bytes_at_a_time(found):
 def test_a_block_fits(measured):
     for name, row in measured["kernels"].items():
         assert row["registers"] * row["threads"] <= REGISTERS, name
-        assert row["shared"] <= SHARED, name
+        assert row["shared"] <= (ASKED if " units" in name else SHARED), name
 
 
 def test_nothing_spills(measured):

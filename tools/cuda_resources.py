@@ -103,6 +103,7 @@ def examined(variant, capability, ptx, ptxas):
         raise RuntimeError(f"ptxas refuses {variant.name} for sm_{capability}: {done.stderr}")
     for column, pattern in zip(COLUMNS, PATTERNS, strict=True):
         found[column] = sum(map(int, re.findall(pattern, done.stderr)))
+    found["shared"] += variant.shared
     return found
 
 

@@ -2,13 +2,15 @@
 
 ``matmul``
     `batched_matmul`: many products of one size.
+``sweeps``
+    The sweeps of recurrent layers, there and back.
 ``device_array``, ``memory``, ``operations``
     What `fastrnn.engines.cuda` computes with: arrays on the device that NumPy's functions take,
     memory that is used again, and the kernels as functions of such arrays.
 ``arrays``, ``discovery``
     Arrays of users as kernels take them; which GPU there is, or what is missing.
 ``tiles``, ``kernels``
-    How the work is cut up, and the kernels. Only ``kernels`` imports Numba, when first used.
+    How the work is cut up, and the kernels. Numba is imported when one is first used.
 
 docs/cuda.md has the design of each kernel.
 """

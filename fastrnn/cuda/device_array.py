@@ -16,7 +16,7 @@ import operator
 import numpy as np
 
 from fastrnn.cuda import operations
-from fastrnn.cuda.memory import Memory
+from fastrnn.cuda.memory import Borrowed, Memory
 
 __all__ = ["DTYPES", "DeviceArray", "empty", "on_device", "to_host"]
 
@@ -293,6 +293,11 @@ def empty(shape, dtype, twin=None, limits=None):
     shape = tuple(map(operator.index, shape if hasattr(shape, "__len__") else (shape,)))
     memory = Memory(math.prod(shape) * dtype.itemsize)
     return DeviceArray(memory, dtype, 0, shape, twin, limits)
+
+
+def borrowed(array, owner):
+    """A C-contiguous array of Numba as one of these; ``owner`` keeps its memory."""
+    return DeviceArray(Borrowed(array, owner), np.dtype(array.dtype), 0, tuple(array.shape))
 
 
 def on_device(x, dtype=None):

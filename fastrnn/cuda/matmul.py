@@ -9,7 +9,7 @@ import numpy as np
 from fastrnn.cuda import arrays, discovery
 from fastrnn.cuda.tiles import choose_tile
 
-__all__ = ["Matrices", "batched_matmul", "launch"]
+__all__ = ["Matrices", "batched_matmul", "launch", "prepared"]
 
 
 def batched_matmul(a, b, trans_a=False, trans_b=False, bias=None, activation=None, out=None):
@@ -169,13 +169,21 @@ def _check_out(product, checked, out):
 
 def _launch(product, views, c):
     """Compute a product of `arrays.View` on the device, into the view c."""
+    _prepared(product, views, c)()
 
+
+def prepared(a, b, c, trans_a=False, trans_b=False):
+    """A function that computes c = op(a) @ op(b), all `arrays.View`, each time it is called."""
+    return _prepared(_product({"a": a, "b": b}, trans_a, trans_b, None), {"a": a, "b": b}, c)
+
+
+def _prepared(product, views, c):
     def matrices(view):
         step, ld = (0, *view.strides[:-1])[-2:]
         return Matrices(view.flat, step, ld, view.wide)
 
     bias = views.get("bias")
-    launch(
+    return _ready(
         matrices(views["a"]), matrices(views["b"]), matrices(c), product.batch, product.M,
         product.N, product.K, product.trans_a, product.trans_b,
         None if bias is None else (bias.flat, (0, *bias.strides)[-2]), product.activation,
@@ -191,13 +199,18 @@ class Matrices(NamedTuple):
     wide: bool  # every row begins at a multiple of 16 bytes
 
 
-def launch(a, b, c, batch, M, N, K, trans_a=False, trans_b=False, bias=None, activation=0):
-    """c = activation(op(a) @ op(b) + bias), for `Matrices` that nobody checks.
+def launch(*arguments, **options):
+    """c = activation(op(a) @ op(b) + bias), for `Matrices` that nobody checks: as `_ready`."""
+    _ready(*arguments, **options)()
+
+
+def _ready(a, b, c, batch, M, N, K, trans_a=False, trans_b=False, bias=None, activation=0):
+    """A function that computes c = activation(op(a) @ op(b) + bias), for `Matrices`.
 
     ``bias``: (flat, step), ``activation``: its number, as the kernel takes them.
     """
     if 0 in (batch, M, N):
-        return
+        return lambda: None
     from fastrnn.cuda.kernels.matmul import Bias, Operand, matmul_kernel
     from fastrnn.cuda.kernels.target import launcher
 
@@ -207,8 +220,10 @@ def launch(a, b, c, batch, M, N, K, trans_a=False, trans_b=False, bias=None, act
     dtype, size = c.flat.dtype.name, (batch, M, N)
     tile = choose_tile(dtype, *size, arrays.multiprocessors())
     kernel = matmul_kernel(tile, dtype)
-    launcher(kernel, tile.blocks(*size), (tile.threads, tile.products))(
+    blocks, threads = tile.blocks(*size), (tile.threads, tile.products)
+    arguments = (
         operand(a, not trans_a), operand(b, trans_b),
         Bias(c.flat, 0, False) if bias is None else Bias(*bias, True), operand(c, False),
         *size, K, activation,
     )
+    return lambda: launcher(kernel, blocks, threads)(*arguments)

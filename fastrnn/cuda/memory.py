@@ -13,7 +13,7 @@ from collections import defaultdict
 
 import numpy as np
 
-__all__ = ["Memory", "capacity_for", "release"]
+__all__ = ["Borrowed", "Memory", "capacity_for", "release"]
 
 # Blocks come in so many sizes for each power of two, so that batches of all lengths share them.
 STEPS = 8
@@ -67,6 +67,20 @@ class Memory:
             return cuda.device_array(shape, dtype)
         flat = self._block[first : first + size].view(dtype)
         return flat if len(shape) == 1 else flat.reshape(shape)
+
+
+class Borrowed:
+    """Memory of an array of Numba that somebody else keeps, with `Memory.view`."""
+
+    __slots__ = ("_array", "_owner")
+
+    def __init__(self, array, owner):
+        self._array, self._owner = array.reshape(-1), owner
+
+    def view(self, dtype, start, shape):
+        """As `Memory.view`, of the array's own type."""
+        part = self._array[start : start + math.prod(shape)]
+        return part if len(shape) == 1 else part.reshape(shape)
 
 
 def release():

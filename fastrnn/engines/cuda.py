@@ -2,8 +2,8 @@
 
 Its arrays are `fastrnn.cuda.device_array.DeviceArray`. Every method takes arrays of the host as
 well, brings them over, and gives arrays on the device; what is to be added to an array of the host
-is brought back to it. What has no kernel (rare activations, recurrent layers that no sweep on the
-GPU fits) is computed on the host, by the reference engine.
+is brought back to it. What has no kernel (rare activations) is computed on the host, by the
+reference engine.
 
 Ids are checked by the least and largest that came to the device with them, so that no check waits
 for the GPU.
@@ -21,9 +21,16 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastrnn.config import epsilon
-from fastrnn.cuda import discovery, operations
+from fastrnn.cuda import discovery, operations, sweeps
 from fastrnn.cuda.arrays import WIDE
-from fastrnn.cuda.device_array import DTYPES, DeviceArray, empty, on_device, to_host
+from fastrnn.cuda.device_array import (
+    DTYPES,
+    DeviceArray,
+    borrowed,
+    empty,
+    on_device,
+    to_host,
+)
 from fastrnn.cuda.matmul import Matrices, launch
 from fastrnn.engines.reference import ReferenceEngine, check_ids
 from fastrnn.values import Lookup, RowGradient
@@ -32,22 +39,37 @@ __all__ = ["CUDAEngine"]
 
 KERNEL_ACTIVATIONS = frozenset({"relu", "tanh", "sigmoid", "hard_sigmoid"})
 FLOATS = frozenset({"float32", "float64"})
-MOST_UNITS = 32  # of the sweeps in `fastrnn.cuda.kernels.sweep`
 # Rows of x whose products with dz one block sums, for the gradient of W.
 SHARE = 512
 
 
-class Sweep(NamedTuple):
-    """The tape of a sweep on the GPU."""
+class Room:
+    """What a sweep computes with: it lives as long as what was made of it.
 
-    cell: Any
-    states: DeviceArray  # (B, T + 1, S * H), before and after each step
-    kept: DeviceArray
-    bounds: tuple  # start and stop of the steps of each row that count
-    zeroes: bool
-    has_bias: bool
-    ids: Any = None  # of a Lookup, with the number of rows of its table
-    rows: int = 0
+    `fastrnn.cuda.sweeps` takes and makes arrays of Numba; their memory is that of arrays here.
+    """
+
+    def __init__(self, engine, dtype):
+        self.engine, self.dtype, self._held = engine, dtype, []
+
+    def new(self, shape, dtype):
+        """A new array of Numba with undefined contents."""
+        return self._shaped(empty(shape, dtype))
+
+    def array(self, a, dtype=None):
+        """An array as one of Numba on the device; None is none."""
+        return None if a is None else self._shaped(self.engine.asarray(a, dtype or self.dtype))
+
+    def _shaped(self, a):
+        self._held.append(a)
+        return a.shaped
+
+
+class Sweep(NamedTuple):
+    """The tape of a sweep on the GPU, and where it lies."""
+
+    tape: sweeps.Tape
+    room: Room
 
 
 class WeightedSum(NamedTuple):
@@ -223,134 +245,75 @@ class CUDAEngine(ReferenceEngine):
 
     def recurrent(self, cell, xz, U, states=None, mask=None, return_sequences=False,
                   zero_output_for_mask=False, keep=True, bias=None, noise=None):
+        U = self.asarray(U)
+        if not {cell.activation, cell.recurrent_activation} <= sweeps.ACTIVATIONS:
+            return self._recurrent_on_host(
+                cell, xz, U, states, mask, return_sequences, zero_output_for_mask, keep, bias, noise
+            )
+        room = Room(self, U.dtype)
+        looked_up = None
+        if isinstance(xz, Lookup):
+            ids, xz = self._ids(xz.ids, len(xz.table)), xz.table
+            looked_up = sweeps.look_up(ids.host(), len(xz))
+        if states is not None:
+            states = [room.array(state) for state in states]
+        bounds = (None, None) if mask is None else (mask.start, mask.stop)
+        sequence, last, tape = sweeps.sweep_forward(
+            cell, room.array(xz), room.array(U), states,
+            *(room.array(bound, np.int64) for bound in bounds),
+            room.array(bias), room.array(noise), looked_up, bool(return_sequences), bool(keep),
+            bool(zero_output_for_mask), room.new,
+        )
+        sequence = None if sequence is None else borrowed(sequence, room)
+        return sequence, [borrowed(state, room) for state in last], Sweep(tape, room)
+
+    def _recurrent_on_host(self, cell, xz, U, *options):
         ids, V = None, 0
         if isinstance(xz, Lookup):
             ids, V = self._ids(xz.ids, len(xz.table)), len(xz.table)
             xz = self.lookup(ids, xz.table)
-        xz, U = self.asarray(xz, U.dtype), self.asarray(U)
-        expect("xz", xz, (*xz.shape[:2], U.shape[1]))
-        expect("U", U, (len(U), cell.gates * len(U)))
-        if noise is not None or not sweeps(cell, len(U)):
-            sequence, last, tape = super().recurrent(
-                cell, xz.host(), U.host(), to_host(states), mask, return_sequences,
-                zero_output_for_mask, keep, to_host(bias), to_host(noise),
-            )
-            last = [self.asarray(s) for s in last]
-            sequence = None if sequence is None else self.asarray(sequence)
-            return sequence, last, (ids, V, tape)
-        sequence, last, tape = self._sweep_forward(
-            cell, xz, U, states, mask, bool(return_sequences), bool(zero_output_for_mask),
-            bool(keep), bias,
-        )
-        return sequence, last, tape._replace(ids=ids, rows=V)
-
-    def _sweep_forward(self, cell, xz, U, states, mask, returns, zeroes, keep, bias):
-        """`recurrent` for what the kernels have a sweep for."""
-        (B, T, _), H, S = xz.shape, len(U), cell.states
-        bounds = None if mask is None else (mask.start, mask.stop)
-        if bounds is None:
-            bounds = np.zeros(B, np.int64), np.full(B, T, np.int64)
-        bounds = tuple(self.asarray(bound, np.int64) for bound in bounds)
-        for bound in bounds:
-            expect("mask", bound, (B,))
-        history = empty((B, T + 1, S * H), U.dtype)
-        for s in range(S):
-            state = self.zeros((B, H), U.dtype) if states is None else states[s]
-            state = self.asarray(state, U.dtype)
-            expect("states", state, (B, H))
-            place = (T + 1) * S * H, s * H, 1
-            operations.copy_axis(state, history, B, H, 1, (H, 0, 1), place)
-        if bias is not None:
-            bias = self.asarray(bias, U.dtype)
-            expect("bias", bias, (H,))
-        inner = self.zeros((H,), U.dtype) if bias is None else bias
-        K = KEPT[cell.kind] * keep
-        kept = empty((B, T, K * H) if K else (1, 1, 1), U.dtype)
-        sequence = empty((B, T, H) if returns else (1, 1, 1), U.dtype)
-        if B:
-            from fastrnn.cuda.kernels.sweep import WARP, sweep_forward
-            from fastrnn.cuda.kernels.target import launcher
-
-            launcher(sweep_forward(cell, H, U.dtype.name), B, WARP)(
-                xz.shaped, U.shaped, inner.shaped, bounds[0].shaped, bounds[1].shaped,
-                history.shaped, kept.shaped, sequence.shaped, keep, returns, zeroes,
-            )
-        last = [self._state(history, B, (T + 1) * S * H, (T * S + s) * H, H)
-                for s in range(S)]
-        tape = Sweep(cell, history, kept, bounds, zeroes, bias is not None)
-        return (sequence if returns else None), last, tape
-
-    def _state(self, a, B, row, start, H):
-        """A new array (B, H): H numbers of each of B rows of ``row``, from ``start`` on."""
-        state = empty((B, H), a.dtype)
-        operations.copy_axis(a, state, B, H, 1, (row, start, 1), (H, 0, 1))
-        return state
+        sequence, last, tape = super().recurrent(cell, to_host(xz), U.host(), *to_host(options))
+        last = [self.asarray(s) for s in last]
+        return None if sequence is None else self.asarray(sequence), last, (ids, V, tape)
 
     def recurrent_backward(self, tape, U, dsequence, dstates, dU, need_dxz=True, dbias=None):
-        back = self._sweep_backward if isinstance(tape, Sweep) else self._backward_on_host
-        ids, V, dxz, dfirst = back(tape, self.asarray(U), dsequence, dstates, dU, dbias)
-        if not need_dxz:
-            return None, dfirst
-        if ids is None:
-            return dxz, dfirst
-        values = self.zeros((V, dxz.shape[-1]), dxz.dtype)
-        operations.scatter_add(ids, dxz, values, values.shape[1])
-        return RowGradient(np.arange(V, dtype=np.int32), values), dfirst
+        if not isinstance(tape, Sweep):
+            return self._backward_on_host(tape, U, dsequence, dstates, dU, need_dxz, dbias)
+        room = Room(self, U.dtype)
+        if dstates is not None:
+            dstates = [room.array(d) for d in dstates]
+        with contextlib.ExitStack() as stack:
+            targets = [a if a is None else stack.enter_context(added_to(a)) for a in (dU, dbias)]
+            dxz, dfirst = sweeps.sweep_backward(
+                tape.tape, room.array(U), room.array(dsequence), dstates, *map(room.array, targets),
+                need_dxz, room.new,
+            )
+        if isinstance(dxz, RowGradient):
+            dxz = dxz._replace(values=borrowed(dxz.values, room))
+        elif dxz is not None:
+            dxz = borrowed(dxz, room)
+        return dxz, [borrowed(d, room) for d in dfirst]
 
-    def _backward_on_host(self, tape, U, dsequence, dstates, dU, dbias):
+    def _backward_on_host(self, tape, U, dsequence, dstates, dU, need_dxz, dbias):
         ids, V, tape = tape
         own, own_bias = np.zeros(dU.shape, dU.dtype), None
         if dbias is not None:
             own_bias = np.zeros(dbias.shape, dbias.dtype)
         dxz, dfirst = super().recurrent_backward(
-            tape, U.host(), to_host(dsequence), to_host(dstates), own, dbias=own_bias
+            tape, to_host(U), to_host(dsequence), to_host(dstates), own, dbias=own_bias
         )
         dU += own
         if dbias is not None:
             dbias += own_bias
-        return ids, V, self.asarray(dxz), [self.asarray(d) for d in dfirst]
-
-    def _sweep_backward(self, tape, U, dsequence, dstates, dU, dbias):
-        from fastrnn.cuda.kernels.sweep import WARP, sweep_backward
-        from fastrnn.cuda.kernels.target import launcher
-
-        cell, (B, after, width), H = tape.cell, tape.states.shape, len(U)
-        T, S, G = after - 1, cell.states, cell.gates
-        given = dsequence is not None
-        if given:
-            dsequence = self.asarray(dsequence, U.dtype)
-            expect("dsequence", dsequence, (B, T, H))
-        dlast = self.zeros((B, width), U.dtype)
-        for s, d in enumerate(dstates or ()):
-            if d is not None:
-                d = self.asarray(d, U.dtype)
-                expect("dstates", d, (B, H))
-                operations.copy_axis(d, dlast, B, H, 1, (H, 0, 1), (width, s * H, 1))
-        none = empty((1, 1, 1), U.dtype)
-        dxz = empty((B, T, G * H), U.dtype)
-        dsums = empty((B, T, G * H), U.dtype) if cell.kind == "gru" else none
-        if B:
-            launcher(sweep_backward(cell, H, U.dtype.name), B, WARP)(
-                U.shaped, tape.bounds[0].shaped, tape.bounds[1].shaped, tape.states.shaped,
-                tape.kept.shaped, dsequence.shaped if given else none.shaped, given, tape.zeroes,
-                dlast.shaped, dxz.shaped, dsums.shaped,
-            )
-        dsums = dsums if cell.kind == "gru" else dxz
-        # dU = sum over rows of h(before)^T dsums: a product for each row, then their sum.
-        parts = empty((B, H, G * H), U.dtype)
-        launch(
-            matrices(tape.states, width, after * width), matrices(dsums, G * H, T * G * H),
-            matrices(parts, G * H, H * G * H), B, H, G * H, T, trans_a=True,
-        )
-        with added_to(dU) as target:
-            expect("dU", target, U.shape)
-            operations.add_columns(parts, B, H * G * H, target)
-        if dbias is not None and tape.has_bias:
-            sums = self.zeros((G * H,), U.dtype)
-            operations.add_columns(dsums, B * T, G * H, sums)
-            dbias += sums[(G - 1) * H :]
-        dfirst = [self._state(dlast, B, width, s * H, H) for s in range(S)]
-        return tape.ids, tape.rows, dxz, dfirst
+        dfirst = [self.asarray(d) for d in dfirst]
+        if not need_dxz:
+            return None, dfirst
+        dxz = self.asarray(dxz)
+        if ids is None:
+            return dxz, dfirst
+        values = self.zeros((V, dxz.shape[-1]), dxz.dtype)
+        operations.scatter_add(ids, dxz, values, values.shape[1])
+        return RowGradient(np.arange(V, dtype=np.int32), values), dfirst
 
     def columns(self, dxz, where):
         return self.asarray(dxz[..., where])
@@ -391,18 +354,6 @@ class CUDAEngine(ReferenceEngine):
                 expect(name, array, value.shape)
             value, grad = own.pop("value"), own.pop("grad")
             operations.update(rule, value, grad, own, hyper)
-
-
-# How many numbers a unit keeps at each step: `fastrnn.cuda.kernels.cells`.
-KEPT = {"simple_rnn": 0, "lstm": 4, "gru": 4}
-
-
-def sweeps(cell, units):
-    """Whether the kernels have a sweep for this cell."""
-    return (
-        units <= MOST_UNITS and (cell.kind != "gru" or cell.reset_after)
-        and {cell.activation, cell.recurrent_activation} <= KERNEL_ACTIVATIONS | {"linear"}
-    )
 
 
 @contextlib.contextmanager

@@ -7,9 +7,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastrnn.cells import CellSpec
-from fastrnn.cuda.kernels import elementwise, losses, reductions, updates
+from fastrnn.cuda.kernels import elementwise, losses, reductions, stepwise, sums, updates
 from fastrnn.cuda.kernels.matmul import Bias, Operand, matmul_kernel
 from fastrnn.cuda.kernels.sweep import WARP, sweep_backward, sweep_forward
+from fastrnn.cuda.kernels.target import THREADS
 from fastrnn.cuda.tiles import TILES
 
 __all__ = ["Variant", "variants"]
@@ -24,13 +25,27 @@ class Variant(NamedTuple):
     kernel: Any
     arguments: tuple  # of the types that it is called with
     threads: int  # of a block
+    shared: int = 0  # bytes of shared memory that a launch asks for, beside the kernel's own
+
+
+CELLS = {
+    "simple_rnn": CellSpec("simple_rnn"),
+    "lstm": CellSpec("lstm"),
+    "gru": CellSpec("gru"),
+    "gru, reset before": CellSpec("gru", reset_after=False),
+}
+# Units and rows of a block: a warp's, and some of which the weights lie in registers or do not.
+BLOCKS = {"float32": ((WARP, 1), (2 * WARP, 1), (2 * WARP, 4)),
+          "float64": ((WARP, 1), (2 * WARP, 2))}
 
 
 def variants():
-    """All of them; sweeps with the default activations and as many units as they take."""
+    """All of them; sweeps with the default activations, for some numbers of units."""
     yield from _products()
-    yield from _sweeps()
     for dtype in TILES:
+        yield from _sweeps(dtype)
+        yield from _steps(dtype)
+        yield from _sums(dtype)
         yield from _elementwise(dtype)
         yield from _losses(dtype)
         yield from _reductions(dtype)
@@ -112,14 +127,58 @@ def _updates(dtype):
         yield Variant(f"{rule} {dtype}", kernel, arguments, elementwise.THREADS)
 
 
-def _sweeps():
-    yes, runs = True, np.empty(1, np.int64)
-    for dtype in TILES:
-        vector, matrix, cube = (np.empty((1,) * axes, dtype) for axes in (1, 2, 3))
-        there = cube, matrix, vector, runs, runs, cube, cube, cube, yes, yes, yes
-        back = matrix, runs, runs, cube, cube, cube, yes, yes, matrix, cube, cube
-        for kind in ("simple_rnn", "lstm", "gru"):
-            cell = CellSpec(kind)
-            name = f"{kind} {dtype} {WARP} units"
-            yield Variant(f"{name}, there", sweep_forward(cell, WARP, dtype), there, WARP)
-            yield Variant(f"{name}, back", sweep_backward(cell, WARP, dtype), back, WARP)
+def _some(dtype):
+    """A vector, a matrix and a cube of that type; ids, and the steps of a mask."""
+    vector, matrix, cube = (np.empty((1,) * axes, dtype) for axes in (1, 2, 3))
+    runs = np.empty(1, np.int64)
+    return vector, matrix, cube, np.empty((1, 1), np.int32), (runs, runs, True)
+
+
+def _sweeps(dtype):
+    vector, matrix, cube, ids, mask = _some(dtype)
+    for name, cell in CELLS.items():
+        states, has = (matrix,) * cell.states, (True,) * cell.states
+        there = (0, matrix, ids, True, matrix, vector, True, cube, 0, *mask, states, True, cube,
+                 cube, cube, cube, True, True, True)
+        back = (0, matrix, cube, 0, *mask, cube, cube, cube, cube, True, True, states, has, cube,
+                cube, cube)
+        for units, group in BLOCKS[dtype]:
+            size = f"{units} units" + (f" x {group} rows" if group > 1 else "")
+            for way, make, arguments in (
+                ("there", sweep_forward, there), ("back", sweep_backward, back)
+            ):
+                sweep = make(cell, units, dtype, group)
+                threads = sweep.block[0] * sweep.block[1]
+                yield Variant(
+                    f"{name} {dtype} {size}, {way}", sweep.kernel, arguments, threads, sweep.shared
+                )
+
+
+def _steps(dtype):
+    vector, matrix, cube, ids, mask = _some(dtype)
+    for name, cell in CELLS.items():
+        states, has = (matrix,) * cell.states, (True,) * cell.states
+        inputs = 0, 0, matrix, ids, True, matrix
+        there = (*inputs, vector, True, cube, 0, *mask, states, True, cube, cube, cube, cube, cube,
+                 True, True, True)
+        back = (0, 0, cube, 0, *mask, cube, cube, cube, cube, True, True, states, has, cube, matrix,
+                cube, matrix, cube, cube)
+        kernels = stepwise.forward_kernels(cell, dtype), stepwise.backward_kernels(cell, dtype)
+        made = {
+            "step there": (kernels[0].step, there),
+            "reset there": (kernels[0].reset, (*inputs, cube, 0, cube, cube)),
+            "step back": (kernels[1].step, back),
+            "reset back": (kernels[1].reset, (0, 0, cube, 0, *mask, cube, cube, matrix, cube,
+                                              matrix, cube)),
+        }
+        for way, (kernel, arguments) in made.items():
+            if kernel is not None:
+                yield Variant(f"{name} {dtype} {way}", kernel, arguments, THREADS)
+
+
+def _sums(dtype):
+    _, matrix, cube, ids, _ = _some(dtype)
+    order = ids.ravel()
+    arguments = 0, matrix, 0, order, True, order, True, 0, matrix, True
+    yield Variant(f"sum of runs {dtype}", sums.sum_kernel(dtype), arguments, THREADS)
+    yield Variant(f"drop {dtype}", sums.drop_kernel(dtype), (matrix, 0, cube, 0, cube), THREADS)

@@ -1,0 +1,609 @@
+"""The sweeps of recurrent layers on the GPU: chooses the kernels, makes room, and calls them.
+
+`sweep_forward` and `sweep_backward` compute what `fastrnn.engines.base.Engine.recurrent` and
+`recurrent_backward` ask for, on arrays of Numba that lie on the device. There are two ways, and the
+size of U decides:
+
+- Where it fits a multiprocessor's shared memory, the whole sequence is one launch
+  (`fastrnn.cuda.kernels.sweep`).
+- Otherwise each step is a product and a kernel (`fastrnn.cuda.kernels.stepwise`).
+
+The gradient of U is a product over all steps afterwards. Every sum has a fixed order: the same call
+gives the same bits.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fastrnn.cells import CellSpec
+from fastrnn.cuda import arrays, discovery, matmul
+from fastrnn.values import RowGradient
+
+__all__ = ["ACTIVATIONS", "LookedUp", "Tape", "look_up", "sweep_backward", "sweep_forward"]
+
+# Those that the kernels have, for either use.
+ACTIVATIONS = frozenset({"linear", "relu", "tanh", "sigmoid", "hard_sigmoid"})
+# Bytes of shared memory that a block may have, in the simulator: as on an H200.
+SIMULATED_SHARED = 227 * 1024
+GROUPS = 1, 2, 4  # rows in a block, for more than a warp's units
+BLOCK_THREADS = 512  # at most: then a thread may have 128 registers
+# Terms that one thread adds up; longer sums are put together of such parts.
+RUN = 64
+# Blocks that the product over all steps is to have, and steps that a part of it has at least.
+GRADIENT_BLOCKS, GRADIENT_STEPS = 512, 64
+
+
+class LookedUp(NamedTuple):
+    """Which row of a table each step takes, and the steps of each row.
+
+    Attributes
+    ----------
+    ids : int32 array of shape (B, T), on the device
+    rows : int32 array of shape (n,), on the host
+        The rows that occur, ascending.
+    order : int32 array of shape (B * T,), on the device
+        The steps, flat, by their rows, those of one row in ascending order.
+    ends : int32 array of shape (p + 1,), on the device
+        Where in it runs of steps begin and end: of one row each, and at most `RUN` long.
+    row_ends : int32 array of shape (n + 1,), on the device
+        Where among the runs those of each row begin and end.
+    """
+
+    ids: Any
+    rows: Any
+    order: Any
+    ends: Any
+    row_ends: Any
+
+
+class Tape(NamedTuple):
+    """What `sweep_backward` needs of a `sweep_forward`."""
+
+    cell: CellSpec
+    steps: int
+    looked_up: LookedUp | None
+    start: Any
+    stop: Any
+    noise: Any
+    biased: bool
+    zeroes: bool
+    before: Any  # (B, T, S * H), the states before each step
+    last: Any  # (S, B, H)
+    kept: Any  # (B, T, K * H)
+
+
+def look_up(ids, rows):
+    """The `LookedUp` of ids on the host, checked; made once for a batch.
+
+    Parameters
+    ----------
+    ids : int array of shape (B, T), on the host
+    rows : int
+        How many rows the table has.
+
+    Raises
+    ------
+    IndexError
+        If an id is negative or not below ``rows``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> found = look_up(np.array([[3, 1], [1, 3]]), rows=5)
+    >>> found.rows, found.order.copy_to_host()
+    (array([1, 3], dtype=int32), array([1, 2, 0, 3], dtype=int32))
+    """
+    from numba import cuda
+
+    ids = np.asarray(ids)
+    bad = (ids < 0) | (ids >= rows)
+    if bad.any():
+        raise IndexError(
+            f"token id {ids[bad][0]} is outside the table: expected ids from 0 to {rows - 1}."
+        )
+    # One sort of (id, step) pairs as numbers, which are all different: faster than a stable sort.
+    shift = max(ids.size - 1, 0).bit_length()
+    pairs = (ids.astype(np.int64).ravel() << shift) | np.arange(ids.size)
+    pairs.sort()
+    sorted_ids, order = pairs >> shift, pairs & ((1 << shift) - 1)
+    first = np.flatnonzero(np.diff(sorted_ids, prepend=-1))
+    runs = -(-np.diff(first, append=ids.size) // RUN)
+    row_ends = np.concatenate([[0], np.cumsum(runs)])
+    within = np.arange(row_ends[-1]) - np.repeat(row_ends[:-1], runs)
+    ends = np.append(np.repeat(first, runs) + RUN * within, ids.size)
+    parts = [ids.ravel(), order, ends, row_ends]
+    on_device = cuda.to_device(np.concatenate(parts).astype(np.int32))  # one copy for all
+    ids_there, order, ends, row_ends = (
+        on_device[end - len(part) : end]
+        for part, end in zip(parts, np.cumsum([len(part) for part in parts]), strict=True)
+    )
+    return LookedUp(
+        ids_there.reshape(ids.shape), sorted_ids[first].astype(np.int32), order, ends, row_ends
+    )
+
+
+def sweep_forward(cell, xz, U, states=None, start=None, stop=None, bias=None, noise=None,
+                  looked_up=None, returns=False, keeps=True, zeroes=False, new=None):
+    """Carry the state of a cell through all steps of all rows.
+
+    All arrays lie on the device, C-contiguous, and have the float type of ``U``; the call returns
+    before anything is computed.
+
+    Parameters
+    ----------
+    cell : `fastrnn.cells.CellSpec`
+        With activations of `ACTIVATIONS`.
+    xz : array of shape (B, T, G * H), or with ``looked_up`` a table (n, G * H)
+    U : array of shape (H, G * H)
+    states : list of arrays of shape (B, H), or None for zeros
+    start, stop : int64 arrays of shape (B,), or None where every step counts
+        The steps of each row that count: start <= t < stop.
+    bias : array of shape (H,), optional
+        Of a GRU with ``reset_after``, inside the reset.
+    noise : array of shape (1, B, H) or (G, B, H), optional
+        Factors of the state on its way into U.
+    looked_up : `LookedUp`, optional
+        Which row of the table each step takes.
+    returns : bool
+        Whether the output of every step is wanted.
+    keeps : bool
+        Keep what the way back needs.
+    zeroes : bool
+        Zeros as output of steps that do not count, instead of the output before them.
+    new : callable, optional
+        ``new(shape, dtype)`` makes an array on the device, with undefined contents.
+
+    Returns
+    -------
+    sequence : array of shape (B, T, H), or None
+    states : list of arrays of shape (B, H)
+    tape : `Tape`, or None unless ``keeps``
+
+    Raises
+    ------
+    ValueError
+        If an array has another shape or type than expected, or an activation is not known.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from numba import cuda
+    >>> from fastrnn.cells import CellSpec
+    >>> xz, U = (cuda.to_device(a) for a in (np.ones((1, 3, 1)), np.ones((1, 1))))
+    >>> sequence, states, tape = sweep_forward(
+    ...     CellSpec("simple_rnn", activation="linear"), xz, U, returns=True)
+    >>> sequence.copy_to_host().ravel()
+    array([1., 2., 3.])
+    """
+    problem = _Problem(cell, U, xz, looked_up, start, stop, noise, new)
+    given = {"bias": bias, "noise": noise}
+    problem.check_forward(xz, states, given)
+    B, T, H, dtype = problem.rows, problem.steps, problem.units, problem.dtype
+    make, absent = problem.new, problem.absent
+    S, K = cell.states, problem.kept
+    last = make((S, B, H), dtype)
+    before = make((B, T, S * H), dtype) if keeps else absent(3)
+    kept = make((B, T, K * H), dtype) if keeps and K else absent(3)
+    sequence = make((B, T, H), dtype) if returns else None
+    first = tuple(states) if states is not None else (absent(2),) * S
+    inputs = xz if looked_up is not None else xz.reshape(B * T, xz.shape[2])
+    ids = absent(2, np.int32) if looked_up is None else looked_up.ids
+    flags = bool(keeps), bool(returns), bool(zeroes)
+    ids = ids, looked_up is not None
+    given_bias = absent(1) if bias is None else bias, bias is not None
+    into = absent(3) if sequence is None else sequence
+    sweeps = problem.on_chip()
+    if sweeps is not None:
+        problem.launch(
+            sweeps[0], T, inputs, *ids, U, *given_bias, *problem.noise, *problem.mask, first,
+            states is not None, before, last, kept, into, *flags,
+        )
+    else:
+        _forward_by_steps(
+            problem, inputs, ids, U, given_bias, first, states is not None, before, last, kept,
+            into, flags,
+        )
+    tape = Tape(
+        cell, T, looked_up, start, stop, noise, bias is not None, bool(zeroes), before, last, kept
+    )
+    return sequence, [last[s] for s in range(S)], tape if keeps else None
+
+
+def sweep_backward(tape, U, dsequence=None, dstates=None, dU=None, dbias=None, need_dxz=True,
+                   new=None):
+    """Backpropagation through time.
+
+    Parameters
+    ----------
+    tape : `Tape`
+        Of a `sweep_forward` with the same U.
+    dsequence : array of shape (B, T, H), or None
+    dstates : list of arrays of shape (B, H), or None, also in each place
+    dU : array of shape (H, G * H), or None
+        Added to.
+    dbias : array of shape (H,), or None
+        Added to, where there was a bias.
+    need_dxz : bool
+    new : as in `sweep_forward`
+
+    Returns
+    -------
+    dxz : array of shape (B, T, G * H), 0 at steps that do not count; or None unless ``need_dxz``
+        Of a table, the `fastrnn.values.RowGradient` (n, G * H), with its rows on the host.
+    dstates : list of arrays of shape (B, H)
+        Gradients of the initial states.
+    """
+    cell = tape.cell
+    problem = _Problem(
+        cell, U, tape.before, tape.looked_up, tape.start, tape.stop, tape.noise, new
+    )
+    problem.check_backward(dsequence, dstates, dU, dbias)
+    B, T, H, dtype = problem.rows, problem.steps, problem.units, problem.dtype
+    make, absent = problem.new, problem.absent
+    dxz = make((B, T, cell.gates * H), dtype)
+    dsums = make(dxz.shape, dtype) if problem.separate else dxz
+    dfirst = make((cell.states, B, H), dtype)
+    dstates = dstates or [None] * cell.states
+    has = tuple(d is not None for d in dstates)
+    dlast = tuple(absent(2) if d is None else d for d in dstates)
+    dy = absent(3) if dsequence is None else dsequence, dsequence is not None
+    sweeps = problem.on_chip()
+    if sweeps is not None:
+        problem.launch(
+            sweeps[1], T, U, *problem.noise, *problem.mask, tape.before, tape.last, tape.kept, *dy,
+            tape.zeroes, dlast, has, dfirst, dxz, dsums,
+        )
+    else:
+        _backward_by_steps(problem, tape, U, dy, dlast, has, dfirst, dxz, dsums)
+    if dU is not None:
+        _add_dU(problem, tape, dsums, dU)
+    if dbias is not None and tape.biased:
+        flat = dsums.reshape(B * T, cell.gates * H)
+        _add_total(problem, flat, 2 * H, dbias.reshape(1, H))
+    if need_dxz and tape.looked_up is not None:
+        dxz = _by_rows(problem, tape.looked_up, dxz)
+    return (dxz if need_dxz else None), [dfirst[s] for s in range(cell.states)]
+
+
+class _Problem:
+    """The sizes of a sweep, what both ways share, and how to launch."""
+
+    def __init__(self, cell, U, stepped, looked_up, start, stop, noise, new):
+        from numba import cuda
+
+        from fastrnn.cuda.kernels.cells import steps_of
+
+        if len(U.shape) != 2:
+            raise ValueError(f"U: expected shape (units, gates * units); got {tuple(U.shape)}.")
+        if stepped is not None and looked_up is None and len(stepped.shape) != 3:
+            raise ValueError(
+                f"xz: expected shape (batch, steps, gates * units); got {tuple(stepped.shape)}."
+            )
+        for name in ("activation", "recurrent_activation"):
+            if getattr(cell, name) not in ACTIVATIONS:
+                raise ValueError(
+                    f"{name}: expected one of {', '.join(sorted(ACTIVATIONS))}; got "
+                    f"{getattr(cell, name)!r}."
+                )
+        self.cell, self.dtype = cell, np.dtype(U.dtype)
+        self.new = new or cuda.device_array
+        self.units = U.shape[0]
+        leading = stepped if looked_up is None else looked_up.ids
+        self.rows, self.steps = leading.shape[:2]
+        self.step = steps_of(cell, self.dtype.name)
+        self.kept, self.separate = self.step.kept, self.step.separate
+        runs = None if start is None else (start, stop)
+        self.mask = (*(runs or (self.absent(1, np.int64),) * 2), runs is not None)
+        self.noises = 0 if noise is None else noise.shape[0]
+        self.noise = self.absent(3) if noise is None else noise, self.noises
+        _check("U", U, (self.units, cell.gates * self.units), self.dtype)
+        if runs is not None:
+            _check("start", start, (self.rows,), np.int64)
+            _check("stop", stop, (self.rows,), np.int64)
+
+    def absent(self, axes, dtype=None):
+        """An array to stand for one that there is not."""
+        return _absent(axes, np.dtype(dtype or self.dtype).name)
+
+    def check_forward(self, xz, states, given):
+        B, T, H, G = self.rows, self.steps, self.units, self.cell.gates
+        whole = (B, T) if len(xz.shape) == 3 else xz.shape[:1]
+        _check("xz", xz, (*whole, G * H), self.dtype)
+        for s, state in enumerate(_listed("states", states, self.cell.states)):
+            _check(f"states[{s}]", state, (B, H), self.dtype)
+        if given["bias"] is not None:
+            _check("bias", given["bias"], (H,), self.dtype)
+        if given["noise"] is not None:
+            noises = 1 if self.noises == 1 else G
+            _check("noise", given["noise"], (noises, B, H), self.dtype)
+
+    def check_backward(self, dsequence, dstates, dU, dbias):
+        B, T, H, G = self.rows, self.steps, self.units, self.cell.gates
+        if dsequence is not None:
+            _check("dsequence", dsequence, (B, T, H), self.dtype)
+        for s, state in enumerate(_listed("dstates", dstates, self.cell.states)):
+            if state is not None:
+                _check(f"dstates[{s}]", state, (B, H), self.dtype)
+        if dU is not None:
+            _check("dU", dU, (H, G * H), self.dtype)
+        if dbias is not None:
+            _check("dbias", dbias, (H,), self.dtype)
+
+    def on_chip(self):
+        """The `Sweep` there and that back, whose U fits on chip; None if it does not.
+
+        Of the groups of rows that fit, the smallest with which the multiprocessors have the
+        fewest blocks in turn.
+        """
+        from fastrnn.cuda.kernels.sweep import WARP, sweep_backward, sweep_forward
+
+        limit, fitting = shared_limit(), {}
+        for group in GROUPS if self.units > WARP and not self.noises else GROUPS[:1]:
+            if group * -(-self.units // WARP) * WARP > BLOCK_THREADS:
+                break
+            key = self.cell, self.units, self.dtype.name, group
+            pair = sweep_forward(*key), sweep_backward(*key)
+            shared = max(sweep.shared for sweep in pair)
+            if shared <= limit:
+                places = arrays.multiprocessors() * (limit // shared)
+                fitting[pair] = math.ceil(math.ceil(self.rows / group) / places)
+        return min(fitting, key=fitting.get, default=None)
+
+    def launch(self, sweep, *arguments):
+        """Run a kernel of `fastrnn.cuda.kernels.sweep` over all rows."""
+        from fastrnn.cuda.kernels.target import allow_shared, launcher
+
+        blocks = math.ceil(self.rows / sweep.group)
+        if blocks:
+            allow_shared(sweep.kernel, sweep.shared, arguments)
+            launcher(sweep.kernel, blocks, sweep.block, sweep.shared)(*arguments)
+
+    def each_unit(self, kernel, *arguments):
+        """Run a kernel of `fastrnn.cuda.kernels.stepwise` over all units of all rows."""
+        from fastrnn.cuda.kernels.target import THREADS, launcher
+
+        launcher(kernel, math.ceil(self.rows * self.units / THREADS), THREADS)(*arguments)
+
+    def product(self, a, b, c, trans_a=False, trans_b=False):
+        """As `matmul.prepared`, of windows (array, shape, strides, offset) in elements."""
+        return matmul.prepared(_window(*a), _window(*b), _window(*c), trans_a, trans_b)
+
+
+def shared_limit():
+    """Bytes of shared memory that a block may have on the current device, if it asks for them."""
+    if discovery.simulated():
+        return SIMULATED_SHARED
+    from numba import cuda
+
+    return cuda.get_current_device().MAX_SHARED_MEMORY_PER_BLOCK_OPTIN
+
+
+@functools.cache  # for all GPUs: nobody reads it
+def _absent(axes, dtype):
+    from numba import cuda
+
+    return cuda.device_array((1,) * axes, dtype)
+
+
+def _window(array, shape, strides, offset=0):
+    """The `arrays.View` of a part of an array's memory; strides and offset in elements."""
+    whole = arrays.checked("array", array, on_device=True)
+    size = whole.dtype.itemsize
+    pointer, read_only = whole.interface["data"]
+    interface = whole.interface | {
+        "data": (pointer + offset * size, read_only), "shape": shape,
+        "strides": tuple(stride * size for stride in strides),
+    }
+    return arrays.View(interface, array, shape, strides, whole.dtype)
+
+
+def _check(name, array, shape, dtype):
+    """Raise ValueError unless a kernel can take an array."""
+    if tuple(array.shape) != tuple(shape) or array.dtype != dtype or not array.is_c_contiguous():
+        kind = "" if array.is_c_contiguous() else ", not C-contiguous"
+        raise ValueError(
+            f"{name}: expected a C-contiguous {np.dtype(dtype)} array of shape {tuple(shape)}; got "
+            f"{array.dtype} of shape {tuple(array.shape)}{kind}."
+        )
+
+
+def _listed(name, states, count):
+    if states is None:
+        return []
+    if len(states) != count:
+        raise ValueError(f"{name}: expected {count} arrays; got {len(states)}.")
+    return states
+
+
+# -- step by step -----------------------------------------------------------------
+
+
+def _forward_by_steps(problem, xz, ids, U, bias, first, given, before, last, kept, sequence, flags):
+    """As the kernel of `sweep.sweep_forward`, with ``last`` for the states under way."""
+    from fastrnn.cuda.kernels.stepwise import forward_kernels
+
+    B, T, H, G = problem.rows, problem.steps, problem.units, problem.cell.gates
+    if B == 0:
+        return
+    direct = problem.step.direct
+    kernels = forward_kernels(problem.cell, problem.dtype.name)
+    P = max(problem.noises, 1)
+    shown, sums = problem.new((P, B, H), problem.dtype), problem.new((B, G * H), problem.dtype)
+
+    def times_U(gate, gates, slot, slots):
+        """Products of shown[slot : slot + slots], which have the gates from ``gate`` on."""
+        columns = gates * H // slots
+        return problem.product(
+            (shown, (slots, B, H), (B * H, H, 1), slot * B * H),
+            (U, (slots, H, columns), (columns, G * H, 1), gate * H),
+            (sums, (slots, B, columns), (columns, G * H, 1), gate * H),
+        )
+
+    product = times_U(0, direct, 0, min(P, direct))
+    second = times_U(direct, 1, P - 1, 1) if direct < G else None
+
+    def step(t):
+        problem.each_unit(
+            kernels.step, t, T, xz, *ids, sums, *bias, *problem.noise, *problem.mask, first, given,
+            last, before, kept, sequence, shown, *flags,
+        )
+
+    step(-1)
+    for t in range(T):
+        product()
+        if second is not None:
+            problem.each_unit(
+                kernels.reset, t, T, xz, *ids, sums, *problem.noise, last, shown
+            )
+            second()
+        step(t)
+
+
+def _backward_by_steps(problem, tape, U, dy, dlast, has, dfirst, dxz, dsums):
+    """As the kernel of `sweep.sweep_backward`, with ``dfirst`` for the gradients under way."""
+    from fastrnn.cuda.kernels.stepwise import backward_kernels
+
+    B, T, H, G = problem.rows, problem.steps, problem.units, problem.cell.gates
+    if B == 0:
+        return
+    direct = problem.step.direct
+    kernels = backward_kernels(problem.cell, problem.dtype.name)
+    slots = min(max(problem.noises, 1), direct)
+    make, dtype = problem.new, problem.dtype
+    dshown, dinner = make((slots, B, H), dtype), make((B, H), dtype)
+    carried, dnow = make((B, H), dtype), make((B, G * H), dtype)
+
+    def times_U(gate, gates, target, slots):
+        columns = gates * H // slots
+        return problem.product(
+            (dnow, (slots, B, columns), (columns, G * H, 1), gate * H),
+            (U, (slots, H, columns), (columns, G * H, 1), gate * H),
+            (target, (slots, B, H), (B * H, H, 1)), trans_b=True,
+        )
+
+    product = times_U(0, direct, dshown, slots)
+    second = times_U(direct, 1, dinner, 1) if direct < G else None
+
+    def step(t):
+        problem.each_unit(
+            kernels.step, t, T, *problem.noise, *problem.mask, tape.before, tape.last, tape.kept,
+            *dy, tape.zeroes, dlast, has, dfirst, carried, dshown, dnow, dxz, dsums,
+        )
+
+    for t in reversed(range(T)):
+        step(t)
+        if second is not None:
+            second()
+            problem.each_unit(
+                kernels.reset, t, T, *problem.noise, *problem.mask, tape.before, tape.kept, dinner,
+                dfirst, dnow, dxz,
+            )
+        product()
+    step(-1)
+
+
+# -- after the sweep --------------------------------------------------------------
+
+
+def _add_dU(problem, tape, dsums, dU):
+    """Add the sum over all steps of h^T dsums to dU: of h, or r h, as U got it at each step."""
+    steps, H, G = problem.rows * problem.steps, problem.units, problem.cell.gates
+    if steps == 0:
+        return
+    length = max(_part_of_steps(problem, steps), 1)
+    whole, rest = divmod(steps, length)
+    parts = problem.new((whole + bool(rest), H * G * H), problem.dtype)
+    for array, width, column, gate, gates in _factors(problem, tape):
+        for part, count, k in ((0, whole, length), (whole, 1, rest)):
+            at = part * length
+            if count and k:
+                problem.product(
+                    (array, (count, k, H), (length * width, width, 1), at * width + column),
+                    (dsums, (count, k, gates * H), (length * G * H, G * H, 1),
+                     (at * G + gate) * H),
+                    (parts, (count, H, gates * H), (H * G * H, G * H, 1),
+                     part * H * G * H + gate * H),
+                    trans_a=True,
+                )()
+    _add_total(problem, parts, 0, dU.reshape(1, H * G * H))
+
+
+def _part_of_steps(problem, steps):
+    """How many steps a part of the product over all of them has, by the shape alone."""
+    H, G = problem.units, problem.cell.gates
+    tiles = math.ceil(H / 32) * math.ceil(G * H / 32)
+    return max(math.ceil(steps * tiles / GRADIENT_BLOCKS), GRADIENT_STEPS)
+
+
+def _factors(problem, tape):
+    """What U multiplied at each step: (array, its width, from which column on, gate, gates)."""
+    from fastrnn.cuda.kernels.cells import INNER
+
+    H, G, direct = problem.units, problem.cell.gates, problem.step.direct
+    wholes = [(tape.before, problem.cell.states * H, 0, 0, direct)]
+    if direct < G:
+        wholes.append((tape.kept, problem.kept * H, INNER * H, direct, G - direct))
+    if not problem.noises:
+        return wholes
+    return [part for whole in wholes for part in _dropped(problem, tape.noise, *whole)]
+
+
+def _dropped(problem, noise, array, width, column, gate, gates):
+    """Those factors with noise: once for all gates, or for each."""
+    from fastrnn.cuda.kernels.sums import drop_kernel
+    from fastrnn.cuda.kernels.target import THREADS, launcher
+
+    steps, H = problem.rows * problem.steps, problem.units
+    if problem.noises > 1:
+        noise = noise[gate : gate + gates]
+    P = noise.shape[0]
+    target = problem.new((P, steps, H), problem.dtype)
+    kernel, blocks = drop_kernel(problem.dtype.name), math.ceil(steps * H / THREADS)
+    launcher(kernel, blocks, THREADS)(
+        array.reshape(steps, width), column, noise, problem.steps, target
+    )
+    each = gates // P
+    return [(target[p], H, 0, gate + p * each, each) for p in range(P)]
+
+
+def _add_total(problem, values, column, target):
+    """Add the sum of all rows of ``values[:, column:]`` to target (1, M), in a fixed order."""
+    while values.shape[0] > RUN:
+        parts = problem.new((math.ceil(values.shape[0] / RUN), target.shape[1]), problem.dtype)
+        _sum_runs(problem, values, column, parts)
+        values, column = parts, 0
+    if values.shape[0]:
+        _sum_runs(problem, values, column, target, adds=True)
+
+
+def _by_rows(problem, looked_up, dxz):
+    """The `RowGradient` of the table that the steps took their inputs from."""
+    flat = dxz.reshape(problem.rows * problem.steps, dxz.shape[2])
+    order, ends, row_ends = looked_up.order, looked_up.ends, looked_up.row_ends
+    parts = problem.new((ends.shape[0] - 1, flat.shape[1]), problem.dtype)
+    _sum_runs(problem, flat, 0, parts, ends, order)
+    if parts.shape[0] == len(looked_up.rows):  # no row has more than one run
+        return RowGradient(looked_up.rows, parts)
+    values = problem.new((len(looked_up.rows), flat.shape[1]), problem.dtype)
+    _sum_runs(problem, parts, 0, values, row_ends)
+    return RowGradient(looked_up.rows, values)
+
+
+def _sum_runs(problem, values, column, target, ends=None, order=None, adds=False):
+    """Sum runs of rows of ``values[:, column:]``, of the rows' ``order``, into those of target."""
+    from fastrnn.cuda.kernels.sums import sum_kernel
+    from fastrnn.cuda.kernels.target import THREADS, launcher
+
+    runs, columns = target.shape
+    across = math.ceil(columns / THREADS)
+    none = problem.absent(1, np.int32)
+    if runs:
+        launcher(sum_kernel(problem.dtype.name), runs * across, THREADS)(
+            across, values, column, none if order is None else order, order is not None,
+            none if ends is None else ends, ends is not None, RUN, target, adds,
+        )
