@@ -96,11 +96,28 @@ typedef struct {
     REAL *packed;
 } pack_t;
 
-static void pack_task(const void *context, int64_t panel, int slot) {
+/* Panels that are packed together, by blocks of rows: whole runs of memory are read, not a line here and there. */
+enum { PANELS_TOGETHER = 8, ROWS_TOGETHER = 16 };
+
+/* The panels from column `first` up to column `end`. */
+static void pack_panels(const pack_t *p, int64_t first, int64_t end, REAL *packed) {
+    const int64_t N = p->N, K = p->K, block = p->b_n == 1 ? ROWS_TOGETHER : K;
+    for (int64_t k = 0; k < K; k += block)
+        for (int64_t n = first; n < end; n += NR) {
+            const int64_t left = N - n, width = panel_vectors(n, N) * VL, rows = K - k < block ? K - k : block;
+            pack_panel(p->b + n * p->b_n + k * p->b_k, p->b_k, p->b_n, left < width ? left : width, width, rows,
+                       packed + (n - first) * K + k * width);
+        }
+}
+
+/* Tasks to pack N columns. */
+INLINE int64_t pack_tasks(int64_t N) { return (N + PANELS_TOGETHER * NR - 1) / (PANELS_TOGETHER * NR); }
+
+static void pack_task(const void *context, int64_t task, int slot) {
     const pack_t *p = context;
-    const int64_t n = panel * NR, left = p->N - n, width = panel_vectors(n, p->N) * VL;
+    const int64_t n = task * PANELS_TOGETHER * NR, end = n + PANELS_TOGETHER * NR;
     (void)slot;
-    pack_panel(p->b + n * p->b_n, p->b_k, p->b_n, left < width ? left : width, width, p->K, p->packed + n * p->K);
+    pack_panels(p, n, end < p->N ? end : p->N, p->packed + n * p->K);
 }
 
 /* Elements that are packed sooner than another thread is called. */
@@ -108,28 +125,25 @@ enum { LITTLE_PACKING = 1 << 15 };
 
 static void pack(const REAL *b, ptrdiff_t b_k, ptrdiff_t b_n, int64_t N, int64_t K, REAL *packed, int slots) {
     const pack_t p = {b, b_k, b_n, N, K, packed};
-    fastrnn_parallel((N + NR - 1) / NR, N * K < LITTLE_PACKING ? 1 : slots, pack_task, &p);
+    fastrnn_parallel(pack_tasks(N), N * K < LITTLE_PACKING ? 1 : slots, pack_task, &p);
 }
 
 /* GEMM_DEPTH: a panel of so many rows stays in the first cache.  LITTLE_WORK: multiplications that take
  * no longer than to call another thread. */
 enum { GEMM_DEPTH = 192, LITTLE_WORK = 1 << 19 };
 
-/* Task: the rows of one run, at most GEMM_ROWS. */
-static void gemm_task(const void *context, int64_t task, int slot) {
-    const gemm_t *g = context;
-    const run_t run = g->runs[task];
+/* The rows of one run, at most GEMM_ROWS, in the columns [from, to), whose panels stand at `packed`. */
+INLINE void multiply_run(const gemm_t *g, run_t run, int64_t from, int64_t to, const REAL *packed) {
     const int64_t N = g->N, K = g->K;
     const REAL *a = (const REAL *)g->a + (g->a_row ? 0 : run.first * g->a_m);
     REAL *c = (REAL *)g->c + run.first * g->c_m;
     REAL block[GEMM_ROWS * NR], start[NR], gathered[GEMM_ROWS * GEMM_DEPTH];
     const REAL *init[GEMM_ROWS];
-    (void)slot;
     CHECK(run.count <= GEMM_ROWS);
-    for (int64_t n = 0; n < N; n += NR) {
+    for (int64_t n = from; n < to; n += NR) {
         const int vectors = panel_vectors(n, N);
         const int64_t width = N - n < NR ? N - n : NR, panel_k = vectors * VL;
-        const REAL *panel = (const REAL *)g->packed + n * K;
+        const REAL *panel = packed + (n - from) * K;
         for (int64_t j = 0; j < NR; j++)
             start[j] = g->bias && j < width ? ((const REAL *)g->bias)[n + j] : 0;
         for (int64_t r = 0; r < run.count; r++) init[r] = start;
@@ -141,7 +155,7 @@ static void gemm_task(const void *context, int64_t task, int slot) {
             const REAL *part = a + k;
             ptrdiff_t part_m = g->a_m;
             if (g->a_row) { /* a walk over scattered rows would miss the cache at every step */
-                for (int64_t r = 0; r < run.count && (n == 0 || K > GEMM_DEPTH); r++)
+                for (int64_t r = 0; r < run.count && (n == from || K > GEMM_DEPTH); r++)
                     copy_row(gathered + r * depth, a + g->a_row[run.first + r] * g->a_m + k, depth);
                 part = gathered, part_m = depth;
             }
@@ -154,7 +168,31 @@ static void gemm_task(const void *context, int64_t task, int slot) {
     }
 }
 
+/* Task: one run, all columns. */
+static void gemm_task(const void *context, int64_t task, int slot) {
+    const gemm_t *g = context;
+    (void)slot;
+    multiply_run(g, g->runs[task], 0, g->N, g->packed);
+}
+
+/* Task: a few panels, all runs; they are packed where their thread packed those before, in a core's own cache. */
+static void gemm_panels_task(const void *context, int64_t task, int slot) {
+    const gemm_t *g = context;
+    const pack_t p = {g->b, g->b_k, g->b_n, g->N, g->K, (REAL *)g->packed + slot * PANELS_TOGETHER * NR * g->K};
+    const int64_t n = task * PANELS_TOGETHER * NR, all = n + PANELS_TOGETHER * NR, end = all < g->N ? all : g->N;
+    pack_panels(&p, n, end, p.packed);
+    for (int64_t i = 0; i < g->n_runs; i++) multiply_run(g, g->runs[i], n, end, p.packed);
+}
+
+/* FEW_RUNS are no work for all threads, and a large matrix takes as long to pack for them as to multiply. */
+enum { FEW_RUNS = 4 };
+
 static void gemm(const gemm_t *g) {
+    const int64_t room = g->N / (PANELS_TOGETHER * NR); /* threads that have a place to pack */
+    if (g->n_runs <= FEW_RUNS && !g->a_row && g->N * g->K >= LITTLE_PACKING) {
+        fastrnn_parallel(pack_tasks(g->N), room < g->slots ? (int)room : g->slots, gemm_panels_task, g);
+        return;
+    }
     pack(g->b, g->b_k, g->b_n, g->N, g->K, g->packed, g->slots);
     const int little = g->N * g->K * g->n_runs * GEMM_ROWS < LITTLE_WORK;
     fastrnn_parallel(g->n_runs, little ? 1 : g->slots, gemm_task, g);
@@ -171,7 +209,13 @@ static void sum_parts_task(const void *context, int64_t task, int slot) {
     (void)slot;
     REAL *out = s->out + task * s->columns;
     const REAL *partial = s->partial + task * s->partial_m;
-    for (int64_t j = 0; j < s->columns; j++) {
+    int64_t j = 0;
+    for (; j + VL <= s->columns; j += VL) {
+        vec total = vset(0);
+        for (int64_t p = 0; p < s->parts; p++) total += vload(partial + p * s->part_stride + j);
+        vstore(out + j, vload(out + j) + total);
+    }
+    for (; j < s->columns; j++) {
         REAL total = 0;
         for (int64_t p = 0; p < s->parts; p++) total += partial[p * s->part_stride + j];
         out[j] += total;
@@ -252,16 +296,21 @@ static int64_t outer_work_size(int64_t M, int64_t N) {
     return OUTER_BLOCK * (M + columns) + add_outer_room(M);
 }
 
+/* Whether sums go where they belong, not by way of partial results. */
+INLINE int outer_direct(const outer_t *o) { return o->groups == 1 && o->N % VL == 0; }
+
 /* Task: some columns of one group of runs, summed into the group's partial result, row M of which is the sum of Y. */
 static void outer_task(const void *context, int64_t task, int slot) {
     const outer_t *o = context;
     const int64_t M = o->M, Np = padded(o->N), blocks = (Np + OUTER_COLUMNS - 1) / OUTER_COLUMNS;
     const int64_t group = task / blocks, column = task % blocks * OUTER_COLUMNS;
     const int64_t N = o->N - column < OUTER_COLUMNS ? o->N - column : OUTER_COLUMNS;
-    REAL *c = (REAL *)o->partial + group * (M + 1) * Np + column;
+    const int direct = outer_direct(o);
+    REAL *c = (direct ? (REAL *)o->c : (REAL *)o->partial + group * (M + 1) * Np) + column;
+    REAL *sum = direct ? (o->sum ? (REAL *)o->sum + column : NULL) : c + M * Np;
     REAL *gathered = (REAL *)o->work + slot * outer_work_size(M, o->N);
     REAL *packed = gathered + OUTER_BLOCK * M, *room = packed + OUTER_BLOCK * padded(N);
-    for (int64_t m = 0; m <= M; m++) memset(c + m * Np, 0, (size_t)padded(N) * sizeof *c);
+    for (int64_t m = 0; m <= M && !direct; m++) memset(c + m * Np, 0, (size_t)padded(N) * sizeof *c);
     const int64_t from = o->n_runs * group / o->groups, to = o->n_runs * (group + 1) / o->groups;
     for (int64_t i = from; i < to; i++) {
         for (int64_t s = 0; s < o->runs[i].count; s += OUTER_BLOCK) {
@@ -282,9 +331,9 @@ static void outer_task(const void *context, int64_t task, int slot) {
             add_outer(x, M, y, y_k, M, N, K, c, Np, room);
             if (o->sum)
                 for (int64_t n = 0; n < N; n += VL) {
-                    vec total = vload(c + M * Np + n);
+                    vec total = vload(sum + n);
                     for (int64_t k = 0; k < K; k++) total += vload(y + k * y_k + n);
-                    vstore(c + M * Np + n, total);
+                    vstore(sum + n, total);
                 }
         }
     }
@@ -294,6 +343,7 @@ static void outer(const outer_t *o) {
     const int64_t Np = padded(o->N), stride = (o->M + 1) * Np, blocks = (Np + OUTER_COLUMNS - 1) / OUTER_COLUMNS;
     const REAL *partial = o->partial;
     fastrnn_parallel(o->groups * blocks, o->slots, outer_task, o);
+    if (outer_direct(o)) return;
     sum_parts(partial, o->c, o->groups, stride, o->M, o->N, Np, o->slots);
     if (o->sum) sum_parts(partial + o->M * Np, o->sum, o->groups, stride, 1, o->N, Np, 1);
 }
