@@ -2,6 +2,9 @@
 threads against one."""
 
 import inspect
+import os
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -193,6 +196,68 @@ def test_results_do_not_depend_on_threads(threads, mask, cell, dtype):
     for other in results[1:]:
         for name, expected in results[0].items():
             np.testing.assert_array_equal(other[name], expected, err_msg=name)
+
+
+# Layers so wide that threads without rows of their own share each step's products.
+SHARED = {
+    "dense": {"units": 300, "mask": "none"},
+    "whole vectors": {"units": 256, "mask": "none"},
+    "mask, noise": {"units": 272, "mask": "runs", "state": True, "noise": 4},
+    "lookup, prefix": {"units": 269, "mask": "none", "lookup": True},
+}
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("options", SHARED.values(), ids=SHARED)
+@pytest.mark.parametrize("rows", [1, 3, 8])
+@pytest.mark.parametrize("cell", CELLS)
+def test_threads_that_share_the_steps_of_wide_layers(threads, cell, rows, options, dtype):
+    problem = Problem(rows, rows, 37, 5, padded=True, sequences=True, dtype=dtype, cell=cell,
+                      **options)
+    with engines.using("reference") as reference:
+        expected = problem.run(reference)
+    with engines.using("cpu") as cpu:
+        threads(1)
+        alone = problem.run(cpu)
+        close(alone, expected, dtype)
+        for n in (2, 3, 7):
+            threads(n)
+            for name, found in problem.run(cpu).items():
+                np.testing.assert_array_equal(found, alone[name], err_msg=f"{name}, {n} threads")
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_a_wide_layer_that_keeps_nothing_shares_its_steps(threads, cell):
+    problem = Problem(3, 4, 30, 5, 260, sequences=True, cell=cell, mask="post")
+    results = []
+    with engines.using("cpu") as cpu:
+        for n in (1, 4):
+            threads(n)
+            xz = cpu.project(problem.x, problem.W, problem.b, problem.mask)
+            sequence, last, _ = cpu.recurrent(
+                problem.cell, xz, problem.U, None, problem.mask, True, keep=False,
+                bias=problem.bias,
+            )
+            results.append([sequence, *last])
+    for alone, shared in zip(*results, strict=True):
+        np.testing.assert_array_equal(shared, alone)
+
+
+def test_users_who_share_steps_at_the_same_time_with_too_many_threads(threads):
+    """More threads than processors: whoever waits makes way for whoever works."""
+    problems = [Problem(seed, 2, 60, 5, 256, sequences=True, cell="lstm") for seed in range(2)]
+    with engines.using("cpu") as cpu:
+        threads(1)
+        alone = [problem.run(cpu) for problem in problems]
+        threads(4 * (os.cpu_count() or 1))
+        begin = time.perf_counter()
+        with ThreadPoolExecutor(2) as users:
+            found = [*users.map(lambda problem: [problem.run(cpu) for _ in range(5)], problems)]
+        assert time.perf_counter() - begin < 30
+    for expected, runs in zip(alone, found, strict=True):
+        for run in runs:
+            for name in expected:
+                np.testing.assert_array_equal(run[name], expected[name], err_msg=name)
 
 
 @pytest.mark.parametrize("trial", range(4))

@@ -61,25 +61,93 @@ INLINE const REAL *dropped(const sweep_t *s, const walk_t *w, int64_t n, const R
     return w->dropped;
 }
 
+/* out = f(init + a U) for some gates, or out = init + a U^T over some: what a panel of either takes. */
+typedef struct {
+    const sweep_t *s;
+    int64_t n; /* rows */
+    const REAL *a;
+    int64_t from, to; /* gates */
+    const REAL *const *init;
+    REAL *out;
+    int64_t pitch; /* of `out`, or of `a` U^T */
+    int32_t activation;
+    int64_t pieces;
+} product_t;
+
+/* Columns [first, end) of one gate, whole panels. */
+INLINE void times_panels(const sweep_t *s, int64_t n, const REAL *a, int64_t gate, int64_t first, int64_t end,
+                         const REAL *const *init, REAL *out, int64_t out_m, int32_t activation) {
+    const int64_t H = s->H, Hp = padded(H);
+    const REAL *packed = (const REAL *)s->packed + gate * H * Hp;
+    for (int64_t j = first; j < end; j += NR) {
+        const int vectors = panel_vectors(j, H);
+        rows_times_panel(n, vectors, a, Hp, 1, packed + j * H, vectors * VL, H, init, gate * Hp + j,
+                         out + gate * Hp + j, out_m, activation);
+    }
+}
+
+INLINE void times_panels_transposed(const sweep_t *s, int64_t n, const REAL *dz, int64_t pitch, int64_t gate,
+                                    int64_t gates, int64_t first, int64_t end, const REAL *const *init, REAL *out) {
+    const int64_t H = s->H, Hp = padded(H), G = fastrnn_cell(s->cell).gates;
+    for (int64_t j = first; j < end; j += NR) {
+        const int vectors = panel_vectors(j, H);
+        const REAL *packed = (const REAL *)s->packed + j * G * Hp + gate * Hp * vectors * VL;
+        rows_times_panel(n, vectors, dz + gate * Hp, pitch, 1, packed, vectors * VL, gates * Hp, init, j, out + j, Hp,
+                         ACT_LINEAR);
+    }
+}
+
+/* Pieces of them for a team: of the panels of all gates, one after the other, or of those of U^T. */
+static void times_U_piece(const void *context, int64_t piece, int member) {
+    const product_t *p = context;
+    const int64_t width = (p->s->H + NR - 1) / NR * NR, panels = (p->to - p->from) * width / NR;
+    const int64_t first = panels * piece / p->pieces * NR, end = panels * (piece + 1) / p->pieces * NR;
+    (void)member;
+    for (int64_t i = first; i < end;) {
+        const int64_t gate = i / width, stop = (gate + 1) * width < end ? (gate + 1) * width : end;
+        times_panels(p->s, p->n, p->a, p->from + gate, i - gate * width, stop - gate * width, p->init, p->out, p->pitch,
+                     p->activation);
+        i = stop;
+    }
+}
+
+static void times_U_transposed_piece(const void *context, int64_t piece, int member) {
+    const product_t *p = context;
+    const int64_t panels = (p->s->H + NR - 1) / NR;
+    (void)member;
+    times_panels_transposed(p->s, p->n, p->a, p->pitch, p->from, p->to - p->from, panels * piece / p->pieces * NR,
+                            panels * (piece + 1) / p->pieces * NR, p->init, p->out);
+}
+
+static NOINLINE void together(team_t *team, task_fn run, product_t p) {
+    p.pieces = fastrnn_pieces(team);
+    fastrnn_together(team, run, &p);
+}
+
+static NOINLINE void times_U_together(const sweep_t *s, const walk_t *w, int64_t n, const REAL *h, int64_t from,
+                                      int64_t to, const REAL *const *init, REAL *out, int64_t out_m,
+                                      int32_t activation) {
+    const int64_t many = s->noise ? 1 : to - from; /* gates whose product sees the same */
+    for (int64_t gate = from; gate < to; gate += many)
+        together(w->team, times_U_piece, (product_t){s, n, dropped(s, w, n, h, gate), gate, gate + many, init, out,
+                                                     out_m, activation, 0});
+}
+
 /* out = f(init + h U) for the gates from .. to - 1, `out` and `init` being rows of gates. */
 INLINE void times_U(const sweep_t *s, const walk_t *w, int64_t n, const REAL *h, int64_t from, int64_t to,
                     const REAL *const *init, REAL *out, int64_t out_m, int32_t activation) {
-    const int64_t H = s->H, Hp = padded(H);
-    for (int64_t gate = from; gate < to; gate++) {
-        const REAL *packed = (const REAL *)s->packed + gate * H * Hp;
-        const REAL *a = s->noise ? dropped(s, w, n, h, gate) : h;
-        for (int64_t j = 0; j < H; j += NR) {
-            const int vectors = panel_vectors(j, H);
-            rows_times_panel(n, vectors, a, Hp, 1, packed + j * H, vectors * VL, H, init, gate * Hp + j,
-                             out + gate * Hp + j, out_m, activation);
-        }
+    if (w->team) {
+        times_U_together(s, w, n, h, from, to, init, out, out_m, activation);
+        return;
     }
+    for (int64_t gate = from; gate < to; gate++)
+        times_panels(s, n, dropped(s, w, n, h, gate), gate, 0, s->H, init, out, out_m, activation);
 }
 
 /* dh += dz U^T for the gates from .. to - 1; or, without `add`, dh = dz U^T. */
 INLINE void times_U_transposed(const sweep_t *s, const walk_t *w, int64_t n, const REAL *dz, int64_t from,
                                int64_t to, int add, REAL *dh) {
-    const int64_t H = s->H, Hp = padded(H), G = w->cell.gates;
+    const int64_t Hp = padded(s->H);
     const REAL *init[MAX_SHARD];
     if (s->noise) { /* each gate's gradient through its own noise */
         if (!add) memset(dh, 0, (size_t)(n * Hp) * sizeof *dh);
@@ -87,15 +155,14 @@ INLINE void times_U_transposed(const sweep_t *s, const walk_t *w, int64_t n, con
     } else {
         for (int64_t i = 0; i < n; i++) init[i] = add ? dh + i * Hp : w->zeros;
     }
-    for (int64_t gate = from; gate < to; gate = s->noise ? gate + 1 : to) {
-        const int64_t K = (s->noise ? 1 : to - from) * Hp;
+    const int64_t many = s->noise ? 1 : to - from;
+    for (int64_t gate = from; gate < to; gate += many) {
         REAL *out = s->noise ? w->dropped : dh;
-        for (int64_t j = 0; j < H; j += NR) {
-            const int vectors = panel_vectors(j, H);
-            const REAL *packed = (const REAL *)s->packed + j * G * Hp + gate * Hp * vectors * VL;
-            rows_times_panel(n, vectors, dz + gate * Hp, w->pitch, 1, packed, vectors * VL, K, init, j,
-                             out + j, Hp, ACT_LINEAR);
-        }
+        if (w->team)
+            together(w->team, times_U_transposed_piece,
+                     (product_t){s, n, dz, gate, gate + many, init, out, w->pitch, ACT_LINEAR, 0});
+        else
+            times_panels_transposed(s, n, dz, w->pitch, gate, many, 0, s->H, init, out);
         if (!s->noise) continue;
         const REAL *noise = w->noise + gate % s->noises * w->rows * Hp;
         for (int64_t k = 0; k < n * Hp; k += VL)

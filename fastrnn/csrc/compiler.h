@@ -1,8 +1,10 @@
 /* What kernels ask of a compiler, and do without where it has nothing of the kind. */
 #if defined(__GNUC__)
 #define INLINE static inline __attribute__((always_inline, unused))
+#define NOINLINE __attribute__((noinline))
 #else
 #define INLINE static inline
+#define NOINLINE
 #endif
 
 #if defined(__clang__)

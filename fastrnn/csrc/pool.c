@@ -102,12 +102,16 @@ static int64_t nanoseconds(void) {
     return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
 }
 
-static void pause_briefly(void) {
+static void pause_once(void) {
 #if defined(__SSE2__)
-    for (int i = 0; i < 16; i++) _mm_pause();
+    _mm_pause();
 #elif defined(__aarch64__)
     __asm__ volatile("yield");
 #endif
+}
+
+static void pause_briefly(void) {
+    for (int i = 0; i < 16; i++) pause_once();
 }
 
 void fastrnn_report(int64_t *progress, int64_t done) {
@@ -202,7 +206,6 @@ static void make_way(void) {
 #endif
 }
 
-void fastrnn_pool_set_threads(int threads) { atomic_store(&thread_count, threads); }
 int fastrnn_pool_threads(void) { return atomic_load(&thread_count); }
 
 void fastrnn_parallel(int64_t tasks, int slots, task_fn run, const void *context) {
@@ -234,4 +237,122 @@ void fastrnn_parallel(int64_t tasks, int slots, task_fn run, const void *context
     while (atomic_load(&job.working)) pthread_cond_wait(&finished, &lock);
     waiting--;
     pthread_mutex_unlock(&lock);
+}
+
+/* -- teams ---------------------------------------------------------------------------------------------- */
+
+/* A member that is away for so long has lost its processor to others: a scheduler's time slice is some milliseconds.
+ * Now and then that does not matter.  But where members did not do WORTH times as much work as their leader then waited
+ * for them, no team forms for a while, each time for longer. */
+enum { LONG_WAIT_NANOSECONDS = 200000, WORTH = 2, LONGEST = 7 };
+static atomic_llong alone_until, helped; /* nanoseconds that members worked since teams last waited for long */
+static atomic_int failures;              /* one after the other */
+
+void fastrnn_pool_set_threads(int threads) {
+    atomic_store(&thread_count, threads);
+    atomic_store(&alone_until, 0); /* a new setting, a new judgement */
+    atomic_store(&failures, 0);
+}
+
+int fastrnn_team_size(int64_t most) {
+    if (most < 2 || nanoseconds() < atomic_load_explicit(&alone_until, memory_order_relaxed)) return 1;
+    return most < TEAM_MOST ? (int)most : TEAM_MOST;
+}
+
+/* How long members have worked for this team's leader, about, until then. */
+static int64_t help_until(const team_t *team, int64_t then) {
+    return then > team->since && team->pieces ? (then - team->since) * team->others / team->pieces : 0;
+}
+
+/* The leader has waited since then. */
+static void judge(team_t *team, int64_t since) {
+    const int64_t now = nanoseconds(), waited = now - since;
+    if (waited < LONG_WAIT_NANOSECONDS) return;
+    const int64_t help = atomic_exchange(&helped, 0) + help_until(team, since);
+    const int before = atomic_load(&failures), n = help >= WORTH * waited ? 0 : before < LONGEST ? before + 1 : LONGEST;
+    atomic_store(&failures, n);
+    team->since = now, team->pieces = team->others = 0;
+    if (!n) return;
+    __atomic_store_n(&team->over, 1, __ATOMIC_RELEASE);
+    atomic_store(&alone_until, now + waited * (1 << n));
+}
+
+/* Claim pieces of a phase and run them, a member's own first, which its cache knows, then what others left. */
+static int take_pieces(team_t *team, int64_t phase, int member) {
+    const int pieces = (int)fastrnn_pieces(team);
+    int taken = 0;
+    for (int i = 0, p = member * TEAM_PIECES; i < pieces; i++, p = p + 1 < pieces ? p + 1 : 0) {
+        int64_t *state = &team->piece[p].number, before = 2 * phase - 2;
+        if (__atomic_load_n(state, __ATOMIC_RELAXED) != before) continue;
+        if (!__atomic_compare_exchange_n(state, &before, 2 * phase - 1, 0, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
+            continue; /* and else the phase lasts until this piece is finished */
+        team->run(team->context, p, member);
+        __atomic_store_n(state, 2 * phase, __ATOMIC_RELEASE);
+        taken++;
+    }
+    return taken;
+}
+
+/* Wait a little.  Who waits for many tries is told since when, about. */
+static void wait_in_team(int *tries, int64_t *since) {
+    enum { BRIEF = 1 << 8, IMPATIENT = 1 << 10 };
+    pause_once();
+    if (++*tries == BRIEF) *since = nanoseconds();
+    if (*tries > IMPATIENT) sched_yield(); /* who is waited for may need this processor */
+}
+
+void fastrnn_together(team_t *team, task_fn run, const void *context) {
+    const int64_t phase = team->phase.number + 1;
+    int tries = 0;
+    int64_t since = 0;
+    team->run = run, team->context = context;
+    __atomic_store_n(&team->phase.number, phase, __ATOMIC_RELEASE);
+    team->pieces += fastrnn_pieces(team);
+    team->others += fastrnn_pieces(team) - take_pieces(team, phase, 0);
+    for (int64_t p = 0; p < fastrnn_pieces(team); p++)
+        while (__atomic_load_n(&team->piece[p].number, __ATOMIC_ACQUIRE) != 2 * phase) wait_in_team(&tries, &since);
+    if (since) judge(team, since);
+}
+
+static void stand_by(team_t *team, int member) {
+    int64_t seen = 0, since = 0;
+    for (int tries = 0; !__atomic_load_n(&team->over, __ATOMIC_ACQUIRE);) {
+        const int64_t phase = __atomic_load_n(&team->phase.number, __ATOMIC_ACQUIRE);
+        if (phase == seen) {
+            wait_in_team(&tries, &since);
+            continue;
+        }
+        take_pieces(team, seen = phase, member);
+        tries = 0;
+    }
+}
+
+typedef struct {
+    team_t *team;
+    void (*lead)(const void *context);
+    const void *context;
+} led_t;
+
+/* As many tasks as threads, and nobody but the leader ends one before the leader has: so it surely gets one. */
+static void member_task(const void *context, int64_t task, int slot) {
+    const led_t *led = context;
+    team_t *team = led->team;
+    (void)task;
+    if (slot) {
+        stand_by(team, slot);
+    } else if (!team->led) {
+        team->led = 1;
+        led->lead(led->context);
+        __atomic_store_n(&team->over, 1, __ATOMIC_RELEASE);
+        team->ended = nanoseconds();
+    }
+}
+
+void fastrnn_lead(team_t *team, int members, void (*lead)(const void *context), const void *context) {
+    const led_t led = {team, lead, context};
+    team->members = members;
+    team->since = nanoseconds();
+    fastrnn_parallel(members, members, member_task, &led);
+    judge(team, team->ended);
+    atomic_fetch_add(&helped, help_until(team, team->ended));
 }

@@ -5,7 +5,8 @@
  * and owns all memory; nothing here allocates or fails.  Nothing aliases unless said so.
  *
  * Work is cut into tasks by the shapes alone, never by the number of threads, and whatever tasks sum is
- * summed in the order of the tasks.  So results are the same, bit for bit, on any number of threads.
+ * summed in the order of the tasks; a team that shares the steps of one walk splits no sum.  So results are the same,
+ * bit for bit, on any number of threads.
  */
 #ifndef FASTRNN_RNN_H
 #define FASTRNN_RNN_H
@@ -134,6 +135,7 @@ typedef struct {
     int32_t *number; /* forward, where rows are listed: slots * V */
     int64_t *prefix_done;      /* forward: how many of its steps the prefix has taken */
     int32_t slots;
+    int32_t team; /* of threads; see `with_team`, which sets it */
 } sweep_t;
 
 /* One optimizer step over n elements; slots unused by the rule are NULL.  The gradient is zero afterwards.

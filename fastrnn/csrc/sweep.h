@@ -23,6 +23,7 @@ typedef struct {
     /* With ids, see `lay_out_ids`: (steps, rows) each, the rows that were met, their number. */
     int32_t *id_at, *met_at, *met_row;
     int64_t *met_count;
+    team_t *team; /* those who share its products, or NULL */
 } walk_t;
 
 /* Which of the first n rows of a walk take a step. */
@@ -136,6 +137,37 @@ INLINE walk_t prefix_walk(const sweep_t *s) {
 
 /* Steps to fetch states ahead: a batch's do not fit a core's own caches between the way there and back. */
 enum { AHEAD = 8 };
+
+static int64_t shards_of(const sweep_t *s) { return (s->B + s->shard_rows - 1) / s->shard_rows; }
+
+/* -- teams ------------------------------------------------------------------------------------------- */
+
+/* Few rows make one walk, and where U is large its steps are long enough for other threads to share their products: by
+ * panels, so that each sum is still one thread's and no result depends on how many there are.  SHARED_WORK: elements
+ * of U that are worth another thread; to fetch one takes as long as to multiply four rows by it. */
+enum { SHARED_WORK = 1 << 16 };
+
+/* The sweep with its team for so many walks. */
+static sweep_t with_team(const sweep_t *s, int64_t walks) {
+    const int64_t worth = (s->B + 3) / 4 * s->H * s->H * fastrnn_cell(s->cell).gates / SHARED_WORK;
+    sweep_t own = *s;
+    own.team = walks == 1 ? fastrnn_team_size(worth < s->slots ? worth : s->slots) : 1;
+    return own;
+}
+
+/* The walk of the whole batch, to be led. */
+typedef struct {
+    const sweep_t *s;
+    walk_t *w;
+    REAL *work;
+} route_t;
+
+static void lead_walk(const sweep_t *s, walk_t *w, REAL *work, void (*lead)(const void *route)) {
+    team_t team;
+    memset(&team, 0, sizeof team);
+    w->team = &team;
+    fastrnn_lead(&team, s->team, lead, &(route_t){s, w, work});
+}
 
 /* -- forward --------------------------------------------------------------------------------------- */
 
@@ -253,6 +285,11 @@ static void walk_forward(const sweep_t *s, walk_t *w, const walk_t *prefix, int 
     stream_fence();
 }
 
+static void lead_forward(const void *context) {
+    const route_t *route = context;
+    walk_forward(route->s, route->w, NULL, 0, route->work);
+}
+
 /* The steps of a returned sequence that the row did not take. */
 static void fill_sequence(const sweep_t *s, const walk_t *w, const walk_t *prefix, int64_t i) {
     const int64_t H = s->H, Hp = padded(H), stop = w->start[i] + w->length[i];
@@ -285,16 +322,19 @@ static void forward_task(const void *context, int64_t task, int slot) {
     walk_t w = walk_of(s, shard);
     lay_out_ids(s, &w, slot, &work);
     if (leader) fastrnn_wait_for(s->prefix_done, w.start[w.rows - 1]);
-    walk_forward(s, &w, leader, 0, work);
+    if (s->team > 1)
+        lead_walk(s, &w, work, lead_forward);
+    else
+        walk_forward(s, &w, leader, 0, work);
     for (int64_t i = 0; s->y && i < w.rows; i++) fill_sequence(s, &w, leader, i);
 }
 
-static int64_t shards_of(const sweep_t *s) { return (s->B + s->shard_rows - 1) / s->shard_rows; }
-
 static void sweep_forward(const sweep_t *s) {
+    const int64_t walks = shards_of(s) + (s->prefix_length > 0);
+    const sweep_t own = with_team(s, walks);
     pack_U(s);
     if (s->prefix_length) fastrnn_report(s->prefix_done, 0);
-    fastrnn_parallel(shards_of(s) + (s->prefix_length > 0), s->slots, forward_task, s);
+    fastrnn_parallel(walks, s->slots, forward_task, &own);
 }
 
 /* -- backward -------------------------------------------------------------------------------------- */
@@ -302,13 +342,24 @@ static void sweep_forward(const sweep_t *s) {
 /* What a walk sums: dU (H, G Hp), then dbias (Hp). */
 INLINE int64_t partial_size(const sweep_t *s, int64_t gates) { return (s->H * gates + 1) * padded(s->H); }
 
+/* Whether a walk adds straight to dU and dbias: the only one, to rows of whole vectors. */
+INLINE int sums_in_place(const sweep_t *s) { return s->B <= s->shard_rows && !s->prefix_length && s->H % VL == 0; }
+
 /* Place the sums of walk number `walk`: its weights' gradients, cleared, and those of the rows that it will meet,
  * as they are. */
 INLINE void give_sums(const sweep_t *s, walk_t *w, int64_t walk) {
     const int64_t Hp = padded(s->H), G = w->cell.gates;
     w->dU = (REAL *)s->partial + walk * partial_size(s, G);
     w->dbias = w->dU + s->H * G * Hp;
-    memset(w->dU, 0, (size_t)partial_size(s, G) * sizeof(REAL));
+    if (sums_in_place(s)) {
+        w->dU = s->dU;
+        if (s->dbias)
+            w->dbias = s->dbias;
+        else
+            memset(w->dbias, 0, (size_t)Hp * sizeof(REAL));
+    } else {
+        memset(w->dU, 0, (size_t)partial_size(s, G) * sizeof(REAL));
+    }
     if (s->ids) w->met = (REAL *)s->met + s->met_offset[walk] * G * Hp;
 }
 
@@ -363,19 +414,40 @@ static int64_t give_input_gradients(const sweep_t *s, const walk_t *w, int64_t f
     return rows;
 }
 
+/* A part of dU += a^T dz: `columns` of it. */
+typedef struct {
+    const sweep_t *s;
+    const walk_t *w;
+    const REAL *a, *dz;
+    int64_t columns, rows;
+    REAL *dU, *room; /* that of a team's members lie sweep_work_size apart */
+} weight_gradient_t;
+
+static void weight_gradient_piece(const void *context, int64_t piece, int member) {
+    const weight_gradient_t *g = context;
+    const int64_t H = g->s->H, Hp = padded(H), panels = (g->columns + NR - 1) / NR, pieces = fastrnn_pieces(g->w->team);
+    const int64_t from = panels * piece / pieces * NR, end = panels * (piece + 1) / pieces * NR;
+    const int64_t to = end < g->columns ? end : g->columns;
+    if (from < to)
+        add_outer(g->a, Hp, g->dz + from, g->w->pitch, H, to - from, g->rows, g->dU + from, g->w->cell.gates * Hp,
+                  g->room + member * sweep_work_size(g->s));
+}
+
 /* dU += a^T dz over steps [from, to), whose `rows` rows stand in dz one after the other; a is what U multiplied. */
 static void add_weight_gradient(const sweep_t *s, const walk_t *w, int64_t from, int64_t to, const REAL *dz,
                                 int64_t rows, REAL *room) {
     const int64_t H = s->H, Hp = padded(H), G = w->cell.gates;
+    const int64_t many = s->noise || s->cell == CELL_GRU_RESET_BEFORE ? 1 : G; /* gates that multiplied the same */
     REAL *outer_room = take(&room, add_outer_room(H));
-    if (!s->noise && s->cell != CELL_GRU_RESET_BEFORE) {
-        add_outer(left_operand(s, w, 0, from, to, room), Hp, dz, w->pitch, H, G * Hp, rows, w->dU, G * Hp,
-                  outer_room);
-        return;
+    for (int64_t gate = 0; gate < G; gate += many) {
+        const REAL *a = left_operand(s, w, gate, from, to, room);
+        if (w->team)
+            fastrnn_together(w->team, weight_gradient_piece,
+                             &(weight_gradient_t){s, w, a, dz + gate * Hp, many * Hp, rows, w->dU + gate * Hp,
+                                                  outer_room});
+        else
+            add_outer(a, Hp, dz + gate * Hp, w->pitch, H, many * Hp, rows, w->dU + gate * Hp, G * Hp, outer_room);
     }
-    for (int64_t gate = 0; gate < G; gate++)
-        add_outer(left_operand(s, w, gate, from, to, room), Hp, dz + gate * Hp, w->pitch, H, Hp, rows,
-                  w->dU + gate * Hp, G * Hp, outer_room);
 }
 
 /* Fetch what the way back will soon read.  Not all at one time: a core has only so many misses under way, and
@@ -438,13 +510,21 @@ static void walk_backward(const sweep_t *s, walk_t *w, REAL *work) {
         for (int64_t i = n; i < w->rows; i++) last_gradient(s, w, i, k, dstate[k] + i * Hp);
 }
 
+static void lead_backward(const void *context) {
+    const route_t *route = context;
+    walk_backward(route->s, route->w, route->work);
+}
+
 static void backward_task(const void *context, int64_t shard, int slot) {
     const sweep_t *s = context;
     const int64_t H = s->H, Hp = padded(H);
     walk_t w = walk_of(s, shard);
     REAL *work = (REAL *)s->work + slot * sweep_work_size(s);
     give_sums(s, &w, shard + 1);
-    walk_backward(s, &w, work);
+    if (s->team > 1)
+        lead_walk(s, &w, work, lead_backward);
+    else
+        walk_backward(s, &w, work);
     for (int64_t k = 0; k < w.cell.states; k++)
         for (int64_t i = 0; i < w.rows; i++)
             copy_row((REAL *)s->dfirst[k] + w.row[i] * H, work + (k * w.rows + i) * Hp, H);
@@ -513,14 +593,16 @@ static void after_shards_task(const void *context, int64_t task, int slot) {
 static void sweep_backward(const sweep_t *s) {
     const int64_t H = s->H, Hp = padded(H), G = fastrnn_cell(s->cell).gates, shards = shards_of(s);
     const int64_t prefix = s->prefix_length > 0, parts = (s->V + rows_together(s) - 1) / rows_together(s);
+    const sweep_t own = with_team(s, shards);
     pack_U_transposed(s);
-    fastrnn_parallel(shards, s->slots, backward_task, s);
+    fastrnn_parallel(shards, s->slots, backward_task, &own);
     if (s->ids) fastrnn_parallel(prefix + parts, s->slots, after_shards_task, s);
     const uint64_t setting = fastrnn_flush_denormals();
     if (prefix) add_met(s, 0, 0, (int32_t)s->V);
     const int64_t first = prefix ? 0 : 1, size = partial_size(s, G); /* the prefix's place is the first */
     const REAL *partial = (const REAL *)s->partial + first * size;
-    sum_parts(partial, s->dU, shards + 1 - first, size, H * G, H, Hp, s->slots);
-    if (s->dbias) sum_parts(partial + H * G * Hp, s->dbias, shards + 1 - first, size, 1, H, Hp, 1);
+    if (!sums_in_place(s)) sum_parts(partial, s->dU, shards + 1 - first, size, H * G, H, Hp, s->slots);
+    if (s->dbias && !sums_in_place(s))
+        sum_parts(partial + H * G * Hp, s->dbias, shards + 1 - first, size, 1, H, Hp, 1);
     fastrnn_restore_denormals(setting);
 }
