@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 pytest.importorskip("numba_cuda", reason="numba-cuda is not installed (make test-cuda)")
-pytestmark = pytest.mark.timeout(400)  # the first one compiles
+pytestmark = pytest.mark.timeout(900)  # the first one compiles
 
 TOOL = Path(__file__).resolve().parents[1] / "tools" / "cuda_resources.py"
 RECORD = json.loads(Path(__file__).with_name("cuda_resources.json").read_text())

@@ -35,8 +35,7 @@ CELLS = {
     "gru, reset before": CellSpec("gru", reset_after=False),
 }
 # Units and rows of a block: a warp's, and some of which the weights lie in registers or do not.
-BLOCKS = {"float32": ((WARP, 1), (2 * WARP, 1), (2 * WARP, 4)),
-          "float64": ((WARP, 1), (2 * WARP, 2))}
+BLOCKS = {"float32": ((WARP, 1), (2 * WARP, 1), (2 * WARP, 4)), "float64": ((WARP, 1),)}
 
 
 def variants():

@@ -448,7 +448,7 @@ def _multiplication(product, units, extent, group, spread, base, threads, dtype)
     numbers_count, column_count = group * width, outputs * width
     # Of the slice, at a time. In shared memory weights do have an index.
     part = extent if in_shared else max(UNROLLED // (outputs * group) // width, 1) * width
-    load_part = extent if in_shared else max(UNROLLED_LOADS // outputs, 1)
+    load_part = extent if in_shared else max(UNROLLED_LOADS // (outputs * min(group, 2)), 1)
 
     def load_from(first):
         last = min(first + load_part, extent)
