@@ -15,9 +15,10 @@ import math
 import numpy as np
 
 from fastrnn.cuda.memory import Memory
+from fastrnn.rules import RULES
 
 __all__ = [
-    "CLASS_LOSSES", "COLUMN_LOSSES", "RULES", "activate", "activate_backward", "add_columns",
+    "CLASS_LOSSES", "COLUMN_LOSSES", "activate", "activate_backward", "add_columns",
     "add_rows", "arithmetic", "copy_axis", "fill", "gather", "loss", "pad", "reduce",
     "scatter_add", "select", "softmax", "softmax_backward", "update",
 ]
@@ -29,19 +30,6 @@ SHARE = 512
 
 COLUMN_LOSSES = ("binary_crossentropy", "mean_squared_error", "mean_absolute_error")
 CLASS_LOSSES = ("categorical_crossentropy", "sparse_categorical_crossentropy")
-
-# Of each rule of `Engine.update` the slots, numbers and the flag, in the order of its kernel.
-RULES = {
-    "sgd": (("momentum", None, None), ("learning_rate", "momentum"), "nesterov"),
-    "rmsprop": (
-        ("velocity", "momentum", "average_gradient"),
-        ("learning_rate", "rho", "momentum", "epsilon"), "centered",
-    ),
-    "adam": (
-        ("momentum", "velocity", "velocity_hat"),
-        ("learning_rate", "beta_1", "beta_2", "epsilon"), "amsgrad",
-    ),
-}  # fmt: skip
 
 
 class _Scratch:

@@ -18,6 +18,7 @@ import numpy as np
 from fastrnn import _core
 from fastrnn.config import epsilon
 from fastrnn.engines.reference import ReferenceEngine
+from fastrnn.rules import RULES
 from fastrnn.values import Lookup, RowGradient
 
 __all__ = ["CPUEngine"]
@@ -184,7 +185,7 @@ class CPUEngine(ReferenceEngine):
         return _core.sum_squares(a)
 
     def update(self, rule, value, grad, slots, table=None, **hyper):
-        slot_names, numbers, flag = UPDATES[rule]
+        slot_names, numbers, flag = RULES[rule]
         of_table = ()
         if table is not None:
             where, (rows, values) = table
@@ -193,20 +194,6 @@ class CPUEngine(ReferenceEngine):
             rule, value, grad, *map(slots.get, slot_names),
             tuple([hyper[name] for name in numbers]), bool(hyper[flag]), *of_table,
         )
-
-
-# The slots, numbers and the flag of each rule in the order of the kernels' `update_t`.
-UPDATES = {
-    "sgd": (("momentum", None, None), ("learning_rate", "momentum"), "nesterov"),
-    "rmsprop": (
-        ("velocity", "momentum", "average_gradient"),
-        ("learning_rate", "rho", "momentum", "epsilon"), "centered",
-    ),
-    "adam": (
-        ("momentum", "velocity", "velocity_hat"),
-        ("learning_rate", "beta_1", "beta_2", "epsilon"), "amsgrad",
-    ),
-}
 
 
 def mask_runs(mask):
