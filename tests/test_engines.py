@@ -243,6 +243,29 @@ def test_a_wide_layer_that_keeps_nothing_shares_its_steps(threads, cell):
         np.testing.assert_array_equal(shared, alone)
 
 
+def test_rows_that_leave_a_shared_beginning_at_once_wait_for_its_first_states(threads):
+    """Many tries: now and then a thread reaches those rows before another begins with the prefix."""
+    rng = np.random.default_rng(0)
+    others = Problem(0, 32, 12, 4, 5, dtype=np.float32)
+    ids = rng.integers(1, 30, (32, 12)).astype(np.int32)
+    ids[8:, :6] = 0
+    table = rng.normal(size=(30, 4)).astype(np.float32)
+    spoiled = [np.full((32, 5), np.nan, np.float32)]
+
+    def last(cpu):
+        xz = cpu.project(Lookup(ids, table), others.W, others.b)
+        return cpu.recurrent(others.cell, xz, others.U, keep=False)[1][0]
+
+    with engines.using("cpu") as cpu:
+        threads(1)
+        alone = last(cpu)
+        threads(2)
+        xz = cpu.project(others.x, others.W, others.b)
+        for _ in range(6000):
+            cpu.recurrent(others.cell, xz, others.U, spoiled)  # what spare memory holds
+            np.testing.assert_array_equal(last(cpu), alone)
+
+
 def test_users_who_share_steps_at_the_same_time_with_too_many_threads(threads):
     """More threads than processors: whoever waits makes way for whoever works."""
     problems = [Problem(seed, 2, 60, 5, 256, sequences=True, cell="lstm") for seed in range(2)]

@@ -133,7 +133,7 @@ typedef struct {
     void *work;    /* slots * sweep_work_size */
     void *met;       /* backward with ids: a walk's sums of the rows that it met, from met_offset[walk] G Hp on */
     int32_t *number; /* forward, where rows are listed: slots * V */
-    int64_t *prefix_done;      /* forward: how many of its steps the prefix has taken */
+    int64_t *prefix_done;      /* forward: how many of the prefix's states stand, the first among them */
     int32_t slots;
     int32_t team; /* of threads; see `with_team`, which sets it */
 } sweep_t;

@@ -260,6 +260,7 @@ static void walk_forward(const sweep_t *s, walk_t *w, const walk_t *prefix, int 
     REAL *gates = take(&work, K * block);
     for (int64_t k = 0; k < S && !keep; k++) w->state[k] = take(&work, 2 * block);
     first_states(s, w, prefix);
+    if (is_prefix) fastrnn_report(s->prefix_done, 1);
     step_t t = {.n = w->rows, .h = w->state[0], .c = w->state[1], .gates = gates};
     fetch_inputs(s, w, rows_at(w, 0), 0, inputs[0]);
     for (int64_t step = 0;; step++, t.h = t.new_h, t.c = t.new_c) {
@@ -276,7 +277,7 @@ static void walk_forward(const sweep_t *s, walk_t *w, const walk_t *prefix, int 
         if (Hp != H) pad_inputs(s, w, t.n, init, padded_inputs);
         step_forward(s, w, t, init);
         if (s->keep) keep_gates(s, gates, w->kept + step * K * block, t.n * K * Hp);
-        if (is_prefix) fastrnn_report(s->prefix_done, step + 1);
+        if (is_prefix) fastrnn_report(s->prefix_done, step + 2);
         if (s->y && !is_prefix)
             for (int64_t i = 0; i < t.n; i++)
                 copy_row((REAL *)s->y + (w->row[i] * s->T + w->start[i] + step) * H,
@@ -321,7 +322,7 @@ static void forward_task(const void *context, int64_t task, int slot) {
     const walk_t *leader = s->prefix_length ? &prefix : NULL;
     walk_t w = walk_of(s, shard);
     lay_out_ids(s, &w, slot, &work);
-    if (leader) fastrnn_wait_for(s->prefix_done, w.start[w.rows - 1]);
+    if (leader) fastrnn_wait_for(s->prefix_done, w.start[w.rows - 1] + 1); /* the first states count as well */
     if (s->team > 1)
         lead_walk(s, &w, work, lead_forward);
     else
