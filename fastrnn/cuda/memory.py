@@ -4,6 +4,10 @@ The driver takes longer to give or take memory than a kernel to run, and waits f
 it takes any. So a block that nobody holds any more goes to the next who asks for as much. As all
 work is done in one order, it cannot be overwritten before it was read. Arrays of Numba, which cost
 time to make too, stay with their block.
+
+All blocks are known here until they go back to the driver. So the collector of cycles never finds
+one among what it may collect: it would let Numba free the memory before `Memory.__del__` could
+hand the block on.
 """
 
 from __future__ import annotations
@@ -20,7 +24,18 @@ STEPS = 8
 LEAST = 256  # bytes; blocks begin at multiples of it, too
 MOST_VIEWS = 64  # arrays that stay with a block
 
-_free = defaultdict(list)
+
+class _Block:
+    """Memory of the driver, with the arrays of Numba that were made of it."""
+
+    __slots__ = ("array", "views")
+
+    def __init__(self, capacity):
+        self.array, self.views = _allocated(capacity), {}
+
+
+_blocks = set()  # all
+_free = defaultdict(list)  # those that nobody holds, by their capacity
 
 
 class Memory:
@@ -38,25 +53,27 @@ class Memory:
     True
     """
 
-    __slots__ = ("_block", "_capacity", "_views")
+    __slots__ = ("_block", "_capacity")
 
     def __init__(self, size):
         self._capacity = capacity_for(size)
         free = _free[self._capacity]
-        self._block, self._views = free.pop() if free else (_allocated(self._capacity), {})
+        self._block = free.pop() if free else _Block(self._capacity)
+        _blocks.add(self._block)
 
     def __del__(self):
-        if _free is not None and hasattr(self, "_views"):  # None: Python is on its way out
-            _free[self._capacity].append((self._block, self._views))
+        if _free is not None and hasattr(self, "_block"):  # None: Python is on its way out
+            _free[self._capacity].append(self._block)
 
     def view(self, dtype, start, shape):
         """The array of Numba that begins ``start`` elements behind the block's beginning."""
         key = dtype, start, shape
-        found = self._views.get(key)
+        views = self._block.views
+        found = views.get(key)
         if found is None:
-            if len(self._views) >= MOST_VIEWS:
-                self._views.clear()
-            found = self._views[key] = self._made(np.dtype(dtype), start, shape)
+            if len(views) >= MOST_VIEWS:
+                views.clear()
+            found = views[key] = self._made(np.dtype(dtype), start, shape)
         return found
 
     def _made(self, dtype, start, shape):
@@ -65,7 +82,7 @@ class Memory:
             from numba import cuda
 
             return cuda.device_array(shape, dtype)
-        flat = self._block[first : first + size].view(dtype)
+        flat = self._block.array[first : first + size].view(dtype)
         return flat if len(shape) == 1 else flat.reshape(shape)
 
 
@@ -85,6 +102,8 @@ class Borrowed:
 
 def release():
     """Give all blocks that nobody holds back to the driver."""
+    for blocks in _free.values():
+        _blocks.difference_update(blocks)
     _free.clear()
 
 

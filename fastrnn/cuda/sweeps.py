@@ -211,7 +211,7 @@ def sweep_forward(cell, xz, U, states=None, start=None, stop=None, bias=None, no
     tape = Tape(
         cell, T, looked_up, start, stop, noise, bias is not None, bool(zeroes), before, last, kept
     )
-    return sequence, [last[s] for s in range(S)], tape if keeps else None
+    return sequence, _each(problem, last), tape if keeps else None
 
 
 def sweep_backward(tape, U, dsequence=None, dstates=None, dU=None, dbias=None, need_dxz=True,
@@ -267,7 +267,7 @@ def sweep_backward(tape, U, dsequence=None, dstates=None, dU=None, dbias=None, n
         _add_total(problem, flat, 2 * H, dbias.reshape(1, H))
     if need_dxz and tape.looked_up is not None:
         dxz = _by_rows(problem, tape.looked_up, dxz)
-    return (dxz if need_dxz else None), [dfirst[s] for s in range(cell.states)]
+    return (dxz if need_dxz else None), _each(problem, dfirst)
 
 
 class _Problem:
@@ -410,6 +410,14 @@ def _check(name, array, shape, dtype):
             f"{name}: expected a C-contiguous {np.dtype(dtype)} array of shape {tuple(shape)}; got "
             f"{array.dtype} of shape {tuple(array.shape)}{kind}."
         )
+
+
+def _each(problem, states):
+    """The parts (B, H) of an array (S, B, H)."""
+    S, *shape = states.shape
+    if not states.size:  # Numba takes no part of such
+        return [problem.new(tuple(shape), problem.dtype) for _ in range(S)]
+    return [states[s] for s in range(S)]
 
 
 def _listed(name, states, count):
