@@ -17,7 +17,7 @@ pytest.importorskip("numba_cuda", reason="numba-cuda is not installed (make test
 
 from cuda_cases import DTYPES, make_shared_arrays_safe  # noqa: E402
 
-from fastrnn.cuda import matmul, operations, tiles  # noqa: E402
+from fastrnn.cuda import matmul, operations, stream, tiles  # noqa: E402
 from fastrnn.cuda.device_array import DeviceArray, on_device  # noqa: E402
 
 TOLERANCE = {"float32": 1e-5, "float64": 1e-10}
@@ -612,18 +612,9 @@ def test_a_model_trained_there_is_saved_and_loaded(tmp_path):
     close(copied.predict(x, verbose=0), model.predict(x, verbose=0))
 
 
-def test_per_batch_only_row_numbers_and_factors_travel(monkeypatch):
+def test_per_batch_only_row_numbers_and_factors_travel():
     """Nothing comes back before somebody asks, and what goes there does not grow with T."""
     x, y = data(rows=4, steps=9)
-    sent, fetched = [], []
-
-    def watched(function, log):
-        def watch(array, *args):
-            log.append(array.size)
-            return function(array, *args)
-
-        return watch
-
     with engines.using("cuda"):
         model = fastrnn.Sequential([
             fastrnn.Input((9,)), layers.Embedding(7, 2), layers.SimpleRNN(2), layers.Dense(1),
@@ -632,15 +623,13 @@ def test_per_batch_only_row_numbers_and_factors_travel(monkeypatch):
         model._rows(x)  # builds it
         model._prepare()
         batches = model._data(x, y)
-        array = type(model.parameters[0].value.flat)
-        monkeypatch.setattr(array, "copy_to_device", watched(array.copy_to_device, sent))
-        monkeypatch.setattr(array, "copy_to_host", watched(array.copy_to_host, fetched))
-        with Shield() as shield:
+        with Shield() as shield, stream.watched() as trips:
             for rows in (np.array([2, 0]), np.array([1, 3])):
                 model._train_step(batches.batch(rows), shield)
-        assert not fetched and max(sent) <= 2
-        model._scores.results()
-        assert fetched
+            assert {where for where, _ in trips} == {"to the device"}
+            assert max(size for _, size in trips) <= 2
+            model._scores.results()
+            assert "to the host" in {where for where, _ in trips}
 
 
 # -- choosing the device ------------------------------------------------------------

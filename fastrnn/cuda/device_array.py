@@ -15,8 +15,8 @@ import operator
 
 import numpy as np
 
-from fastrnn.cuda import operations
-from fastrnn.cuda.memory import Borrowed, Memory
+from fastrnn.cuda import operations, stream
+from fastrnn.cuda.memory import Borrowed, Memory, used
 
 __all__ = ["DTYPES", "DeviceArray", "empty", "on_device", "to_host"]
 
@@ -78,6 +78,7 @@ class DeviceArray(np.lib.mixins.NDArrayOperatorsMixin):
     @property
     def flat(self):
         """Its elements as a flat array of Numba."""
+        used(self.memory)
         if self._flat is None:
             self._flat = self.memory.view(self.dtype, self.start, (self.size,))
         return self._flat
@@ -85,6 +86,7 @@ class DeviceArray(np.lib.mixins.NDArrayOperatorsMixin):
     @property
     def shaped(self):
         """The array of Numba of its own shape."""
+        used(self.memory)
         return self.memory.view(self.dtype, self.start, self.shape)
 
     def view(self, start, shape, twin=None):
@@ -120,7 +122,7 @@ class DeviceArray(np.lib.mixins.NDArrayOperatorsMixin):
             return self._twin()
         if not self.size:
             return np.empty(self.shape, self.dtype)
-        return self.flat.copy_to_host().reshape(self.shape)
+        return stream.fetch(self.flat).reshape(self.shape)
 
     def __array__(self, dtype=None, copy=None):
         found = self.host()
@@ -245,10 +247,10 @@ class DeviceArray(np.lib.mixins.NDArrayOperatorsMixin):
             operations.fill(self, value)
         elif _alike(value, self.shape, self.dtype):
             if value.memory is not self.memory or value.start != self.start:
-                self.flat.copy_to_device(value.flat)
+                stream.copy(self.flat, value.flat)
         else:
             host = np.broadcast_to(np.asarray(to_host(value), self.dtype), self.shape)
-            self.flat.copy_to_device(np.ascontiguousarray(host).reshape(-1))
+            stream.send(self.flat, np.ascontiguousarray(host).reshape(-1))
 
     # -- NumPy's protocols -------------------------------------------------------------------------
 
@@ -319,7 +321,7 @@ def on_device(x, dtype=None):
         twin = lambda: host  # noqa: E731
     found = empty(host.shape, host.dtype, twin, limits)
     if host.size:
-        found.flat.copy_to_device(host.reshape(-1))
+        stream.send(found.flat, host.reshape(-1))
     return found
 
 

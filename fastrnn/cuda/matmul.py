@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastrnn.cuda import arrays, discovery
+from fastrnn.cuda import arrays, discovery, stream
 from fastrnn.cuda.tiles import choose_tile
 
 __all__ = ["Matrices", "batched_matmul", "launch", "prepared"]
@@ -82,7 +82,7 @@ def batched_matmul(a, b, trans_a=False, trans_b=False, bias=None, activation=Non
         return c.owner
     c = arrays.new(product.shape, product.dtype)
     _launch(product, {name: arrays.copied(checked[name]) for name in given if name != "out"}, c)
-    result = c.owner.copy_to_host()
+    result = stream.fetch(c.owner)
     if out is None:
         return result
     out[...] = result
@@ -212,7 +212,6 @@ def _ready(a, b, c, batch, M, N, K, trans_a=False, trans_b=False, bias=None, act
     if 0 in (batch, M, N):
         return lambda: None
     from fastrnn.cuda.kernels.matmul import Bias, Operand, matmul_kernel
-    from fastrnn.cuda.kernels.target import launcher
 
     def operand(matrices, k_is_dense):
         return Operand(matrices.flat, matrices.step, matrices.ld, k_is_dense, matrices.wide)
@@ -226,4 +225,4 @@ def _ready(a, b, c, batch, M, N, K, trans_a=False, trans_b=False, bias=None, act
         Bias(c.flat, 0, False) if bias is None else Bias(*bias, True), operand(c, False),
         *size, K, activation,
     )
-    return lambda: launcher(kernel, blocks, threads)(*arguments)
+    return stream.prepared(kernel, blocks, threads, arguments)

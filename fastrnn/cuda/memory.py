@@ -12,12 +12,14 @@ hand the block on.
 
 from __future__ import annotations
 
+import contextlib
 import math
+import threading
 from collections import defaultdict
 
 import numpy as np
 
-__all__ = ["Borrowed", "Memory", "capacity_for", "release"]
+__all__ = ["Borrowed", "Memory", "Pool", "capacity_for", "release", "used", "using"]
 
 # Blocks come in so many sizes for each power of two, so that batches of all lengths share them.
 STEPS = 8
@@ -34,8 +36,67 @@ class _Block:
         self.array, self.views = _allocated(capacity), {}
 
 
+class Pool:
+    """Blocks that nobody holds at the time, by their capacity."""
+
+    def __init__(self):
+        self._free = defaultdict(list)
+        self._closed = False
+
+    def take(self, capacity):
+        """A block, used before or new."""
+        free = self._free[capacity]
+        if free:
+            return free.pop()
+        block = _Block(capacity)
+        _blocks.add(block)
+        return block
+
+    def give(self, capacity, block):
+        """Take a block back."""
+        if self._closed:
+            _blocks.discard(block)
+        else:
+            self._free[capacity].append(block)
+
+    def release(self):
+        """Give all blocks that nobody holds back to the driver."""
+        for blocks in self._free.values():
+            _blocks.difference_update(blocks)
+        self._free.clear()
+
+    def close(self):
+        """From now on keep no block."""
+        self._closed = True
+        self.release()
+
+
+class _State(threading.local):
+    """Where a thread takes its memory from, and who is told when some is used."""
+
+    pool = Pool()  # of all threads, unless one is `using` another
+    on_use = None
+
+
 _blocks = set()  # all
-_free = defaultdict(list)  # those that nobody holds, by their capacity
+_state = _State()
+
+
+@contextlib.contextmanager
+def using(pool, on_use):
+    """Inside, this thread's memory is of ``pool``, and ``on_use`` is called with what it uses."""
+    before = _state.pool, _state.on_use
+    _state.pool, _state.on_use = pool, on_use
+    try:
+        yield
+    finally:
+        _state.pool, _state.on_use = before
+
+
+def used(memory):
+    """Say that some work uses a `Memory` or `Borrowed`."""
+    if _state.on_use is not None:
+        _state.on_use(memory)
 
 
 class Memory:
@@ -53,17 +114,15 @@ class Memory:
     True
     """
 
-    __slots__ = ("_block", "_capacity")
+    __slots__ = ("_block", "_capacity", "pool")
 
     def __init__(self, size):
-        self._capacity = capacity_for(size)
-        free = _free[self._capacity]
-        self._block = free.pop() if free else _Block(self._capacity)
-        _blocks.add(self._block)
+        self._capacity, self.pool = capacity_for(size), _state.pool
+        self._block = self.pool.take(self._capacity)
 
     def __del__(self):
-        if _free is not None and hasattr(self, "_block"):  # None: Python is on its way out
-            _free[self._capacity].append(self._block)
+        if _blocks is not None and hasattr(self, "_block"):  # None: Python is on its way out
+            self.pool.give(self._capacity, self._block)
 
     def view(self, dtype, start, shape):
         """The array of Numba that begins ``start`` elements behind the block's beginning."""
@@ -102,9 +161,7 @@ class Borrowed:
 
 def release():
     """Give all blocks that nobody holds back to the driver."""
-    for blocks in _free.values():
-        _blocks.difference_update(blocks)
-    _free.clear()
+    _state.pool.release()
 
 
 def capacity_for(size):

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastrnn.cells import CellSpec
-from fastrnn.cuda import arrays, discovery, matmul
+from fastrnn.cuda import arrays, discovery, matmul, stream
 from fastrnn.values import RowGradient
 
 __all__ = ["ACTIVATIONS", "LookedUp", "Tape", "look_up", "sweep_backward", "sweep_forward"]
@@ -44,8 +44,9 @@ class LookedUp(NamedTuple):
     Attributes
     ----------
     ids : int32 array of shape (B, T), on the device
-    rows : int32 array of shape (n,), on the host
-        The rows that occur, ascending.
+    rows : int32 array of shape (n,), on the host, or None
+        The rows that occur, ascending. None, like all below: nobody looked, and the way back gives
+        the gradients of the steps, not of the rows.
     order : int32 array of shape (B * T,), on the device
         The steps, flat, by their rows, those of one row in ascending order.
     ends : int32 array of shape (p + 1,), on the device
@@ -55,10 +56,10 @@ class LookedUp(NamedTuple):
     """
 
     ids: Any
-    rows: Any
-    order: Any
-    ends: Any
-    row_ends: Any
+    rows: Any = None
+    order: Any = None
+    ends: Any = None
+    row_ends: Any = None
 
 
 class Tape(NamedTuple):
@@ -234,7 +235,8 @@ def sweep_backward(tape, U, dsequence=None, dstates=None, dU=None, dbias=None, n
     Returns
     -------
     dxz : array of shape (B, T, G * H), 0 at steps that do not count; or None unless ``need_dxz``
-        Of a table, the `fastrnn.values.RowGradient` (n, G * H), with its rows on the host.
+        Of a table whose `LookedUp` has rows, the `fastrnn.values.RowGradient` (n, G * H), with its
+        rows on the host.
     dstates : list of arrays of shape (B, H)
         Gradients of the initial states.
     """
@@ -265,7 +267,7 @@ def sweep_backward(tape, U, dsequence=None, dstates=None, dU=None, dbias=None, n
     if dbias is not None and tape.biased:
         flat = dsums.reshape(B * T, cell.gates * H)
         _add_total(problem, flat, 2 * H, dbias.reshape(1, H))
-    if need_dxz and tape.looked_up is not None:
+    if need_dxz and tape.looked_up is not None and tape.looked_up.rows is not None:
         dxz = _by_rows(problem, tape.looked_up, dxz)
     return (dxz if need_dxz else None), _each(problem, dfirst)
 
@@ -356,18 +358,15 @@ class _Problem:
 
     def launch(self, sweep, *arguments):
         """Run a kernel of `fastrnn.cuda.kernels.sweep` over all rows."""
-        from fastrnn.cuda.kernels.target import allow_shared, launcher
-
         blocks = math.ceil(self.rows / sweep.group)
         if blocks:
-            allow_shared(sweep.kernel, sweep.shared, arguments)
-            launcher(sweep.kernel, blocks, sweep.block, sweep.shared)(*arguments)
+            stream.launch(sweep.kernel, blocks, sweep.block, arguments, sweep.shared)
 
     def each_unit(self, kernel, *arguments):
         """Run a kernel of `fastrnn.cuda.kernels.stepwise` over all units of all rows."""
-        from fastrnn.cuda.kernels.target import THREADS, launcher
+        from fastrnn.cuda.kernels.target import THREADS
 
-        launcher(kernel, math.ceil(self.rows * self.units / THREADS), THREADS)(*arguments)
+        stream.launch(kernel, math.ceil(self.rows * self.units / THREADS), THREADS, arguments)
 
     def product(self, a, b, c, trans_a=False, trans_b=False):
         """As `matmul.prepared`, of windows (array, shape, strides, offset) in elements."""
@@ -564,7 +563,7 @@ def _factors(problem, tape):
 def _dropped(problem, noise, array, width, column, gate, gates):
     """Those factors with noise: once for all gates, or for each."""
     from fastrnn.cuda.kernels.sums import drop_kernel
-    from fastrnn.cuda.kernels.target import THREADS, launcher
+    from fastrnn.cuda.kernels.target import THREADS
 
     steps, H = problem.rows * problem.steps, problem.units
     if problem.noises > 1:
@@ -572,9 +571,8 @@ def _dropped(problem, noise, array, width, column, gate, gates):
     P = noise.shape[0]
     target = problem.new((P, steps, H), problem.dtype)
     kernel, blocks = drop_kernel(problem.dtype.name), math.ceil(steps * H / THREADS)
-    launcher(kernel, blocks, THREADS)(
-        array.reshape(steps, width), column, noise, problem.steps, target
-    )
+    arguments = array.reshape(steps, width), column, noise, problem.steps, target
+    stream.launch(kernel, blocks, THREADS, arguments)
     each = gates // P
     return [(target[p], H, 0, gate + p * each, each) for p in range(P)]
 
@@ -605,13 +603,13 @@ def _by_rows(problem, looked_up, dxz):
 def _sum_runs(problem, values, column, target, ends=None, order=None, adds=False):
     """Sum runs of rows of ``values[:, column:]``, of the rows' ``order``, into those of target."""
     from fastrnn.cuda.kernels.sums import sum_kernel
-    from fastrnn.cuda.kernels.target import THREADS, launcher
+    from fastrnn.cuda.kernels.target import THREADS
 
     runs, columns = target.shape
     across = math.ceil(columns / THREADS)
     none = problem.absent(1, np.int32)
     if runs:
-        launcher(sum_kernel(problem.dtype.name), runs * across, THREADS)(
+        stream.launch(sum_kernel(problem.dtype.name), runs * across, THREADS, (
             across, values, column, none if order is None else order, order is not None,
             none if ends is None else ends, ends is not None, RUN, target, adds,
-        )
+        ))

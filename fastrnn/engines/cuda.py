@@ -15,13 +15,14 @@ projection.
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from fastrnn.config import epsilon
-from fastrnn.cuda import discovery, operations, sweeps
+from fastrnn.cuda import discovery, operations, stream, sweeps
 from fastrnn.cuda.arrays import WIDE
 from fastrnn.cuda.device_array import (
     DTYPES,
@@ -41,6 +42,9 @@ KERNEL_ACTIVATIONS = frozenset({"relu", "tanh", "sigmoid", "hard_sigmoid"})
 FLOATS = frozenset({"float32", "float64"})
 # Rows of x whose products with dz one block sums, for the gradient of W.
 SHARE = 512
+# Up to so many rows of a table for each step that takes one, all rows get a gradient: their sums need no
+# sorting. Of larger tables most rows would be zeros.
+DENSE = 4
 
 
 class Room:
@@ -70,6 +74,8 @@ class Sweep(NamedTuple):
 
     tape: sweeps.Tape
     room: Room
+    ids: Any = None  # of a table all of whose rows get a gradient
+    vocabulary: int = 0
 
 
 class WeightedSum(NamedTuple):
@@ -251,10 +257,13 @@ class CUDAEngine(ReferenceEngine):
                 cell, xz, U, states, mask, return_sequences, zero_output_for_mask, keep, bias, noise
             )
         room = Room(self, U.dtype)
-        looked_up = None
+        looked_up = ids = None
         if isinstance(xz, Lookup):
             ids, xz = self._ids(xz.ids, len(xz.table)), xz.table
-            looked_up = sweeps.look_up(ids.host(), len(xz))
+            if len(xz) <= DENSE * ids.size:
+                looked_up = sweeps.LookedUp(room.array(ids, np.int32))
+            else:
+                looked_up, ids = sweeps.look_up(ids.host(), len(xz)), None
         if states is not None:
             states = [room.array(state) for state in states]
         bounds = (None, None) if mask is None else (mask.start, mask.stop)
@@ -265,7 +274,8 @@ class CUDAEngine(ReferenceEngine):
             bool(zero_output_for_mask), room.new,
         )
         sequence = None if sequence is None else borrowed(sequence, room)
-        return sequence, [borrowed(state, room) for state in last], Sweep(tape, room)
+        tape = Sweep(tape, room, ids, len(xz))
+        return sequence, [borrowed(state, room) for state in last], tape
 
     def _recurrent_on_host(self, cell, xz, U, *options):
         ids, V = None, 0
@@ -292,7 +302,15 @@ class CUDAEngine(ReferenceEngine):
             dxz = dxz._replace(values=borrowed(dxz.values, room))
         elif dxz is not None:
             dxz = borrowed(dxz, room)
+            if tape.ids is not None:
+                dxz = self._by_id(tape.ids, tape.vocabulary, dxz)
         return dxz, [borrowed(d, room) for d in dfirst]
+
+    def _by_id(self, ids, V, dxz):
+        """The gradient of a table with V rows of which each step took one."""
+        values = empty((V, dxz.shape[-1]), dxz.dtype)
+        operations.scatter_add(ids, dxz, values, values.shape[1], adds=False)
+        return RowGradient(every_row(V), values)
 
     def _backward_on_host(self, tape, U, dsequence, dstates, dU, need_dxz, dbias):
         ids, V, tape = tape
@@ -311,9 +329,7 @@ class CUDAEngine(ReferenceEngine):
         dxz = self.asarray(dxz)
         if ids is None:
             return dxz, dfirst
-        values = self.zeros((V, dxz.shape[-1]), dxz.dtype)
-        operations.scatter_add(ids, dxz, values, values.shape[1])
-        return RowGradient(np.arange(V, dtype=np.int32), values), dfirst
+        return self._by_id(ids, V, dxz), dfirst
 
     def columns(self, dxz, where):
         return self.asarray(dxz[..., where])
@@ -343,7 +359,7 @@ class CUDAEngine(ReferenceEngine):
 
     def sum_squares(self, a):
         found = operations.reduce("sum of squares", self.asarray(a))
-        return float(found.flat.copy_to_host()[0])
+        return float(stream.fetch(found.flat)[0])
 
     def update(self, rule, value, grad, slots, table=None, **hyper):
         self.bring_in(table, grad)
@@ -354,6 +370,14 @@ class CUDAEngine(ReferenceEngine):
                 expect(name, array, value.shape)
             value, grad = own.pop("value"), own.pop("grad")
             operations.update(rule, value, grad, own, hyper)
+
+
+@functools.lru_cache(maxsize=8)
+def every_row(rows):
+    """The numbers of all rows, which nobody may write to."""
+    found = np.arange(rows, dtype=np.int32)
+    found.flags.writeable = False
+    return found
 
 
 @contextlib.contextmanager

@@ -16,15 +16,13 @@ from numba.cuda.extending import intrinsic
 from fastrnn.cuda.arrays import WIDE
 
 __all__ = [
-    "ALIGNMENT", "SIMULATED", "THREADS", "allow_shared", "copy_wide", "device_function", "kernel",
-    "launcher",
+    "ALIGNMENT", "SIMULATED", "THREADS", "copy_wide", "device_function", "kernel",
 ]
 
 SIMULATED = bool(config.ENABLE_CUDASIM)
 ALIGNMENT = None if SIMULATED else WIDE  # of arrays in shared memory and in registers
 # Threads of a block that share nothing. The simulator starts a thread of Python for each.
 THREADS = 4 if SIMULATED else 128
-FREE_SHARED = 48 * 1024  # bytes of shared memory that a block has without asking
 
 
 def kernel(threads, resident=1):
@@ -33,32 +31,6 @@ def kernel(threads, resident=1):
     ``resident`` blocks are to fit a multiprocessor at a time, which bounds a thread's registers.
     """
     return cuda.jit if SIMULATED else cuda.jit(launch_bounds=(threads, resident))
-
-
-def launcher(kernel, blocks, threads, shared=0):
-    """``kernel[blocks, threads, 0, shared]``, without Numba's warning of small grids: they are no
-    mistake."""
-    before, config.CUDA_LOW_OCCUPANCY_WARNINGS = config.CUDA_LOW_OCCUPANCY_WARNINGS, 0
-    try:
-        return kernel[blocks, threads, 0, shared]
-    finally:
-        config.CUDA_LOW_OCCUPANCY_WARNINGS = before
-
-
-def allow_shared(kernel, shared, arguments):
-    """Let blocks of a kernel, called with such arguments, take more shared memory than 48 KB.
-
-    Every GPU gives a block that much; for what its multiprocessor has beyond, one must ask. Numba
-    has no way to; this is how it sets the other attributes of a kernel.
-    """
-    if SIMULATED or shared <= FREE_SHARED:
-        return
-    from numba.cuda.cudadrv.driver import binding, driver
-
-    compiled = kernel.compile(tuple(map(kernel.typeof_pyval, arguments)))
-    function = compiled._codelibrary.get_cufunc()
-    attribute = binding.CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
-    driver.cuKernelSetAttribute(attribute, shared, function.handle, function.device.id)
 
 
 def device_function(function):
