@@ -432,10 +432,11 @@ def data(rows=5, steps=4, seed=3):
     return rng.integers(0, 7, (rows, steps)), rng.integers(0, 2, rows)
 
 
-def trained(device, make=small_model, x=None, optimizer="rmsprop", epochs=2, **options):
+def trained(device, make=small_model, x=None, optimizer="rmsprop", epochs=2, y=None, **options):
     """The weights and the history of a model after two epochs on a device."""
     context = engines.using(device) if device else contextlib.nullcontext()
-    x, y = data() if x is None else (x, data()[1][: len(x)])
+    x = data()[0] if x is None else x
+    y = data()[1][: len(x)] if y is None else y
     with context:
         model = make()
         model.compile(optimizer, "binary_crossentropy", metrics=["accuracy"])
@@ -458,6 +459,83 @@ def test_training_as_on_the_cpu_and_bit_for_bit_repeatable():
         np.testing.assert_array_equal(a, b)
     assert found[1] == again[1]
     assert all(isinstance(p.value, DeviceArray) for p in found[2].parameters)
+
+
+def plain_model(recurrent=lambda: layers.SimpleRNN(3)):
+    fastrnn.utils.set_random_seed(5)
+    return fastrnn.Sequential([
+        fastrnn.Input((4,)), layers.Embedding(7, 2), recurrent(),
+        layers.Dense(1, activation="sigmoid"),
+    ])  # fmt: skip
+
+
+@pytest.fixture
+def recordings(monkeypatch):
+    """How often each of the recordings that are made is done again."""
+    made = []
+
+    class Counted(stream.Recording):
+        def __init__(self, function):
+            super().__init__(function)
+            self.place = len(made)
+            made.append(0)
+
+        def __call__(self):
+            made[self.place] += 1
+            super().__call__()
+
+    monkeypatch.setattr(stream, "Recording", Counted)
+    return made
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
+@pytest.mark.parametrize("recurrent", [
+    lambda: layers.SimpleRNN(3), lambda: layers.LSTM(2), lambda: layers.GRU(2),
+    lambda: layers.Bidirectional(layers.SimpleRNN(2)),
+], ids=["simple_rnn", "lstm", "gru", "both ways"])  # fmt: skip
+def test_steps_are_recorded_and_done_again(recordings, recurrent, optimizer):
+    """Of 4 rows three times an epoch, of the rest once, each from the third time on."""
+    x = np.concatenate([data()[0], data(seed=4)[0], data(seed=5)[0][:3]])
+    y = np.arange(13) % 2
+    results = {}
+    for device in ("cpu", "cuda"):
+        with engines.using(device):
+            model = plain_model(recurrent)
+            model.compile(optimizer, "binary_crossentropy", metrics=["accuracy"])
+            history = model.fit(x, y, epochs=3, batch_size=4, verbose=0).history
+            results[device] = model.get_weights(), history
+    same(results["cuda"], results["cpu"])
+    assert recordings == [7, 1]
+
+
+def test_steps_with_numbers_from_the_host_are_not_recorded(recordings):
+    """Masks are made of ids on the host, factors of dropout are drawn there."""
+    for make in (small_model, lambda: plain_model(lambda: layers.SimpleRNN(2, dropout=0.5))):
+        trained("cuda", make, x=np.tile(data()[0][:4], (2, 1)), y=np.arange(8) % 2)
+        assert not recordings
+
+
+def test_a_recording_keeps_what_it_uses_and_its_results_are_ones_own(gpu):
+    a = gpu.asarray(np.arange(4.0))
+    repeated = gpu.repeated(lambda index: (a[index] * 2, [a[index].sum], None), rows=4)
+    found = [repeated(np.array(rows))[0] for rows in ([0, 1], [3, 3], [2, 0], [1])]
+    del a
+    found.append(repeated(np.array([2, 3]))[0])
+    wanted = [[0, 2], [6, 6], [4, 0], [2], [4, 6]]
+    for one, numbers in zip(found, wanted, strict=True):
+        np.testing.assert_array_equal(one, numbers)
+    with pytest.raises(IndexError, match="row numbers from 1 to 4 for 4 rows"):
+        repeated(np.array([1, 4]))
+
+
+def test_what_cannot_be_recorded(gpu):
+    a = gpu.asarray(np.arange(4.0))
+    for work in (lambda: a.sum(), lambda: gpu.asarray(np.ones(3)), lambda: float(a[0])):
+        with pytest.raises(stream.NotRecordable, match="go to the"):
+            stream.Recording(work)
+    with pytest.raises(stream.NotRecordable, match="inside another"):
+        stream.Recording(lambda: stream.Recording(lambda: None))
+    np.testing.assert_array_equal(a + a, [0, 2, 4, 6])  # nothing is being recorded any more
 
 
 @pytest.mark.parametrize("recurrent", [

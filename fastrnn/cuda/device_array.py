@@ -94,9 +94,17 @@ class DeviceArray(np.lib.mixins.NDArrayOperatorsMixin):
         return DeviceArray(self.memory, self.dtype, self.start + start, shape, twin, self.limits)
 
     def with_twin(self, array):
-        """This, with the array of the host that has its values; nobody may write to either."""
-        self._twin = lambda: array
+        """This, with the array of the host that has its values; nobody may write to either.
+
+        None: there is no such array any more.
+        """
+        self._twin = None if array is None else lambda: array
         return self
+
+    @property
+    def twin(self):
+        """The array of the host that has its values, or None."""
+        return self._twin and self._twin()
 
     # -- as an array -------------------------------------------------------------------------------
 
@@ -176,6 +184,8 @@ class DeviceArray(np.lib.mixins.NDArrayOperatorsMixin):
     # -- parts -------------------------------------------------------------------------------------
 
     def __getitem__(self, key):
+        if type(key) is DeviceArray and key.ndim == 1 and key.limits is not None:
+            return self._rows_there(key)
         part = _part(key, self.shape)
         if part is None:
             return self._rows(key) if _are_rows(key, self.ndim) else self.host()[key]
@@ -199,6 +209,17 @@ class DeviceArray(np.lib.mixins.NDArrayOperatorsMixin):
         if found.size:
             numbers = on_device(np.where(rows < 0, rows + n, rows).astype(np.int32))
             operations.gather(numbers, self, found, width)
+        return found
+
+    def _rows_there(self, numbers):
+        """Rows by numbers on the device whose limits are known: nothing travels."""
+        least, largest = numbers.limits
+        if numbers.size and not (0 <= least and largest < len(self)):
+            return self._rows(numbers)
+        found = empty((len(numbers), *self.shape[1:]), self.dtype, limits=self.limits)
+        if found.size:
+            width = math.prod(self.shape[1:])
+            operations.gather(on_device(numbers, np.int32), self, found, width)
         return found
 
     def padded(self, starts, lengths, steps):

@@ -182,6 +182,24 @@ class Engine(abc.ABC):
 
     # -- updates ---------------------------------------------------------------------------------
 
+    def repeated(self, function, rows):
+        """A function that does what ``function(index)`` does, in whatever way is fastest.
+
+        Parameters
+        ----------
+        function : callable
+            Of an array of row numbers below ``rows``. What it does on the device follows from them
+            and from arrays that are changed in place.
+        rows : int
+
+        Returns
+        -------
+        callable
+            It may call ``function`` only at first, for each number of rows, and have the device do
+            the same from then on.
+        """
+        return function
+
     @abc.abstractmethod
     def sum_squares(self, a):
         """The sum of squares of all elements, as a Python float accumulated in float64."""

@@ -14,6 +14,7 @@ projection.
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import functools
 import math
@@ -76,6 +77,74 @@ class Sweep(NamedTuple):
     room: Room
     ids: Any = None  # of a table all of whose rows get a gradient
     vocabulary: int = 0
+
+
+class Repeated:
+    """A function of row numbers that is recorded and done again: `Engine.repeated`.
+
+    For each number of rows the first two calls show whether anything but row numbers travels
+    between host and device each time. If not, the next one is recorded, and it and those that
+    follow are each one launch of a graph.
+    """
+
+    def __init__(self, function, rows):
+        self._function, self._rows = function, rows
+        # By the number of rows: how it is called, or what is known so far.
+        self._ways = collections.defaultdict(lambda: "unknown")
+
+    def __call__(self, index):
+        index = np.asarray(index)
+        way = self._ways[len(index)]
+        if way in ("unknown", "travels"):
+            numbers = self._numbers(index)
+            with stream.watched() as trips:
+                result = self._function(numbers)
+            if not trips:
+                way = "stays"
+            else:  # the first time what stays the same is brought as well
+                way = "travels" if way == "unknown" else self._function
+            self._ways[len(index)] = way
+            return result
+        if way == "stays":
+            way = self._ways[len(index)] = self._recorded(index)
+        return way(index)
+
+    def _numbers(self, index):
+        """Row numbers on the device, checked."""
+        if index.size and not (0 <= index.min() and index.max() < self._rows):
+            raise IndexError(
+                f"row numbers from {index.min()} to {index.max()} for {self._rows} rows"
+            )
+        numbers = on_device(index.astype(np.int32))
+        numbers.with_twin(None).limits = 0, self._rows - 1
+        return numbers
+
+    def _recorded(self, index):
+        numbers = self._numbers(index)
+        try:
+            recording = stream.Recording(lambda: self._function(numbers))
+        except stream.NotRecordable:
+            return self._function
+
+        def again(index):
+            stream.copy(numbers.flat, self._numbers(index).flat)
+            recording()
+            return own(recording.result)
+
+        return again
+
+
+def own(result):
+    """What a recording gave, in arrays that the next run does not write to."""
+    if type(result) is DeviceArray and result.twin is None:
+        found = empty(result.shape, result.dtype)
+        if result.size:
+            stream.copy(found.flat, result.flat)
+        return found
+    if isinstance(result, (tuple, list)):
+        parts = map(own, result)
+        return type(result)(*parts) if hasattr(result, "_fields") else type(result)(parts)
+    return result
 
 
 class WeightedSum(NamedTuple):
@@ -356,6 +425,9 @@ class CUDAEngine(ReferenceEngine):
         return WeightedSum(values, weights)
 
     # -- updates -----------------------------------------------------------------------------------
+
+    def repeated(self, function, rows):
+        return Repeated(function, rows)
 
     def sum_squares(self, a):
         found = operations.reduce("sum of squares", self.asarray(a))
