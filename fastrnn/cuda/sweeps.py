@@ -35,7 +35,7 @@ BLOCK_THREADS = 512  # at most: then a thread may have 128 registers
 # Terms that one thread adds up; longer sums are put together of such parts.
 RUN = 64
 # Blocks that the product over all steps is to have, and steps that a part of it has at least.
-GRADIENT_BLOCKS, GRADIENT_STEPS = 512, 64
+GRADIENT_BLOCKS, GRADIENT_STEPS = 1024, 32
 
 
 class LookedUp(NamedTuple):
@@ -201,8 +201,9 @@ def sweep_forward(cell, xz, U, states=None, start=None, stop=None, bias=None, no
     sweeps = problem.on_chip()
     if sweeps is not None:
         problem.launch(
-            sweeps[0], T, inputs, *ids, U, *given_bias, *problem.noise, *problem.mask, first,
-            states is not None, before, last, kept, into, *flags,
+            sweeps[0], T, flat(xz), flat(ids[0]), ids[1], U, *given_bias, *problem.noise,
+            *problem.mask, first, states is not None, flat(before), last, flat(kept), flat(into),
+            *flags,
         )
     else:
         _forward_by_steps(
@@ -257,16 +258,17 @@ def sweep_backward(tape, U, dsequence=None, dstates=None, dU=None, dbias=None, n
     sweeps = problem.on_chip()
     if sweeps is not None:
         problem.launch(
-            sweeps[1], T, U, *problem.noise, *problem.mask, tape.before, tape.last, tape.kept, *dy,
-            tape.zeroes, dlast, has, dfirst, dxz, dsums,
+            sweeps[1], T, U, *problem.noise, *problem.mask, flat(tape.before), tape.last,
+            flat(tape.kept), flat(dy[0]), dy[1], tape.zeroes, dlast, has, dfirst, flat(dxz),
+            flat(dsums),
         )
     else:
         _backward_by_steps(problem, tape, U, dy, dlast, has, dfirst, dxz, dsums)
     if dU is not None:
         _add_dU(problem, tape, dsums, dU)
     if dbias is not None and tape.biased:
-        flat = dsums.reshape(B * T, cell.gates * H)
-        _add_total(problem, flat, 2 * H, dbias.reshape(1, H))
+        by_step = dsums.reshape(B * T, cell.gates * H)
+        _add_total(problem, by_step, 2 * H, dbias.reshape(1, H))
     if need_dxz and tape.looked_up is not None and tape.looked_up.rows is not None:
         dxz = _by_rows(problem, tape.looked_up, dxz)
     return (dxz if need_dxz else None), _each(problem, dfirst)
@@ -417,6 +419,18 @@ def _each(problem, states):
     if not states.size:  # Numba takes no part of such
         return [problem.new(tuple(shape), problem.dtype) for _ in range(S)]
     return [states[s] for s in range(S)]
+
+
+def flat(array):
+    """An array of Numba as one of one axis; made once, for it takes some microseconds."""
+    if array.ndim == 1:
+        return array
+    found = None if discovery.simulated() else getattr(array, "_fastrnn_flat", None)
+    if found is None:
+        found = array.reshape(array.size)
+        if not discovery.simulated():
+            array._fastrnn_flat = found
+    return found
 
 
 def _listed(name, states, count):

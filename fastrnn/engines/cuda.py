@@ -42,7 +42,7 @@ __all__ = ["CUDAEngine"]
 KERNEL_ACTIVATIONS = frozenset({"relu", "tanh", "sigmoid", "hard_sigmoid"})
 FLOATS = frozenset({"float32", "float64"})
 # Rows of x whose products with dz one block sums, for the gradient of W.
-SHARE = 512
+SHARE = 128
 # Up to so many rows of a table for each step that takes one, all rows get a gradient: their sums need no
 # sorting. Of larger tables most rows would be zeros.
 DENSE = 4
@@ -89,6 +89,7 @@ class Repeated:
 
     def __init__(self, function, rows):
         self._function, self._rows = function, rows
+        self._whole = self._whole_there = None
         # By the number of rows: how it is called, or what is known so far.
         self._ways = collections.defaultdict(lambda: "unknown")
 
@@ -110,41 +111,94 @@ class Repeated:
         return way(index)
 
     def _numbers(self, index):
-        """Row numbers on the device, checked."""
+        """Row numbers on the device, checked.
+
+        Those of a part of a longer array, as the order of an epoch is, go there with all of it.
+        """
+        whole = index.base
+        if not (type(whole) is np.ndarray and whole.ndim == 1 and whole.dtype == index.dtype
+                and whole.flags.c_contiguous and index.flags.c_contiguous):
+            return self._sent(index)
+        if whole is not self._whole:
+            self._whole, self._whole_there = whole, self._sent(whole)
+        start = (index.ctypes.data - whole.ctypes.data) // index.itemsize
+        return self._whole_there.view(start, index.shape)
+
+    def _sent(self, index):
         if index.size and not (0 <= index.min() and index.max() < self._rows):
             raise IndexError(
                 f"row numbers from {index.min()} to {index.max()} for {self._rows} rows"
             )
-        numbers = on_device(index.astype(np.int32))
-        numbers.with_twin(None).limits = 0, self._rows - 1
+        numbers = on_device(index.astype(np.int32)).with_twin(None)
+        numbers.limits = 0, self._rows - 1
         return numbers
 
     def _recorded(self, index):
-        numbers = self._numbers(index)
+        numbers = empty(index.shape, np.int32, limits=(0, self._rows - 1))
         try:
             recording = stream.Recording(lambda: self._function(numbers))
         except stream.NotRecordable:
             return self._function
+        results = Results(recording.result)
 
         def again(index):
             stream.copy(numbers.flat, self._numbers(index).flat)
             recording()
-            return own(recording.result)
+            return results.now()
 
         return again
 
 
-def own(result):
-    """What a recording gave, in arrays that the next run does not write to."""
-    if type(result) is DeviceArray and result.twin is None:
-        found = empty(result.shape, result.dtype)
-        if result.size:
-            stream.copy(found.flat, result.flat)
-        return found
-    if isinstance(result, (tuple, list)):
-        parts = map(own, result)
-        return type(result)(*parts) if hasattr(result, "_fields") else type(result)(parts)
-    return result
+class Results:
+    """What a recording gives each time, in arrays that the next time does not write to.
+
+    Those of many times lie together, and go to the host together when somebody asks for one.
+    """
+
+    TIMES = 128
+
+    def __init__(self, result):
+        self._result, self._rolls, self._time = result, {}, 0
+
+    def now(self):
+        """The results, after the work was done again."""
+        place = self._time % self.TIMES
+        if place == 0:
+            self._rolls = {}  # whoever holds parts of them keeps them
+        self._time += 1
+        return self._kept(self._result, place)
+
+    def _kept(self, result, place):
+        if type(result) is DeviceArray and result.twin is None and result.size:
+            roll = self._rolls.get(id(result))
+            if roll is None:
+                roll = self._rolls[id(result)] = Roll(self.TIMES, result)
+            return roll.put(place, result)
+        if isinstance(result, (tuple, list)):
+            parts = [self._kept(part, place) for part in result]
+            return type(result)(*parts) if hasattr(result, "_fields") else type(result)(parts)
+        return result
+
+
+class Roll:
+    """Arrays of one shape side by side, put there one after the other."""
+
+    def __init__(self, count, like):
+        self._there, self._here, self._filled, self._fetched = (
+            empty((count, *like.shape), like.dtype), None, 0, 0
+        )
+
+    def put(self, place, array):
+        """A copy of an array on the device."""
+        shape, self._filled = array.shape, place + 1
+        part = self._there.view(place * array.size, shape, lambda: self._host(place))
+        stream.copy(part.flat, array.flat)
+        return part
+
+    def _host(self, place):
+        if place >= self._fetched:
+            self._here, self._fetched = self._there[: self._filled].host(), self._filled
+        return self._here[place]
 
 
 class WeightedSum(NamedTuple):
@@ -437,7 +491,10 @@ class CUDAEngine(ReferenceEngine):
         self.bring_in(table, grad)
         arrays = {"value": value, "grad": grad} | {n: a for n, a in slots.items() if a is not None}
         with contextlib.ExitStack() as stack:
-            own = {n: stack.enter_context(added_to(a)) for n, a in arrays.items()}
+            own = {
+                n: a if type(a) is DeviceArray else stack.enter_context(added_to(a))
+                for n, a in arrays.items()
+            }
             for name, array in own.items():
                 expect(name, array, value.shape)
             value, grad = own.pop("value"), own.pop("grad")

@@ -51,7 +51,13 @@ from numba import cuda
 
 from fastrnn.cuda.arrays import WIDE
 from fastrnn.cuda.kernels.cells import INNER, steps_of
-from fastrnn.cuda.kernels.target import ALIGNMENT, copy_wide, device_function, kernel
+from fastrnn.cuda.kernels.target import (
+    ALIGNMENT,
+    barrier,
+    copy_wide,
+    device_function,
+    kernel,
+)
 
 __all__ = ["WARP", "Sweep", "bounds", "sweep_backward", "sweep_forward"]
 
@@ -60,8 +66,8 @@ WARP = 32
 # registers only where its block has few others.
 REGISTER_BYTES, REGISTER_THREADS = 512, 256
 # Steps between asking for a number in device memory and using it. A step takes some hundred cycles
-# and more, an answer some hundreds.
-AHEAD = {1: 8, 3: 4, 4: 4}  # by gates
+# and more, an answer some hundreds. An even number: buffers take turns.
+AHEAD = 4
 # Multiplications in a loop that every compiler unrolls. Registers have no index: if a loop over the
 # weights is not unrolled, they lie in device memory. Longer loops are put together of such parts.
 # Likewise weights that are brought, each with its noise.
@@ -107,14 +113,40 @@ def _group_bounds(group):
     return of_group
 
 
+def _in_turn(make):
+    """The device function that calls those of ``make(0)``, ..., ``make(AHEAD - 1)``, all with the
+    arguments of `forward_steps` or `backward_steps` below.
+
+    What was asked for `AHEAD` steps before lies in registers that have no index, and if it moved
+    from one to the next each step would wait for what the step before has asked for. So as many
+    steps are written one after the other, each with registers of its own.
+    """
+
+    def from_(j):
+        this = make(j)
+        if j + 1 == AHEAD:
+            return this
+        rest = from_(j + 1)
+
+        @device_function
+        def both(first, arrays, numbers, weights, ring, later_ids, sums, state, saved, more):
+            this(first, arrays, numbers, weights, ring, later_ids, sums, state, saved, more)
+            rest(first, arrays, numbers, weights, ring, later_ids, sums, state, saved, more)
+
+        return both
+
+    return from_(0)
+
+
 @functools.cache
 def sweep_forward(cell, units, dtype, group=1):
     """The `Sweep` of the way there, for a cell as `steps_of` takes it.
 
     Its kernel's arguments are ``(T, xz, ids, looked_up, U, bias, biased, noise, noises, start,
-    stop, masked, first, given, before, last, kept, sequence, keeps, returns, zeroes)``. It writes
-    last; ``keeps``: before and kept as well; ``returns``: sequence as well; ``zeroes``: with zeros
-    at steps that do not count, not the output before them.
+    stop, masked, first, given, before, last, kept, sequence, keeps, returns, zeroes)``, of which
+    xz, ids, before, kept and sequence are flat. It writes last; ``keeps``: before and kept as well;
+    ``returns``: sequence as well; ``zeroes``: with zeros at steps that do not count, not the output
+    before them.
     """
     in_memory = np.dtype(dtype)
     number = in_memory.type
@@ -122,7 +154,6 @@ def sweep_forward(cell, units, dtype, group=1):
     steps = steps_of(cell, dtype)
     gates, states, saves, direct = steps.gates, steps.states, steps.kept, steps.direct
     step, reset, two = steps.forward, steps.reset_forward or _no_reset, direct < gates
-    distance = AHEAD[gates]
 
     def column(into):
         @device_function
@@ -143,10 +174,73 @@ def sweep_forward(cell, units, dtype, group=1):
     second_depth, exchange = plan.depths[1], plan.exchange
     shown_from, shown_count = plan.shown, plan.exchange - plan.shown
     second_from = shown_from + 2 * group * depth
-    ring_count, saved_count = distance * gates, max(saves, 1)
+    ring_count, saved_count = AHEAD * gates, max(saves, 1)
     has_bias = steps.separate
     of_group = _group_bounds(group)
-    threads = plan.threads
+    threads, wait = plan.threads, barrier(plan.threads * group)
+    # Numbers without a sign: as a place in an array it need not be asked whether they are negative.
+    H, width, state_width, kept_width = map(
+        np.uint32, (units, gates * units, states * units, saves * units)
+    )
+
+    @device_function
+    def ask(id, unit, xz, ring, at):
+        place = np.uint64(id) * np.uint64(width) + np.uint64(unit)
+        for g in range(gates):
+            ring[at + g] = xz[place + np.uint64(g * units)]
+
+    def make(j):
+        buffer, own_from = shown_from + j % 2 * (group * depth), j * gates
+
+        @device_function
+        def one(first, arrays, numbers, weights, ring, later_ids, sums, state, saved, more):
+            shared, xz, ids, before, kept, sequence = arrays
+            T, place, unit, begin, end, busy_from, busy_to, bias, flags = numbers
+            looked_up, keeps, returns, zeroes = flags
+            x = cuda.local.array(gates, number, ALIGNMENT)
+            t = first + j
+            if t >= T:
+                return
+            row_of_step = np.uint32(t)
+            for g in range(gates):
+                x[g] = ring[own_from + g]
+            if keeps:
+                at = row_of_step * state_width + unit
+                for s in range(states):
+                    before[at + np.uint32(s * units)] = state[s]
+            counts = begin <= t and t < end
+            if busy_from <= t and t < busy_to:
+                shared[buffer + place * depth + unit] = state[0]
+                wait()
+                dot(shared, buffer, weights, place, unit, exchange, sums)
+                if two:
+                    if counts:
+                        reset(x, sums, state, saved)
+                    shared[second_from + place * second_depth + unit] = saved[INNER]
+                    wait()
+                    dot_second(shared, second_from, weights, place, unit, exchange, sums)
+            if counts:
+                step(x, sums, bias, state, saved)
+                more[0] = state[0]
+            elif zeroes:
+                more[0] = zero
+            if t + AHEAD < T:
+                if looked_up:
+                    ask(later_ids[j], unit, xz, ring, own_from)
+                    if t + 2 * AHEAD < T:
+                        later_ids[j] = ids[np.uint32(t + 2 * AHEAD)]
+                else:
+                    ask(t + AHEAD, unit, xz, ring, own_from)
+            if keeps:
+                at = row_of_step * kept_width + unit
+                for s in range(saves):
+                    kept[at + np.uint32(s * units)] = saved[s]
+            if returns:
+                sequence[row_of_step * H + unit] = more[0]
+
+        return one
+
+    forward_steps = _in_turn(make)
 
     @kernel(threads * group)
     def forward(T, xz, ids, looked_up, U, bias, biased, noise, noises, start, stop, masked, first,
@@ -154,76 +248,59 @@ def sweep_forward(cell, units, dtype, group=1):
         shared = cuda.shared.array(0, in_memory, ALIGNMENT)
         own = cuda.local.array(own_count, number, ALIGNMENT)
         ring = cuda.local.array(ring_count, number, ALIGNMENT)
+        later_ids = cuda.local.array(AHEAD, np.int32)
         sums = cuda.local.array(gates, number, ALIGNMENT)
         state = cuda.local.array(states, number, ALIGNMENT)
         saved = cuda.local.array(saved_count, number, ALIGNMENT)
+        output = cuda.local.array(1, number, ALIGNMENT)
         weights = own if in_registers else shared
-        place, unit = cuda.threadIdx.y, cuda.threadIdx.x
-        row, rows = cuda.blockIdx.x * group + place, last.shape[1]
-        live = unit < units and row < rows
+        rows = last.shape[1]
+        place = cuda.threadIdx.y
+        # Threads beyond the last unit, or the last row, do the same as those that have it.
+        unit = min(np.uint32(cuda.threadIdx.x), np.uint32(units - 1))
+        row = min(cuda.blockIdx.x * group + place, rows - 1)
         begin, end = bounds(row, rows, T, start, stop, masked)
         busy_from, busy_to = of_group(cuda.blockIdx.x * group, rows, T, start, stop, masked)
 
         load(U, noise, noises, row, place, unit, weights)
         load_second(U, noise, noises, row, place, unit, weights)
-        for i in range(unit + place * threads, shown_count, threads * group):
+        for i in range(cuda.threadIdx.x + place * threads, shown_count, threads * group):
             shared[shown_from + i] = zero
         for s in range(states):
-            state[s] = first[s][row, unit] if given and live else zero
+            state[s] = first[s][row, unit] if given else zero
         for s in range(saved_count):
             saved[s] = zero
-        inner_bias = bias[unit] if has_bias and biased and live else zero
-        for i in range(distance):
+        for g in range(gates):
+            sums[g] = zero
+        output[0] = zero
+        inner_bias = bias[unit] if has_bias and biased else zero
+        from_step = row * T
+        own_ids = ids[from_step:]
+        own_xz = xz if looked_up else xz[from_step * gates * units :]
+        for i in range(AHEAD):
+            later_ids[i] = 0
             for g in range(gates):
                 ring[i * gates + g] = zero
-            if live and i < T:
-                at = ids[row, i] if looked_up else row * T + i
-                for g in range(gates):
-                    ring[i * gates + g] = xz[at, g * units + unit]
-        next_id = ids[row, distance] if looked_up and live and distance < T else 0
+            if i < T:
+                ask(own_ids[i] if looked_up else i, unit, own_xz, ring, i * gates)
+            if looked_up and i + AHEAD < T:
+                later_ids[i] = own_ids[i + AHEAD]
         cuda.syncthreads()
 
-        output = zero
-        for t in range(T):
-            if keeps and live:
-                for s in range(states):
-                    before[row, t, s * units + unit] = state[s]
-            counts = begin <= t and t < end
-            if busy_from <= t and t < busy_to:
-                buffer = shown_from + t % 2 * (group * depth)
-                if unit < units:
-                    shared[buffer + place * depth + unit] = state[0]
-                cuda.syncthreads()
-                dot(shared, buffer, weights, place, unit, exchange, sums)
-                if two:
-                    if counts:
-                        reset(ring, sums, state, saved)
-                    if unit < units:
-                        shared[second_from + place * second_depth + unit] = saved[INNER]
-                    cuda.syncthreads()
-                    dot_second(shared, second_from, weights, place, unit, exchange, sums)
-            if counts:
-                step(ring, sums, inner_bias, state, saved)
-                output = state[0]
-            elif zeroes:
-                output = zero
-            for i in range(ring_count - gates):
-                ring[i] = ring[i + gates]
-            if live:
-                if t + distance < T:
-                    at = next_id if looked_up else row * T + t + distance
-                    for g in range(gates):
-                        ring[ring_count - gates + g] = xz[at, g * units + unit]
-                    if looked_up and t + distance + 1 < T:
-                        next_id = ids[row, t + distance + 1]
-                for s in range(saves):
-                    if keeps:
-                        kept[row, t, s * units + unit] = saved[s]
-                if returns:
-                    sequence[row, t, unit] = output
-        if live:
-            for s in range(states):
-                last[s, row, unit] = state[s]
+        arrays = (
+            shared, own_xz, own_ids, before[from_step * states * units :],
+            kept[from_step * saves * units :], sequence[from_step * units :],
+        )
+        numbers = (
+            T, place, unit, begin, end, busy_from, busy_to, inner_bias,
+            (looked_up, keeps, returns, zeroes),
+        )
+        for t in range(0, T, AHEAD):
+            forward_steps(
+                t, arrays, numbers, weights, ring, later_ids, sums, state, saved, output
+            )
+        for s in range(states):
+            last[s, row, unit] = state[s]
 
     return Sweep(forward, (threads, group), plan.bytes)
 
@@ -233,8 +310,9 @@ def sweep_backward(cell, units, dtype, group=1):
     """The `Sweep` of the way back, for a cell as `steps_of` takes it.
 
     Its kernel's arguments are ``(T, U, noise, noises, start, stop, masked, before, last, kept,
-    dsequence, given, zeroes, dlast, has, dfirst, dxz, dsums)``. It writes dfirst, dxz and dsums;
-    ``given``: there is a dsequence; ``zeroes`` as on the way there.
+    dsequence, given, zeroes, dlast, has, dfirst, dxz, dsums)``, of which before, kept, dsequence,
+    dxz and dsums are flat. It writes dfirst, dxz and dsums; ``given``: there is a dsequence;
+    ``zeroes`` as on the way there.
     """
     in_memory = np.dtype(dtype)
     number = in_memory.type
@@ -242,7 +320,7 @@ def sweep_backward(cell, units, dtype, group=1):
     steps = steps_of(cell, dtype)
     gates, states, saves, direct = steps.gates, steps.states, steps.kept, steps.direct
     step, reset, two = steps.backward, steps.reset_backward or _no_reset_back, direct < gates
-    separate, distance = steps.separate, AHEAD[gates]
+    separate = steps.separate
 
     def row_of(into):
         @device_function
@@ -264,22 +342,81 @@ def sweep_backward(cell, units, dtype, group=1):
     shown_from, shown_count = plan.shown, plan.exchange - plan.shown
     second_from = shown_from + 2 * group * depth
     streams = saves + states + 1  # kept, the states before, dsequence
-    ring_count = distance * streams
-    newest = ring_count - streams
+    ring_count, kept_count = AHEAD * streams, max(saves, 1)
     of_group = _group_bounds(group)
-    threads = plan.threads
+    threads, wait = plan.threads, barrier(plan.threads * group)
+    H, width, state_width, kept_width = map(
+        np.uint32, (units, gates * units, states * units, saves * units)
+    )
 
     @device_function
-    def fetch(t, row, unit, live, kept, before, dsequence, given, ring, at):
-        if live and t >= 0:
+    def ask(t, unit, before, kept, dsequence, given, ring, at):
+        step_of_row = np.uint32(t)
+        place = step_of_row * kept_width + unit
+        for s in range(saves):
+            ring[at + s] = kept[place + np.uint32(s * units)]
+        place = step_of_row * state_width + unit
+        for s in range(states):
+            ring[at + saves + s] = before[place + np.uint32(s * units)]
+        if given:
+            ring[at + saves + states] = dsequence[step_of_row * H + unit]
+
+    def make(j):
+        buffer, own_from = shown_from + j % 2 * (group * depth), j * streams
+
+        @device_function
+        def one(first, arrays, numbers, weights, ring, later, dsum, dstate, dh, carried):
+            shared, before, kept, dsequence, dxz, dsums = arrays
+            T, place, unit, begin, end, busy_from, busy_to, flags = numbers
+            given, zeroes = flags
+            keeps = cuda.local.array(kept_count, number, ALIGNMENT)
+            earlier = cuda.local.array(states, number, ALIGNMENT)
+            dx = cuda.local.array(gates, number, ALIGNMENT)
+            t = first - j
+            if t < 0:
+                return
             for s in range(saves):
-                ring[at + s] = kept[row, t, s * units + unit]
+                keeps[s] = ring[own_from + s]
             for s in range(states):
-                ring[at + saves + s] = before[row, t, s * units + unit]
-            ring[at + saves + states] = dsequence[row, t, unit] if given else zero
-        else:
-            for s in range(streams):
-                ring[at + s] = zero
+                earlier[s] = ring[own_from + saves + s]
+            carried[0] += ring[own_from + saves + states]
+            counts = begin <= t and t < end
+            if counts:
+                dstate[0] += carried[0]
+                carried[0] = zero
+                step(keeps, earlier, later, dstate, dx, dsum)
+            else:
+                if zeroes:
+                    carried[0] = zero
+                for g in range(gates):
+                    dx[g] = zero
+                    dsum[g] = zero
+            if busy_from <= t and t < busy_to:
+                if two:
+                    shared[second_from + place * second_depth + unit] = dsum[direct]
+                    wait()
+                    dot_second(shared, second_from, weights, place, unit, exchange, dh)
+                    if counts:
+                        reset(keeps, earlier, dh[0], dstate, dx, dsum)
+                for g in range(direct):
+                    shared[buffer + place * depth + g * units + unit] = dsum[g]
+                wait()
+                dot(shared, buffer, weights, place, unit, exchange, dh)
+                if counts:
+                    dstate[0] += dh[0]
+            for s in range(states):
+                later[s] = earlier[s]
+            if t >= AHEAD:
+                ask(t - AHEAD, unit, before, kept, dsequence, given, ring, own_from)
+            at = np.uint32(t) * width + unit
+            for g in range(gates):
+                dxz[at + np.uint32(g * units)] = dx[g]
+                if separate:
+                    dsums[at + np.uint32(g * units)] = dsum[g]
+
+        return one
+
+    backward_steps = _in_turn(make)
 
     @kernel(threads * group)
     def backward(T, U, noise, noises, start, stop, masked, before, last, kept, dsequence, given,
@@ -287,76 +424,52 @@ def sweep_backward(cell, units, dtype, group=1):
         shared = cuda.shared.array(0, in_memory, ALIGNMENT)
         own = cuda.local.array(own_count, number, ALIGNMENT)
         ring = cuda.local.array(ring_count, number, ALIGNMENT)
-        earlier = cuda.local.array(states, number, ALIGNMENT)
         later = cuda.local.array(states, number, ALIGNMENT)
         dstate = cuda.local.array(states, number, ALIGNMENT)
-        dx = cuda.local.array(gates, number, ALIGNMENT)
         dsum = cuda.local.array(gates, number, ALIGNMENT)
         dh = cuda.local.array(1, number, ALIGNMENT)
+        # The gradient of outputs that repeat this one at steps that do not count.
+        carried = cuda.local.array(1, number, ALIGNMENT)
         weights = own if in_registers else shared
-        place, unit = cuda.threadIdx.y, cuda.threadIdx.x
-        row, rows = cuda.blockIdx.x * group + place, last.shape[1]
-        live = unit < units and row < rows
+        rows = last.shape[1]
+        place = cuda.threadIdx.y
+        # As on the way there.
+        unit = min(np.uint32(cuda.threadIdx.x), np.uint32(units - 1))
+        row = min(cuda.blockIdx.x * group + place, rows - 1)
         begin, end = bounds(row, rows, T, start, stop, masked)
         busy_from, busy_to = of_group(cuda.blockIdx.x * group, rows, T, start, stop, masked)
 
         load(U, noise, noises, row, place, unit, weights)
         load_second(U, noise, noises, row, place, unit, weights)
-        for i in range(unit + place * threads, shown_count, threads * group):
+        for i in range(cuda.threadIdx.x + place * threads, shown_count, threads * group):
             shared[shown_from + i] = zero
         for s in range(states):
-            dstate[s] = dlast[s][row, unit] if has[s] and live else zero
-            later[s] = last[s, row, unit] if live else zero
-        for i in range(distance):
-            fetch(T - 1 - i, row, unit, live, kept, before, dsequence, given, ring, i * streams)
+            dstate[s] = dlast[s][row, unit] if has[s] else zero
+            later[s] = last[s, row, unit]
+        carried[0] = zero
+        dh[0] = zero
+        from_step = row * T
+        own_before = before[from_step * states * units :]
+        own_kept = kept[from_step * saves * units :]
+        own_dsequence = dsequence[from_step * units :]
+        for i in range(AHEAD):
+            for s in range(streams):
+                ring[i * streams + s] = zero
+            if i < T:
+                ask(T - 1 - i, unit, own_before, own_kept, own_dsequence, given, ring, i * streams)
         cuda.syncthreads()
 
-        carried = zero  # the gradient of outputs that repeat this one at steps that do not count
-        for i in range(T):
-            t = T - 1 - i
-            for s in range(states):
-                earlier[s] = ring[saves + s]
-            carried += ring[saves + states]
-            counts = begin <= t and t < end
-            if counts:
-                dstate[0] += carried
-                carried = zero
-                step(ring, earlier, later, dstate, dx, dsum)
-            else:
-                if zeroes:
-                    carried = zero
-                for g in range(gates):
-                    dx[g] = zero
-                    dsum[g] = zero
-            if busy_from <= t and t < busy_to:
-                if two:
-                    if unit < units:
-                        shared[second_from + place * second_depth + unit] = dsum[direct]
-                    cuda.syncthreads()
-                    dot_second(shared, second_from, weights, place, unit, exchange, dh)
-                    if counts:
-                        reset(ring, earlier, dh[0], dstate, dx, dsum)
-                buffer = shown_from + t % 2 * (group * depth)
-                if unit < units:
-                    for g in range(direct):
-                        shared[buffer + place * depth + g * units + unit] = dsum[g]
-                cuda.syncthreads()
-                dot(shared, buffer, weights, place, unit, exchange, dh)
-                if counts:
-                    dstate[0] += dh[0]
-            for s in range(states):
-                later[s] = earlier[s]
-            for s in range(newest):
-                ring[s] = ring[s + streams]
-            fetch(t - distance, row, unit, live, kept, before, dsequence, given, ring, newest)
-            if live:
-                for g in range(gates):
-                    dxz[row, t, g * units + unit] = dx[g]
-                    if separate:
-                        dsums[row, t, g * units + unit] = dsum[g]
-        if live:
-            for s in range(states):
-                dfirst[s, row, unit] = dstate[s]
+        arrays = (
+            shared, own_before, own_kept, own_dsequence, dxz[from_step * gates * units :],
+            dsums[from_step * gates * units :],
+        )
+        numbers = T, place, unit, begin, end, busy_from, busy_to, (given, zeroes)
+        for i in range(0, T, AHEAD):
+            backward_steps(
+                T - 1 - i, arrays, numbers, weights, ring, later, dsum, dstate, dh, carried
+            )
+        for s in range(states):
+            dfirst[s, row, unit] = dstate[s]
 
     return Sweep(backward, (threads, group), plan.bytes)
 
@@ -461,7 +574,7 @@ def _multiplication(product, units, extent, group, spread, base, threads, dtype)
                 k = place * extent + q
                 for o in range(outputs):
                     w = zero
-                    if k < length and unit < units:
+                    if k < length:
                         w = element(U, noise, noises, row, k, o, unit)
                     piece = q // width * outputs + o
                     weights[at + piece * width * spread + q % width] = w

@@ -7,6 +7,8 @@ ask that a function be inlined: here they stand for what the hardware does, and 
 
 from __future__ import annotations
 
+import functools
+
 from llvmlite import ir
 from numba import cuda
 from numba.cuda import cgutils, types
@@ -16,9 +18,10 @@ from numba.cuda.extending import intrinsic
 from fastrnn.cuda.arrays import WIDE
 
 __all__ = [
-    "ALIGNMENT", "SIMULATED", "THREADS", "copy_wide", "device_function", "kernel",
+    "ALIGNMENT", "SIMULATED", "THREADS", "barrier", "copy_wide", "device_function", "kernel",
 ]
 
+WARP = 32  # threads that a multiprocessor runs together
 SIMULATED = bool(config.ENABLE_CUDASIM)
 ALIGNMENT = None if SIMULATED else WIDE  # of arrays in shared memory and in registers
 # Threads of a block that share nothing. The simulator starts a thread of Python for each.
@@ -37,7 +40,28 @@ def device_function(function):
     """A function for kernels to call. It is inlined: only then do its arrays stay in registers."""
     if SIMULATED:
         return cuda.jit(device=True)(function)
-    return cuda.jit(device=True, inline="always")(function)
+    return cuda.jit(device=True, forceinline=True)(function)
+
+
+@functools.cache
+def barrier(threads):
+    """The device function in which all ``threads`` of a block wait for each other.
+
+    Those of one warp have a barrier that takes a few cycles, not some tens.
+    """
+    if SIMULATED or threads > WARP:
+
+        @device_function
+        def wait():
+            cuda.syncthreads()
+
+    else:
+
+        @device_function
+        def wait():
+            cuda.syncwarp()
+
+    return wait
 
 
 def simulated_copy_wide(target, to, source, start):
