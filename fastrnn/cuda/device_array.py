@@ -84,6 +84,12 @@ class DeviceArray(np.lib.mixins.NDArrayOperatorsMixin):
         return self._flat
 
     @property
+    def pointer(self):
+        """The address of its first element."""
+        used(self.memory)
+        return self.memory.pointer + self.start * self.dtype.itemsize
+
+    @property
     def shaped(self):
         """The array of Numba of its own shape."""
         used(self.memory)
@@ -268,10 +274,10 @@ class DeviceArray(np.lib.mixins.NDArrayOperatorsMixin):
             operations.fill(self, value)
         elif _alike(value, self.shape, self.dtype):
             if value.memory is not self.memory or value.start != self.start:
-                stream.copy(self.flat, value.flat)
+                stream.copy(self, value)
         else:
             host = np.broadcast_to(np.asarray(to_host(value), self.dtype), self.shape)
-            stream.send(self.flat, np.ascontiguousarray(host).reshape(-1))
+            stream.send(self, np.ascontiguousarray(host).reshape(-1))
 
     # -- NumPy's protocols -------------------------------------------------------------------------
 
@@ -342,7 +348,7 @@ def on_device(x, dtype=None):
         twin = lambda: host  # noqa: E731
     found = empty(host.shape, host.dtype, twin, limits)
     if host.size:
-        stream.send(found.flat, host.reshape(-1))
+        stream.send(found, host.reshape(-1))
     return found
 
 

@@ -19,6 +19,8 @@ from collections import defaultdict
 
 import numpy as np
 
+from fastrnn.cuda import discovery
+
 __all__ = ["Borrowed", "Memory", "Pool", "capacity_for", "release", "used", "using"]
 
 # Blocks come in so many sizes for each power of two, so that batches of all lengths share them.
@@ -30,10 +32,11 @@ MOST_VIEWS = 64  # arrays that stay with a block
 class _Block:
     """Memory of the driver, with the arrays of Numba that were made of it."""
 
-    __slots__ = ("array", "views")
+    __slots__ = ("array", "pointer", "views")
 
     def __init__(self, capacity):
         self.array, self.views = _allocated(capacity), {}
+        self.pointer = _pointer(self.array)
 
 
 class Pool:
@@ -124,6 +127,11 @@ class Memory:
         if _blocks is not None and hasattr(self, "_block"):  # None: Python is on its way out
             self.pool.give(self._capacity, self._block)
 
+    @property
+    def pointer(self):
+        """Where it begins."""
+        return self._block.pointer
+
     def view(self, dtype, start, shape):
         """The array of Numba that begins ``start`` elements behind the block's beginning."""
         key = dtype, start, shape
@@ -153,6 +161,11 @@ class Borrowed:
     def __init__(self, array, owner):
         self._array, self._owner = array.reshape(-1), owner
 
+    @property
+    def pointer(self):
+        """Where it begins."""
+        return _pointer(self._array)
+
     def view(self, dtype, start, shape):
         """As `Memory.view`, of the array's own type."""
         part = self._array[start : start + math.prod(shape)]
@@ -172,6 +185,11 @@ def capacity_for(size):
     """
     step = max(LEAST, (1 << max(size - 1, 1).bit_length()) // (2 * STEPS))
     return max(LEAST, -(-size // step) * step)
+
+
+def _pointer(array):
+    """The address of an array of Numba; in the simulator nobody asks for it."""
+    return None if discovery.simulated() else array.__cuda_array_interface__["data"][0]
 
 
 def _allocated(capacity):

@@ -41,14 +41,16 @@ class _Scratch:
     def __init__(self, size, dtype):
         self.size, self.dtype = size, np.dtype(dtype)
         self.memory = Memory(size * self.dtype.itemsize)
-        self.flat = self.memory.view(self.dtype, 0, (size,))
+        self.pointer = self.memory.pointer
+
+    @property
+    def flat(self):
+        return self.memory.view(self.dtype, 0, (self.size,))
 
 
 def _launch(kernel, blocks, threads, arguments):
     """Run a kernel on arguments among which the arrays on the device stand for their flat ones."""
-    stream.launch(
-        kernel, blocks, threads, [a.flat if hasattr(a, "memory") else a for a in arguments]
-    )
+    stream.launch(kernel, blocks, threads, arguments)
 
 
 def _over(kernel, size, *arguments):

@@ -59,7 +59,8 @@ def launch(kernel, blocks, threads, arguments, shared=0):
     kernel : kernel of Numba
     blocks, threads : int or tuple of int
     arguments : sequence
-        Arrays of Numba on the device, numbers, and tuples of these.
+        Arrays of Numba on the device, numbers, and tuples of these. A `DeviceArray` stands for the
+        flat array of its elements.
     shared : int
         Bytes of shared memory that a block is given at the launch.
     """
@@ -73,7 +74,7 @@ def prepared(kernel, blocks, threads, arguments, shared=0, once=False):
     """
     grid, block = _three(blocks), _three(threads)
     if discovery.simulated():
-        return _Simulated(kernel, grid, block, tuple(arguments), shared)
+        return _Simulated(kernel, grid, block, tuple(map(_of_numba, arguments)), shared)
     kinds, values = [], []
     for argument in arguments:
         _flatten(argument, kinds, values)
@@ -118,12 +119,21 @@ def _three(sizes):
     return *map(int, sizes), *(1,) * (3 - len(sizes))
 
 
+def _of_numba(argument):
+    """The array of Numba that a `DeviceArray` stands for; all else as it is."""
+    return argument.flat if hasattr(argument, "memory") else argument
+
+
 def _flatten(argument, kinds, values):
     """Append what a kernel gets for an argument, and of what kind that is."""
     kind = type(argument)
     if kind in FORMATS:
         kinds.append(kind)
         values.append(argument)
+    elif hasattr(argument, "memory"):
+        size, itemsize = argument.size, argument.dtype.itemsize
+        kinds.append((1, argument.dtype.char, True))
+        values += 0, 0, size, itemsize, argument.pointer, size, itemsize
     elif isinstance(argument, tuple):
         kinds.append((kind, len(argument)))
         for part in argument:
@@ -168,7 +178,8 @@ class _Packing:
         from cuda.bindings import driver
 
         _make_ready()
-        compiled = kernel.compile(tuple(map(kernel.typeof_pyval, arguments)))
+        types = (kernel.typeof_pyval(_of_numba(argument)) for argument in arguments)
+        compiled = kernel.compile(tuple(types))
         self._kernel = kernel  # so that no other gets its number
         self._compiled = compiled._codelibrary.get_cufunc()
         self.name = self._compiled.name
@@ -244,16 +255,16 @@ def _check(found, what):
 
 
 def send(target, host):
-    """Copy an array of the host to one of Numba of the same size, both contiguous."""
+    """Copy a flat array of the host to a `DeviceArray` of the same size."""
     _travels("to the device", host.size)
     if discovery.simulated():
-        target.copy_to_device(host)
+        target.flat.copy_to_device(host)
         return
     from cuda.bindings import driver
 
     _make_ready()
-    pointer = target.__cuda_array_interface__["data"][0]
-    _check(driver.cuMemcpyHtoDAsync(pointer, host.ctypes.data, host.nbytes, _stream()), "a copy")
+    found = driver.cuMemcpyHtoDAsync(target.pointer, host.ctypes.data, host.nbytes, _stream())
+    _check(found, "a copy")
 
 
 def fetch(source):
@@ -263,9 +274,9 @@ def fetch(source):
 
 
 def copy(target, source):
-    """Copy one array of Numba to another of the same size, both contiguous."""
+    """Copy one `DeviceArray` to another of the same size and type."""
     if discovery.simulated():
-        recording = _state.recording
+        recording, (target, source) = _state.recording, (target.flat, source.flat)
         if recording is None:
             target.copy_to_device(source)
         else:
@@ -274,9 +285,9 @@ def copy(target, source):
     from cuda.bindings import driver
 
     _make_ready()
-    to, out_of = (a.__cuda_array_interface__["data"][0] for a in (target, source))
-    nbytes = source.size * source.dtype.itemsize
-    _check(driver.cuMemcpyDtoDAsync(to, out_of, nbytes, _stream()), "a copy")
+    found = driver.cuMemcpyDtoDAsync(target.pointer, source.pointer, source.nbytes, _stream())
+    if found[0]:
+        _check(found, "a copy")
 
 
 def _travels(where, size):

@@ -37,7 +37,7 @@ class Tile(NamedTuple):
 TILES = {
     "float32": (
         Tile(16, 16, 16, 4, 4, products=8, resident=4),
-        Tile(32, 32, 16, 4, 4, products=2, resident=4),
+        Tile(32, 32, 8, 4, 4, products=2, resident=6),
         Tile(64, 64, 8, 8, 4, products=1, resident=4),
         Tile(128, 64, 8, 8, 8, products=1, resident=3),
     ),

@@ -142,7 +142,7 @@ class Repeated:
         results = Results(recording.result)
 
         def again(index):
-            stream.copy(numbers.flat, self._numbers(index).flat)
+            stream.copy(numbers, self._numbers(index))
             recording()
             return results.now()
 
@@ -192,7 +192,7 @@ class Roll:
         """A copy of an array on the device."""
         shape, self._filled = array.shape, place + 1
         part = self._there.view(place * array.size, shape, lambda: self._host(place))
-        stream.copy(part.flat, array.flat)
+        stream.copy(part, array)
         return part
 
     def _host(self, place):

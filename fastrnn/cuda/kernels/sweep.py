@@ -35,6 +35,10 @@ dsums       (B, T, G * H)         likewise, by h U; not written unless it differ
 The gradient of U is left to a product over all steps, sum over rows of h(before)^T dsums: there all
 of the GPU can work on it, and here it would stand in the chain of steps.
 
+There is no branch in a step: one that does not count is computed like all others, and its results
+are not taken. The longest row decides how long a batch takes, and branches would take as long as
+half of a step.
+
 Noise is the same at all steps: (h n) U = h (diag(n) U). So a block of one row takes it into the
 weights that it keeps, and pays nothing in a step. Groups of rows cannot.
 
@@ -94,23 +98,6 @@ def bounds(row, rows, T, start, stop, masked):
     if masked:
         return start[row], stop[row]
     return 0, T
-
-
-def _group_bounds(group):
-    """The device function like `bounds` for the rows from ``row0`` on: from the first to the last
-    step that counts in any of them."""
-
-    @device_function
-    def of_group(row0, rows, T, start, stop, masked):
-        begin, end = bounds(row0, rows, T, start, stop, masked)
-        for r in range(1, group):
-            other_begin, other_end = bounds(row0 + r, rows, T, start, stop, masked)
-            if other_begin < other_end:
-                begin = min(begin, other_begin) if begin < end else other_begin
-                end = max(end, other_end)
-        return begin, end
-
-    return of_group
 
 
 def _in_turn(make):
@@ -176,7 +163,6 @@ def sweep_forward(cell, units, dtype, group=1):
     second_from = shown_from + 2 * group * depth
     ring_count, saved_count = AHEAD * gates, max(saves, 1)
     has_bias = steps.separate
-    of_group = _group_bounds(group)
     threads, wait = plan.threads, barrier(plan.threads * group)
     # Numbers without a sign: as a place in an array it need not be asked whether they are negative.
     H, width, state_width, kept_width = map(
@@ -195,48 +181,43 @@ def sweep_forward(cell, units, dtype, group=1):
         @device_function
         def one(first, arrays, numbers, weights, ring, later_ids, sums, state, saved, more):
             shared, xz, ids, before, kept, sequence = arrays
-            T, place, unit, begin, end, busy_from, busy_to, bias, flags = numbers
+            T, place, unit, begin, end, bias, flags = numbers
             looked_up, keeps, returns, zeroes = flags
             x = cuda.local.array(gates, number, ALIGNMENT)
+            after = cuda.local.array(states, number, ALIGNMENT)
             t = first + j
-            if t >= T:
-                return
-            row_of_step = np.uint32(t)
+            inside = t < T
+            step_of_row = np.uint32(t)
             for g in range(gates):
                 x[g] = ring[own_from + g]
-            if keeps:
-                at = row_of_step * state_width + unit
+            if keeps and inside:
+                at = step_of_row * state_width + unit
                 for s in range(states):
                     before[at + np.uint32(s * units)] = state[s]
-            counts = begin <= t and t < end
-            if busy_from <= t and t < busy_to:
-                shared[buffer + place * depth + unit] = state[0]
+            for s in range(states):
+                after[s] = state[s]
+            shared[buffer + place * depth + unit] = state[0]
+            wait()
+            dot(shared, buffer, weights, place, unit, exchange, sums)
+            if two:
+                reset(x, sums, after, saved)
+                shared[second_from + place * second_depth + unit] = saved[INNER]
                 wait()
-                dot(shared, buffer, weights, place, unit, exchange, sums)
-                if two:
-                    if counts:
-                        reset(x, sums, state, saved)
-                    shared[second_from + place * second_depth + unit] = saved[INNER]
-                    wait()
-                    dot_second(shared, second_from, weights, place, unit, exchange, sums)
-            if counts:
-                step(x, sums, bias, state, saved)
-                more[0] = state[0]
-            elif zeroes:
-                more[0] = zero
-            if t + AHEAD < T:
-                if looked_up:
-                    ask(later_ids[j], unit, xz, ring, own_from)
-                    if t + 2 * AHEAD < T:
-                        later_ids[j] = ids[np.uint32(t + 2 * AHEAD)]
-                else:
-                    ask(t + AHEAD, unit, xz, ring, own_from)
-            if keeps:
-                at = row_of_step * kept_width + unit
+                dot_second(shared, second_from, weights, place, unit, exchange, sums)
+            step(x, sums, bias, after, saved)
+            counts = begin <= t and t < end
+            for s in range(states):
+                state[s] = after[s] if counts else state[s]
+            more[0] = after[0] if counts else (zero if zeroes else more[0])
+            later = min(t + AHEAD, T - 1)
+            ask(later_ids[j] if looked_up else later, unit, xz, ring, own_from)
+            later_ids[j] = ids[np.uint32(min(t + 2 * AHEAD, T - 1) if looked_up else 0)]
+            if keeps and inside:
+                at = step_of_row * kept_width + unit
                 for s in range(saves):
                     kept[at + np.uint32(s * units)] = saved[s]
-            if returns:
-                sequence[row_of_step * H + unit] = more[0]
+            if returns and inside:
+                sequence[step_of_row * H + unit] = more[0]
 
         return one
 
@@ -260,7 +241,6 @@ def sweep_forward(cell, units, dtype, group=1):
         unit = min(np.uint32(cuda.threadIdx.x), np.uint32(units - 1))
         row = min(cuda.blockIdx.x * group + place, rows - 1)
         begin, end = bounds(row, rows, T, start, stop, masked)
-        busy_from, busy_to = of_group(cuda.blockIdx.x * group, rows, T, start, stop, masked)
 
         load(U, noise, noises, row, place, unit, weights)
         load_second(U, noise, noises, row, place, unit, weights)
@@ -275,8 +255,8 @@ def sweep_forward(cell, units, dtype, group=1):
         output[0] = zero
         inner_bias = bias[unit] if has_bias and biased else zero
         from_step = row * T
-        own_ids = ids[from_step:]
-        own_xz = xz if looked_up else xz[from_step * gates * units :]
+        own_ids = ids[from_step if looked_up else 0 :]
+        own_xz = xz[0 if looked_up else from_step * gates * units :]
         for i in range(AHEAD):
             later_ids[i] = 0
             for g in range(gates):
@@ -292,8 +272,7 @@ def sweep_forward(cell, units, dtype, group=1):
             kept[from_step * saves * units :], sequence[from_step * units :],
         )
         numbers = (
-            T, place, unit, begin, end, busy_from, busy_to, inner_bias,
-            (looked_up, keeps, returns, zeroes),
+            T, place, unit, begin, end, inner_bias, (looked_up, keeps, returns, zeroes),
         )
         for t in range(0, T, AHEAD):
             forward_steps(
@@ -343,7 +322,6 @@ def sweep_backward(cell, units, dtype, group=1):
     second_from = shown_from + 2 * group * depth
     streams = saves + states + 1  # kept, the states before, dsequence
     ring_count, kept_count = AHEAD * streams, max(saves, 1)
-    of_group = _group_bounds(group)
     threads, wait = plan.threads, barrier(plan.threads * group)
     H, width, state_width, kept_width = map(
         np.uint32, (units, gates * units, states * units, saves * units)
@@ -358,8 +336,8 @@ def sweep_backward(cell, units, dtype, group=1):
         place = step_of_row * state_width + unit
         for s in range(states):
             ring[at + saves + s] = before[place + np.uint32(s * units)]
-        if given:
-            ring[at + saves + states] = dsequence[step_of_row * H + unit]
+        dy = dsequence[step_of_row * H + unit if given else np.uint32(0)]
+        ring[at + saves + states] = dy if given else zero
 
     def make(j):
         buffer, own_from = shown_from + j % 2 * (group * depth), j * streams
@@ -367,52 +345,46 @@ def sweep_backward(cell, units, dtype, group=1):
         @device_function
         def one(first, arrays, numbers, weights, ring, later, dsum, dstate, dh, carried):
             shared, before, kept, dsequence, dxz, dsums = arrays
-            T, place, unit, begin, end, busy_from, busy_to, flags = numbers
+            T, place, unit, begin, end, flags = numbers
             given, zeroes = flags
             keeps = cuda.local.array(kept_count, number, ALIGNMENT)
             earlier = cuda.local.array(states, number, ALIGNMENT)
+            dearlier = cuda.local.array(states, number, ALIGNMENT)
             dx = cuda.local.array(gates, number, ALIGNMENT)
             t = first - j
-            if t < 0:
-                return
+            counts = begin <= t and t < end
             for s in range(saves):
                 keeps[s] = ring[own_from + s]
             for s in range(states):
                 earlier[s] = ring[own_from + saves + s]
-            carried[0] += ring[own_from + saves + states]
-            counts = begin <= t and t < end
-            if counts:
-                dstate[0] += carried[0]
-                carried[0] = zero
-                step(keeps, earlier, later, dstate, dx, dsum)
-            else:
-                if zeroes:
-                    carried[0] = zero
-                for g in range(gates):
-                    dx[g] = zero
-                    dsum[g] = zero
-            if busy_from <= t and t < busy_to:
-                if two:
-                    shared[second_from + place * second_depth + unit] = dsum[direct]
-                    wait()
-                    dot_second(shared, second_from, weights, place, unit, exchange, dh)
-                    if counts:
-                        reset(keeps, earlier, dh[0], dstate, dx, dsum)
-                for g in range(direct):
-                    shared[buffer + place * depth + g * units + unit] = dsum[g]
+                dearlier[s] = dstate[s]
+            total = carried[0] + ring[own_from + saves + states]
+            dearlier[0] += total
+            carried[0] = zero if counts or zeroes else total
+            step(keeps, earlier, later, dearlier, dx, dsum)
+            if two:
+                shared[second_from + place * second_depth + unit] = dsum[direct] if counts else zero
                 wait()
-                dot(shared, buffer, weights, place, unit, exchange, dh)
-                if counts:
-                    dstate[0] += dh[0]
-            for s in range(states):
-                later[s] = earlier[s]
-            if t >= AHEAD:
-                ask(t - AHEAD, unit, before, kept, dsequence, given, ring, own_from)
-            at = np.uint32(t) * width + unit
+                dot_second(shared, second_from, weights, place, unit, exchange, dh)
+                reset(keeps, earlier, dh[0], dearlier, dx, dsum)
             for g in range(gates):
-                dxz[at + np.uint32(g * units)] = dx[g]
-                if separate:
-                    dsums[at + np.uint32(g * units)] = dsum[g]
+                dx[g] = dx[g] if counts else zero
+                dsum[g] = dsum[g] if counts else zero
+            for g in range(direct):
+                shared[buffer + place * depth + g * units + unit] = dsum[g]
+            wait()
+            dot(shared, buffer, weights, place, unit, exchange, dh)
+            dearlier[0] += dh[0]
+            for s in range(states):
+                dstate[s] = dearlier[s] if counts else dstate[s]
+                later[s] = earlier[s]
+            ask(max(t - AHEAD, 0), unit, before, kept, dsequence, given, ring, own_from)
+            if t >= 0:
+                at = np.uint32(t) * width + unit
+                for g in range(gates):
+                    dxz[at + np.uint32(g * units)] = dx[g]
+                    if separate:
+                        dsums[at + np.uint32(g * units)] = dsum[g]
 
         return one
 
@@ -437,7 +409,6 @@ def sweep_backward(cell, units, dtype, group=1):
         unit = min(np.uint32(cuda.threadIdx.x), np.uint32(units - 1))
         row = min(cuda.blockIdx.x * group + place, rows - 1)
         begin, end = bounds(row, rows, T, start, stop, masked)
-        busy_from, busy_to = of_group(cuda.blockIdx.x * group, rows, T, start, stop, masked)
 
         load(U, noise, noises, row, place, unit, weights)
         load_second(U, noise, noises, row, place, unit, weights)
@@ -451,7 +422,7 @@ def sweep_backward(cell, units, dtype, group=1):
         from_step = row * T
         own_before = before[from_step * states * units :]
         own_kept = kept[from_step * saves * units :]
-        own_dsequence = dsequence[from_step * units :]
+        own_dsequence = dsequence[from_step * units if given else 0 :]
         for i in range(AHEAD):
             for s in range(streams):
                 ring[i * streams + s] = zero
@@ -463,7 +434,7 @@ def sweep_backward(cell, units, dtype, group=1):
             shared, own_before, own_kept, own_dsequence, dxz[from_step * gates * units :],
             dsums[from_step * gates * units :],
         )
-        numbers = T, place, unit, begin, end, busy_from, busy_to, (given, zeroes)
+        numbers = T, place, unit, begin, end, (given, zeroes)
         for i in range(0, T, AHEAD):
             backward_steps(
                 T - 1 - i, arrays, numbers, weights, ring, later, dsum, dstate, dh, carried

@@ -66,7 +66,7 @@ def barrier(threads):
 
 def simulated_copy_wide(target, to, source, start):
     for array, index in ((target, to), (source, start)):
-        place = array.__array_interface__["data"][0] + index * array.dtype.itemsize
+        place = array.__array_interface__["data"][0] + int(index) * array.dtype.itemsize
         if place % WIDE:
             raise ValueError(f"a wide access at {place}, which is no multiple of {WIDE}")
     for i in range(WIDE // target.dtype.itemsize):
