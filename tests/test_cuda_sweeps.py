@@ -42,12 +42,12 @@ def go(monkeypatch):
 
 @pytest.fixture
 def small_warps(monkeypatch):
-    """Warps of 4 units; call to have the weights in shared memory."""
+    """Warps of 4 units; call to have all but so many bytes of a thread's weights in shared memory."""
     caches = sweep.sweep_forward, sweep.sweep_backward
     monkeypatch.setattr(sweep, "WARP", 4)
     for cached in caches:
         cached.cache_clear()
-    yield lambda: monkeypatch.setattr(sweep, "REGISTER_BYTES", 0)
+    yield lambda left: monkeypatch.setattr(sweep, "REGISTER_BYTES", left)
     for cached in caches:
         cached.cache_clear()
 
@@ -208,7 +208,9 @@ def test_noise(go, cell, noise, way):
           state=True, sequences=True)
 
 
-def test_noise_for_more_than_a_warp(small_warps):
+@pytest.mark.parametrize("left", [0, 64, 512])
+def test_noise_for_more_than_a_warp(small_warps, left):
+    small_warps(left)
     check(seed=3, rows=2, steps=3, width=2, units=5, cell="lstm", noise=4, sequences=True)
 
 
@@ -242,10 +244,10 @@ def test_fewer_steps_than_are_fetched_ahead_and_more(cell, steps, lookup):
 @pytest.mark.parametrize("cell", CELLS)
 def test_groups_that_are_not_full(go, small_warps, cell, group, output):
     """Rows of different lengths, which all take part in each other's steps; some lookups. Weights
-    in registers and in shared memory."""
+    in registers, in shared memory, and in both."""
     go("groups", group)
-    if output == "last":
-        small_warps()
+    if output.startswith("sequence"):
+        small_warps(0 if output == "sequence" else 64)
     mask = StepMask(np.array([1, 0, 0, 0, 2]), np.array([3, 3, 0, 1, 3]), 3)
     check(runs=mask, seed=7, rows=5, steps=3, width=2, units=7, cell=cell, state=True,
           sequences=output != "last", zero_output=output == "sequence with zeros",

@@ -22,6 +22,7 @@ import numpy as np
 
 from fastrnn.cells import CellSpec
 from fastrnn.cuda import arrays, discovery, matmul, stream
+from fastrnn.cuda.tiles import length_of_parts
 from fastrnn.values import RowGradient
 
 __all__ = ["ACTIVATIONS", "LookedUp", "Tape", "look_up", "sweep_backward", "sweep_forward"]
@@ -31,6 +32,7 @@ ACTIVATIONS = frozenset({"linear", "relu", "tanh", "sigmoid", "hard_sigmoid"})
 # Bytes of shared memory that a block may have, in the simulator: as on an H200.
 SIMULATED_SHARED = 227 * 1024
 GROUPS = 1, 2, 4  # rows in a block, for more than a warp's units
+REGISTERS = 1 << 16  # of a multiprocessor
 BLOCK_THREADS = 512  # at most: then a thread may have 128 registers
 # Terms that one thread adds up; longer sums are put together of such parts.
 RUN = 64
@@ -354,7 +356,8 @@ class _Problem:
             pair = sweep_forward(*key), sweep_backward(*key)
             shared = max(sweep.shared for sweep in pair)
             if shared <= limit:
-                places = arrays.multiprocessors() * (limit // shared)
+                registers = max(sweep.registers for sweep in pair)
+                places = arrays.multiprocessors() * min(limit // shared, REGISTERS // registers)
                 fitting[pair] = math.ceil(math.ceil(self.rows / group) / places)
         return min(fitting, key=fitting.get, default=None)
 
@@ -558,7 +561,8 @@ def _part_of_steps(problem, steps):
     """How many steps a part of the product over all of them has, by the shape alone."""
     H, G = problem.units, problem.cell.gates
     tiles = math.ceil(H / 32) * math.ceil(G * H / 32)
-    return max(math.ceil(steps * tiles / GRADIENT_BLOCKS), GRADIENT_STEPS)
+    least = max(math.ceil(steps * tiles / GRADIENT_BLOCKS), GRADIENT_STEPS)
+    return length_of_parts(steps, least)
 
 
 def _factors(problem, tape):

@@ -34,6 +34,7 @@ from fastrnn.cuda.device_array import (
     to_host,
 )
 from fastrnn.cuda.matmul import Matrices, launch
+from fastrnn.cuda.tiles import length_of_parts
 from fastrnn.engines.reference import ReferenceEngine, check_ids
 from fastrnn.values import Lookup, RowGradient
 
@@ -41,8 +42,8 @@ __all__ = ["CUDAEngine"]
 
 KERNEL_ACTIVATIONS = frozenset({"relu", "tanh", "sigmoid", "hard_sigmoid"})
 FLOATS = frozenset({"float32", "float64"})
-# Rows of x whose products with dz one block sums, for the gradient of W.
-SHARE = 128
+# Rows of x, at least, whose products with dz one block sums, for the gradient of W.
+SHARE = 64
 # Up to so many rows of a table for each step that takes one, all rows get a gradient: their sums need no
 # sorting. Of larger tables most rows would be zeros.
 DENSE = 4
@@ -322,18 +323,19 @@ class CUDAEngine(ReferenceEngine):
 
     def _add_product(self, x, D, dz, M, N, dW):
         """dW += x^T dz, for x (N, D) and dz (N, M): shares of the rows by themselves, then all."""
-        shares = N // SHARE
-        rest = N - shares * SHARE
+        length = length_of_parts(N, SHARE)
+        shares, rest = divmod(N, length)
         parts = empty((shares + (rest > 0), D, M), dz.dtype)
         if shares:
             launch(
-                matrices(x, D, SHARE * D), matrices(dz, M, SHARE * M), matrices(parts, M, D * M),
-                shares, D, M, SHARE, trans_a=True,
+                matrices(x, D, length * D), matrices(dz, M, length * M), matrices(parts, M, D * M),
+                shares, D, M, length, trans_a=True,
             )
         if rest:
+            done = shares * length
             launch(
-                matrices(x.view(shares * SHARE * D, (rest * D,)), D),
-                matrices(dz.view(shares * SHARE * M, (rest * M,)), M),
+                matrices(x.view(done * D, (rest * D,)), D),
+                matrices(dz.view(done * M, (rest * M,)), M),
                 matrices(parts.view(shares * D * M, (D * M,)), M), 1, D, M, rest, trans_a=True,
             )
         with added_to(dW) as target:

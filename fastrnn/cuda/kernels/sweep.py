@@ -1,8 +1,8 @@
 """The sweep of a recurrent layer whose weights stay on chip: all steps of a row in one launch.
 
 A thread takes one unit of one row through all steps. U stays where it is for the whole sequence:
-each thread has the column (on the way back the row) of U that its unit needs, in registers, or in
-shared memory. A step is: every thread writes its part of h to shared memory, the block waits for
+each thread has the column (on the way back the row) of U that its unit needs, as much of it as there
+is room for in registers, the rest in shared memory. A step is: every thread writes its part of h to shared memory, the block waits for
 itself, every thread reads all of h, 16 bytes at a time, and multiplies. What a step reads from
 device memory was asked for some steps before.
 
@@ -69,6 +69,7 @@ WARP = 32
 # Bytes of U that a thread keeps in registers; more of it lies in shared memory. A thread has 255
 # registers only where its block has few others.
 REGISTER_BYTES, REGISTER_THREADS = 512, 256
+OTHER_REGISTERS = 112  # that a thread has for all else, about
 # Steps between asking for a number in device memory and using it. A step takes some hundred cycles
 # and more, an answer some hundreds. An even number: buffers take turns.
 AHEAD = 4
@@ -84,6 +85,7 @@ class Sweep(NamedTuple):
     kernel: Any
     block: tuple  # (threads for the units of a row, group)
     shared: int  # bytes of shared memory of a block
+    registers: int  # of a block, about
 
     @property
     def group(self):
@@ -116,9 +118,9 @@ def _in_turn(make):
         rest = from_(j + 1)
 
         @device_function
-        def both(first, arrays, numbers, weights, ring, later_ids, sums, state, saved, more):
-            this(first, arrays, numbers, weights, ring, later_ids, sums, state, saved, more)
-            rest(first, arrays, numbers, weights, ring, later_ids, sums, state, saved, more)
+        def both(first, arrays, numbers, own, ring, later_ids, sums, state, saved, more):
+            this(first, arrays, numbers, own, ring, later_ids, sums, state, saved, more)
+            rest(first, arrays, numbers, own, ring, later_ids, sums, state, saved, more)
 
         return both
 
@@ -157,7 +159,7 @@ def sweep_forward(cell, units, dtype, group=1):
         _Product(units if two else 0, gates - direct, column(direct), direct),
     ))
     (load, dot), (load_second, dot_second) = plan.products
-    depth, in_registers, own_count = plan.depths[0], plan.in_registers, plan.own
+    depth, own_count = plan.depths[0], plan.own
     second_depth, exchange = plan.depths[1], plan.exchange
     shown_from, shown_count = plan.shown, plan.exchange - plan.shown
     second_from = shown_from + 2 * group * depth
@@ -179,7 +181,7 @@ def sweep_forward(cell, units, dtype, group=1):
         buffer, own_from = shown_from + j % 2 * (group * depth), j * gates
 
         @device_function
-        def one(first, arrays, numbers, weights, ring, later_ids, sums, state, saved, more):
+        def one(first, arrays, numbers, own, ring, later_ids, sums, state, saved, more):
             shared, xz, ids, before, kept, sequence = arrays
             T, place, unit, begin, end, bias, flags = numbers
             looked_up, keeps, returns, zeroes = flags
@@ -198,12 +200,12 @@ def sweep_forward(cell, units, dtype, group=1):
                 after[s] = state[s]
             shared[buffer + place * depth + unit] = state[0]
             wait()
-            dot(shared, buffer, weights, place, unit, exchange, sums)
+            dot(shared, buffer, own, place, unit, exchange, sums)
             if two:
                 reset(x, sums, after, saved)
                 shared[second_from + place * second_depth + unit] = saved[INNER]
                 wait()
-                dot_second(shared, second_from, weights, place, unit, exchange, sums)
+                dot_second(shared, second_from, own, place, unit, exchange, sums)
             step(x, sums, bias, after, saved)
             counts = begin <= t and t < end
             for s in range(states):
@@ -234,7 +236,6 @@ def sweep_forward(cell, units, dtype, group=1):
         state = cuda.local.array(states, number, ALIGNMENT)
         saved = cuda.local.array(saved_count, number, ALIGNMENT)
         output = cuda.local.array(1, number, ALIGNMENT)
-        weights = own if in_registers else shared
         rows = last.shape[1]
         place = cuda.threadIdx.y
         # Threads beyond the last unit, or the last row, do the same as those that have it.
@@ -242,8 +243,8 @@ def sweep_forward(cell, units, dtype, group=1):
         row = min(cuda.blockIdx.x * group + place, rows - 1)
         begin, end = bounds(row, rows, T, start, stop, masked)
 
-        load(U, noise, noises, row, place, unit, weights)
-        load_second(U, noise, noises, row, place, unit, weights)
+        load(U, noise, noises, row, place, unit, own, shared)
+        load_second(U, noise, noises, row, place, unit, own, shared)
         for i in range(cuda.threadIdx.x + place * threads, shown_count, threads * group):
             shared[shown_from + i] = zero
         for s in range(states):
@@ -276,12 +277,12 @@ def sweep_forward(cell, units, dtype, group=1):
         )
         for t in range(0, T, AHEAD):
             forward_steps(
-                t, arrays, numbers, weights, ring, later_ids, sums, state, saved, output
+                t, arrays, numbers, own, ring, later_ids, sums, state, saved, output
             )
         for s in range(states):
             last[s, row, unit] = state[s]
 
-    return Sweep(forward, (threads, group), plan.bytes)
+    return Sweep(forward, (threads, group), plan.bytes, plan.registers)
 
 
 @functools.cache
@@ -316,7 +317,7 @@ def sweep_backward(cell, units, dtype, group=1):
         _Product((gates - direct) * units, 1, row_of(direct), 0),
     ))
     (load, dot), (load_second, dot_second) = plan.products
-    depth, in_registers, own_count = plan.depths[0], plan.in_registers, plan.own
+    depth, own_count = plan.depths[0], plan.own
     second_depth, exchange = plan.depths[1], plan.exchange
     shown_from, shown_count = plan.shown, plan.exchange - plan.shown
     second_from = shown_from + 2 * group * depth
@@ -343,7 +344,7 @@ def sweep_backward(cell, units, dtype, group=1):
         buffer, own_from = shown_from + j % 2 * (group * depth), j * streams
 
         @device_function
-        def one(first, arrays, numbers, weights, ring, later, dsum, dstate, dh, carried):
+        def one(first, arrays, numbers, own, ring, later, dsum, dstate, dh, carried):
             shared, before, kept, dsequence, dxz, dsums = arrays
             T, place, unit, begin, end, flags = numbers
             given, zeroes = flags
@@ -365,7 +366,7 @@ def sweep_backward(cell, units, dtype, group=1):
             if two:
                 shared[second_from + place * second_depth + unit] = dsum[direct] if counts else zero
                 wait()
-                dot_second(shared, second_from, weights, place, unit, exchange, dh)
+                dot_second(shared, second_from, own, place, unit, exchange, dh)
                 reset(keeps, earlier, dh[0], dearlier, dx, dsum)
             for g in range(gates):
                 dx[g] = dx[g] if counts else zero
@@ -373,7 +374,7 @@ def sweep_backward(cell, units, dtype, group=1):
             for g in range(direct):
                 shared[buffer + place * depth + g * units + unit] = dsum[g]
             wait()
-            dot(shared, buffer, weights, place, unit, exchange, dh)
+            dot(shared, buffer, own, place, unit, exchange, dh)
             dearlier[0] += dh[0]
             for s in range(states):
                 dstate[s] = dearlier[s] if counts else dstate[s]
@@ -402,7 +403,6 @@ def sweep_backward(cell, units, dtype, group=1):
         dh = cuda.local.array(1, number, ALIGNMENT)
         # The gradient of outputs that repeat this one at steps that do not count.
         carried = cuda.local.array(1, number, ALIGNMENT)
-        weights = own if in_registers else shared
         rows = last.shape[1]
         place = cuda.threadIdx.y
         # As on the way there.
@@ -410,8 +410,8 @@ def sweep_backward(cell, units, dtype, group=1):
         row = min(cuda.blockIdx.x * group + place, rows - 1)
         begin, end = bounds(row, rows, T, start, stop, masked)
 
-        load(U, noise, noises, row, place, unit, weights)
-        load_second(U, noise, noises, row, place, unit, weights)
+        load(U, noise, noises, row, place, unit, own, shared)
+        load_second(U, noise, noises, row, place, unit, own, shared)
         for i in range(cuda.threadIdx.x + place * threads, shown_count, threads * group):
             shared[shown_from + i] = zero
         for s in range(states):
@@ -437,12 +437,12 @@ def sweep_backward(cell, units, dtype, group=1):
         numbers = T, place, unit, begin, end, (given, zeroes)
         for i in range(0, T, AHEAD):
             backward_steps(
-                T - 1 - i, arrays, numbers, weights, ring, later, dsum, dstate, dh, carried
+                T - 1 - i, arrays, numbers, own, ring, later, dsum, dstate, dh, carried
             )
         for s in range(states):
             dfirst[s, row, unit] = dstate[s]
 
-    return Sweep(backward, (threads, group), plan.bytes)
+    return Sweep(backward, (threads, group), plan.bytes, plan.registers)
 
 
 @device_function
@@ -467,18 +467,18 @@ class _Product(NamedTuple):
 class _Plan(NamedTuple):
     """What the threads of a block have, and where it lies.
 
-    Shared memory holds, in this order: the weights, unless they lie in registers; the vectors of
+    Shared memory holds, in this order: the weights that do not lie in registers; the vectors of
     the first product, twice; those of the second; and the slices' sums that change hands.
     """
 
     threads: int  # for one row
     products: list  # for each: device functions that bring the weights, and that multiply
     depths: list  # for each: the length of a vector in memory; it must be zero beyond its own
-    in_registers: bool
     own: int  # weights to make room for in a thread's registers
     shown: int  # where the vectors begin in shared memory
     exchange: int  # where the sums begin
     bytes: int  # of shared memory
+    registers: int  # of all threads, about
 
 
 def _plan(units, dtype, group, products):
@@ -488,107 +488,142 @@ def _plan(units, dtype, group, products):
     threads = -(-units // WARP) * WARP
     # Slices of a vector, one for each row of the group, in whole wide loads.
     slices = [-(-p.length // (group * width)) * width for p in products]
-    counts = [s * p.outputs for s, p in zip(slices, products, strict=True)]
-    own = sum(counts)
-    in_registers = own * size <= REGISTER_BYTES and threads * group <= REGISTER_THREADS
-    spread = 1 if in_registers else threads
+    left = REGISTER_BYTES // size if threads * group <= REGISTER_THREADS else 0
+    own = shared = 0
+    made, most = [], max(p.outputs for p in products)
+    for p, extent in zip(products, slices, strict=True):
+        # Of the slice, as much as there are registers for; whole loads.
+        kept = min(extent, left // max(p.outputs * width, 1) * width)
+        places = _Slice(extent, kept, own, shared)
+        made.append(_multiplication(p, units, places, group, threads, dtype))
+        left -= kept * p.outputs
+        own += kept * p.outputs
+        shared += (extent - kept) * p.outputs * threads * group
     depths = [s * group for s in slices]
-    shown = 0 if in_registers else own * threads * group
-    exchange = shown + group * (2 * depths[0] + depths[1])
-    most = max(p.outputs for p in products)
+    exchange = shared + group * (2 * depths[0] + depths[1])
     end = exchange + (group * group * most * threads if group > 1 else 0)
-    bases = 0, counts[0] if in_registers else counts[0] * threads * group
-    made = [
-        _multiplication(p, units, s, group, spread, base, threads, dtype)
-        for p, s, base in zip(products, slices, bases, strict=True)
-    ]
-    return _Plan(threads, made, depths, in_registers, own if in_registers else 1, shown, exchange,
-                 end * size)
+    registers = threads * group * (own * size // 4 + OTHER_REGISTERS)
+    return _Plan(threads, made, depths, max(own, 1), shared, exchange, end * size, registers)
 
 
-def _multiplication(product, units, extent, group, spread, base, threads, dtype):
-    """Two device functions for slices of ``extent``, for a `_Product` with weights from ``base``.
+class _Slice(NamedTuple):
+    """A thread's part of a column of U: so many numbers for each output, and where they lie."""
 
-    ``load(U, noise, noises, row, place, unit, weights)`` brings a thread's weights: for so many
+    extent: int
+    kept: int  # the first of them, in registers
+    own: int  # where these begin there
+    shared: int  # where all others begin in shared memory
+
+
+def _multiplication(product, units, places, group, threads, dtype):
+    """Two device functions for a `_Slice` of a `_Product`.
+
+    ``load(U, noise, noises, row, place, unit, own, shared)`` brings a thread's weights: for so many
     places of its slice as one wide load has numbers, those of output 0, then of output 1, and so
     on. In shared memory such pieces of 16 bytes lie side by side with those of the other units.
 
-    ``dot(shared, start, weights, place, unit, exchange, sums)`` multiplies the vectors at
+    ``dot(shared, start, own, place, unit, exchange, sums)`` multiplies the vectors at
     ``shared[start:]``, one for each row of the group, and leaves in ``sums`` those of the thread's
     row, number ``place``.
     """
     length, outputs, element, into = product
     if not length:
         return _load_nothing, _dot_nothing
+    extent, kept, own_from, shared_from = places
     number = np.dtype(dtype).type
     zero = number(0)
     width = WIDE // np.dtype(dtype).itemsize
-    in_shared = int(spread > 1)
-    to_next, to_unit = extent * outputs * threads * in_shared, width * in_shared  # in memory
+    to_next = (extent - kept) * outputs * threads
     # As many sums at a time as a load brings numbers: additions need not wait for one another.
     # With several rows they do not anyway.
     chains = width if group == 1 else 1
     partial_count = group * chains * outputs
     numbers_count, column_count = group * width, outputs * width
-    # Of the slice, at a time. In shared memory weights do have an index.
-    part = extent if in_shared else max(UNROLLED // (outputs * group) // width, 1) * width
-    load_part = extent if in_shared else max(UNROLLED_LOADS // (outputs * min(group, 2)), 1)
+    # Of what lies in registers, at a time. In shared memory weights do have an index.
+    part = max(UNROLLED // (outputs * group) // width, 1) * width
+    load_part = max(UNROLLED_LOADS // (outputs * min(group, 2)), 1)
+
+    @device_function
+    def weight(U, noise, noises, row, place, unit, q, o):
+        k = place * extent + q
+        return element(U, noise, noises, row, k, o, unit) if k < length else zero
+
+    @device_function
+    def load_shared(U, noise, noises, row, place, unit, own, shared):
+        at = shared_from + place * to_next + unit * width
+        for q in range(kept, extent):
+            for o in range(outputs):
+                piece = (q - kept) // width * outputs + o
+                w = weight(U, noise, noises, row, place, unit, q, o)
+                shared[at + piece * width * threads + q % width] = w
 
     def load_from(first):
-        last = min(first + load_part, extent)
-        rest = load_from(last) if last < extent else _load_nothing
+        if first >= kept:
+            return load_shared if kept < extent else _load_nothing
+        last = min(first + load_part, kept)
+        rest = load_from(last)
 
         @device_function
-        def load(U, noise, noises, row, place, unit, weights):
-            at = base + place * to_next + unit * to_unit
+        def load(U, noise, noises, row, place, unit, own, shared):
             for q in range(first, last):
-                k = place * extent + q
                 for o in range(outputs):
-                    w = zero
-                    if k < length:
-                        w = element(U, noise, noises, row, k, o, unit)
                     piece = q // width * outputs + o
-                    weights[at + piece * width * spread + q % width] = w
-            rest(U, noise, noises, row, place, unit, weights)
+                    w = weight(U, noise, noises, row, place, unit, q, o)
+                    own[own_from + piece * width + q % width] = w
+            rest(U, noise, noises, row, place, unit, own, shared)
 
         return load
 
+    @device_function
+    def multiply(numbers, column, partial):
+        for v in range(width):
+            for o in range(outputs):
+                for r in range(group):
+                    i = (r * chains + v % chains) * outputs + o
+                    partial[i] += numbers[r * width + v] * column[o * width + v]
+
+    @device_function
+    def add_shared(shared, start, own, at, partial):
+        numbers = cuda.local.array(numbers_count, number, ALIGNMENT)
+        column = cuda.local.array(column_count, number, ALIGNMENT)
+        for q in range(kept, extent, width):
+            for r in range(group):
+                copy_wide(numbers, r * width, shared, start + r * (group * extent) + q)
+            for o in range(outputs):
+                copy_wide(column, o * width, shared,
+                          at + ((q - kept) * outputs + o * width) * threads)
+            multiply(numbers, column, partial)
+
     def add_from(first):
-        last = min(first + part, extent)
-        rest = add_from(last) if last < extent else _add_nothing
+        if first >= kept:
+            return add_shared if kept < extent else _add_nothing
+        last = min(first + part, kept)
+        rest = add_from(last)
 
         @device_function
-        def add(shared, start, weights, at, partial):
+        def add(shared, start, own, at, partial):
             numbers = cuda.local.array(numbers_count, number, ALIGNMENT)
             column = cuda.local.array(column_count, number, ALIGNMENT)
             for q in range(first, last, width):
                 for r in range(group):
                     copy_wide(numbers, r * width, shared, start + r * (group * extent) + q)
                 for o in range(outputs):
-                    piece = at + (q * outputs + o * width) * spread
-                    if in_shared:
-                        copy_wide(column, o * width, weights, piece)
-                    else:
-                        for v in range(width):
-                            column[o * width + v] = weights[piece + v]
-                for v in range(width):
-                    for o in range(outputs):
-                        for r in range(group):
-                            i = (r * chains + v % chains) * outputs + o
-                            partial[i] += numbers[r * width + v] * column[o * width + v]
-            rest(shared, start, weights, at, partial)
+                    for v in range(width):
+                        column[o * width + v] = own[own_from + q * outputs + o * width + v]
+                multiply(numbers, column, partial)
+            rest(shared, start, own, at, partial)
 
         return add
 
     add = add_from(0)
 
     @device_function
-    def dot(shared, start, weights, place, unit, exchange, sums):
+    def dot(shared, start, own, place, unit, exchange, sums):
         partial = cuda.local.array(partial_count, number, ALIGNMENT)
         for i in range(partial_count):
             partial[i] = zero
-        at = base + place * to_next + unit * to_unit
-        add(shared, start + place * extent, weights, at, partial)
+        at = shared_from + place * to_next + unit * width
+        add(shared, start + place * extent, own, at, partial)
         if group == 1:
             for o in range(outputs):
                 total = partial[o]
@@ -610,15 +645,15 @@ def _multiplication(product, units, extent, group, spread, base, threads, dtype)
 
 
 @device_function
-def _load_nothing(U, noise, noises, row, place, unit, weights):
+def _load_nothing(U, noise, noises, row, place, unit, own, shared):
     pass
 
 
 @device_function
-def _dot_nothing(shared, start, weights, place, unit, exchange, sums):
+def _dot_nothing(shared, start, own, place, unit, exchange, sums):
     pass
 
 
 @device_function
-def _add_nothing(shared, start, weights, at, partial):
+def _add_nothing(shared, start, own, at, partial):
     pass
