@@ -244,7 +244,7 @@ def test_a_wide_layer_that_keeps_nothing_shares_its_steps(threads, cell):
 
 
 def test_rows_that_leave_a_shared_beginning_at_once_wait_for_its_first_states(threads):
-    """Many tries: now and then a thread reaches those rows before another begins with the prefix."""
+    """Many tries: now and then a thread reaches those rows before another begins the prefix."""
     rng = np.random.default_rng(0)
     others = Problem(0, 32, 12, 4, 5, dtype=np.float32)
     ids = rng.integers(1, 30, (32, 12)).astype(np.int32)
