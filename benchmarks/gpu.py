@@ -10,6 +10,7 @@ median of several rounds, ours and theirs in turn.
 from __future__ import annotations
 
 import argparse
+import functools
 import importlib.util
 import json
 import statistics
@@ -79,11 +80,10 @@ def report(what, times, **more):
 def products(rng):
     """Batches of square products in single precision, against cuBLAS by way of torch.bmm."""
     for size, batch in PRODUCTS:
-        a, b = (arrays_of(rng, batch, size) for _ in range(2))
-        out = torch.empty_like(a) if torch else a
-        ways = {"fastrnn": lambda: fastrnn_cuda.batched_matmul(a, b, out=out)}
+        a, b, out = (arrays_of(rng, batch, size) for _ in range(3))
+        ways = {"fastrnn": functools.partial(fastrnn_cuda.batched_matmul, a, b, out=out)}
         if torch:
-            ways["cuBLAS"] = lambda: torch.bmm(a, b, out=out)
+            ways["cuBLAS"] = functools.partial(torch.bmm, a, b, out=out)
         times = compare(ways, budget=0.2)
         rate = 2 * batch * size**3 / times["fastrnn"] / 1e9
         bandwidth = 3 * 4 * batch * size**2 / times["fastrnn"] / 1e9
@@ -101,7 +101,7 @@ def arrays_of(rng, batch, size):
 # -- layers ------------------------------------------------------------------------------------
 
 
-def layer_ways(rng, name, units, rows):
+def layer_ways(rng, name, units, rows, peers=True):
     """A recurrent layer there and back, with the gradients of input and weights."""
     from fastrnn import engines
     from fastrnn.cuda import stream
@@ -120,7 +120,7 @@ def layer_ways(rng, name, units, rows):
 
     once()  # loads the kernels
     ways = {"fastrnn": stream.Recording(once)}  # as `fit` does its steps
-    if torch:
+    if torch and peers:
         kind = {"SimpleRNN": "RNN"}.get(name, name)
         rnn = getattr(torch.nn, kind)(units, units, batch_first=True).cuda()
         x_torch = torch.from_numpy(x).cuda().requires_grad_()

@@ -42,7 +42,7 @@ def go(monkeypatch):
 
 @pytest.fixture
 def small_warps(monkeypatch):
-    """Warps of 4 units; call to have all but so many bytes of a thread's weights in shared memory."""
+    """Warps of 4 units; call to leave a thread so many bytes of weights in registers."""
     caches = sweep.sweep_forward, sweep.sweep_backward
     monkeypatch.setattr(sweep, "WARP", 4)
     for cached in caches:

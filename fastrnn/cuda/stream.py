@@ -32,7 +32,7 @@ FREE_SHARED = 48 * 1024  # bytes of shared memory that a block has without askin
 
 
 class NotRecordable(Exception):
-    """Work that brings numbers to the device or back cannot be recorded: they would stay the same."""
+    """Work that brings numbers to the device or back is not recorded: they would stay the same."""
 
 
 class _State(threading.local):

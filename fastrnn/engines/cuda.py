@@ -44,8 +44,8 @@ KERNEL_ACTIVATIONS = frozenset({"relu", "tanh", "sigmoid", "hard_sigmoid"})
 FLOATS = frozenset({"float32", "float64"})
 # Rows of x, at least, whose products with dz one block sums, for the gradient of W.
 SHARE = 64
-# Up to so many rows of a table for each step that takes one, all rows get a gradient: their sums need no
-# sorting. Of larger tables most rows would be zeros.
+# Up to so many rows of a table for each step that takes one, all rows get a gradient: their sums
+# need no sorting. Of larger tables most rows would be zeros.
 DENSE = 4
 
 

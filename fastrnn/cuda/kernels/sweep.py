@@ -1,10 +1,10 @@
 """The sweep of a recurrent layer whose weights stay on chip: all steps of a row in one launch.
 
 A thread takes one unit of one row through all steps. U stays where it is for the whole sequence:
-each thread has the column (on the way back the row) of U that its unit needs, as much of it as there
-is room for in registers, the rest in shared memory. A step is: every thread writes its part of h to shared memory, the block waits for
-itself, every thread reads all of h, 16 bytes at a time, and multiplies. What a step reads from
-device memory was asked for some steps before.
+each thread has the column (on the way back the row) of U that its unit needs, as much of it as
+there is room for in registers, the rest in shared memory. A step is: every thread writes its part
+of h to shared memory, the block waits for itself, every thread reads all of h, 16 bytes at a time,
+and multiplies. What a step reads from device memory was asked for some steps before.
 
 Up to 32 units a block is one warp and has one row. A wider layer takes a warp for every 32 units,
 and may have a group of rows: then a thread has a slice of its column only, which it multiplies for
