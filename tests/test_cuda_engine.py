@@ -488,40 +488,38 @@ def recordings(monkeypatch):
     return made
 
 
-@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
-@pytest.mark.parametrize("recurrent", [
-    lambda: layers.SimpleRNN(3), lambda: layers.LSTM(2), lambda: layers.GRU(2),
-    lambda: layers.Bidirectional(layers.SimpleRNN(2)),
-], ids=["simple_rnn", "lstm", "gru", "both ways"])  # fmt: skip
+@pytest.mark.parametrize(("recurrent", "optimizer"), [
+    (lambda: layers.SimpleRNN(3), "adam"), (lambda: layers.Bidirectional(layers.LSTM(1)), "sgd"),
+], ids=["simple_rnn", "both ways"])  # fmt: skip
 def test_steps_are_recorded_and_done_again(recordings, recurrent, optimizer):
-    """Of 4 rows three times an epoch, of the rest once, each from the third time on."""
-    x = np.concatenate([data()[0], data(seed=4)[0], data(seed=5)[0][:3]])
-    y = np.arange(13) % 2
+    """Of 2 rows twice an epoch, of the rest once, each from the third time on."""
+    x, y = data()[0], np.arange(5) % 2
     results = {}
     for device in ("cpu", "cuda"):
         with engines.using(device):
             model = plain_model(recurrent)
             model.compile(optimizer, "binary_crossentropy", metrics=["accuracy"])
-            history = model.fit(x, y, epochs=3, batch_size=4, verbose=0).history
+            history = model.fit(x, y, epochs=3, batch_size=2, verbose=0).history
             results[device] = model.get_weights(), history
     same(results["cuda"], results["cpu"])
-    assert recordings == [7, 1]
+    assert recordings == [4, 1]
 
 
 def test_steps_with_numbers_from_the_host_are_not_recorded(recordings):
     """Masks are made of ids on the host, factors of dropout are drawn there."""
     for make in (small_model, lambda: plain_model(lambda: layers.SimpleRNN(2, dropout=0.5))):
-        trained("cuda", make, x=np.tile(data()[0][:4], (2, 1)), y=np.arange(8) % 2)
+        trained("cuda", make, x=np.tile(data()[0][:1], (12, 1)), y=np.arange(12) % 2, epochs=1)
         assert not recordings
 
 
-def test_a_recording_keeps_what_it_uses_and_its_results_are_ones_own(gpu):
+def test_what_is_done_again_gives_results_of_its_own_each_time(gpu, recordings):
     a = gpu.asarray(np.arange(4.0))
-    repeated = gpu.repeated(lambda index, a=a: (a[index] * 2, [a.shape], None), rows=4)
-    found = [repeated(np.array(rows))[0] for rows in ([0, 1], [3, 3], [2, 0], [1])]
-    del a
-    found.append(repeated(np.array([2, 3]))[0])
-    wanted = [[0, 2], [6, 6], [4, 0], [2], [4, 6]]
+    repeated = gpu.repeated(lambda index: (a[index] * 2, [a.shape], None), rows=4)
+    order = np.array([0, 1, 3, 3, 2, 0, 2, 3, 1, 0])  # of parts of one array, and of others
+    parts = [*(order[i : i + 2] for i in range(0, 10, 2)), np.array([1]), np.array([3, 1])]
+    found = [repeated(part)[0] for part in parts]
+    assert recordings == [5]
+    wanted = [[0, 2], [6, 6], [4, 0], [4, 6], [2, 0], [2], [6, 2]]
     for one, numbers in zip(found, wanted, strict=True):
         np.testing.assert_array_equal(one, numbers)
     with pytest.raises(IndexError, match="row numbers from 1 to 4 for 4 rows"):

@@ -69,6 +69,9 @@ def matmul_kernel(tile, dtype):
     # lie far apart, so that the threads of a warp read from shared memory side by side.
     m_stride, n_stride = rows // (m // width), columns // (n // width)
     rest = (m - 1) * n
+    # The numbers of one k are on their way while another's are used; not of doubles, for they are
+    # too large.
+    at_once = 2 if width == 4 else 1
     activate = by_number(dtype)
     fetch_a, put_a = _slabs(rows, depth, threads, width, zero)
     fetch_b, put_b = _slabs(columns, depth, threads, width, zero)
@@ -118,11 +121,11 @@ def matmul_kernel(tile, dtype):
             if s > 0:
                 a_from = (place * 2 + (s - 1) % 2) * a_slab + row
                 b_from = (place * 2 + (s - 1) % 2) * b_slab + column
-                # Two at a time: the numbers of one k are on their way while another's are used.
-                for q in range(0, depth, 2):
+                for q in range(0, depth, at_once):
                     multiply(a_slabs, a_from + q * a_row, b_slabs, b_from + q * b_row, sums)
-                    q += 1
-                    multiply(a_slabs, a_from + q * a_row, b_slabs, b_from + q * b_row, sums)
+                    if at_once == 2:
+                        q += 1
+                        multiply(a_slabs, a_from + q * a_row, b_slabs, b_from + q * b_row, sums)
             if s < steps:
                 put_a(a_next, a.k_is_dense, thread, a_slabs, a_at)
                 put_b(b_next, b.k_is_dense, thread, b_slabs, b_at)

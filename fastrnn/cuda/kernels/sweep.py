@@ -76,7 +76,7 @@ AHEAD = 4
 # Multiplications in a loop that every compiler unrolls. Registers have no index: if a loop over the
 # weights is not unrolled, they lie in device memory. Longer loops are put together of such parts.
 # Likewise weights that are brought, each with its noise.
-UNROLLED, UNROLLED_LOADS = 32, 16
+UNROLLED, UNROLLED_LOADS = 32, 8
 
 
 class Sweep(NamedTuple):
@@ -489,6 +489,8 @@ def _plan(units, dtype, group, products):
     # Slices of a vector, one for each row of the group, in whole wide loads.
     slices = [-(-p.length // (group * width)) * width for p in products]
     left = REGISTER_BYTES // size if threads * group <= REGISTER_THREADS else 0
+    if size == 8:
+        left = left * 3 // 4  # all else takes twice as many registers, too
     own = shared = 0
     made, most = [], max(p.outputs for p in products)
     for p, extent in zip(products, slices, strict=True):
@@ -575,12 +577,12 @@ def _multiplication(product, units, places, group, threads, dtype):
         return load
 
     @device_function
-    def multiply(numbers, column, partial):
+    def multiply(numbers, columns, at, partial):
         for v in range(width):
             for o in range(outputs):
                 for r in range(group):
                     i = (r * chains + v % chains) * outputs + o
-                    partial[i] += numbers[r * width + v] * column[o * width + v]
+                    partial[i] += numbers[r * width + v] * columns[at + o * width + v]
 
     @device_function
     def add_shared(shared, start, own, at, partial):
@@ -592,7 +594,7 @@ def _multiplication(product, units, places, group, threads, dtype):
             for o in range(outputs):
                 copy_wide(column, o * width, shared,
                           at + ((q - kept) * outputs + o * width) * threads)
-            multiply(numbers, column, partial)
+            multiply(numbers, column, 0, partial)
 
     def add_from(first):
         if first >= kept:
@@ -603,14 +605,10 @@ def _multiplication(product, units, places, group, threads, dtype):
         @device_function
         def add(shared, start, own, at, partial):
             numbers = cuda.local.array(numbers_count, number, ALIGNMENT)
-            column = cuda.local.array(column_count, number, ALIGNMENT)
             for q in range(first, last, width):
                 for r in range(group):
                     copy_wide(numbers, r * width, shared, start + r * (group * extent) + q)
-                for o in range(outputs):
-                    for v in range(width):
-                        column[o * width + v] = own[own_from + q * outputs + o * width + v]
-                multiply(numbers, column, partial)
+                multiply(numbers, own, own_from + q * outputs, partial)
             rest(shared, start, own, at, partial)
 
         return add
