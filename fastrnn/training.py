@@ -744,6 +744,14 @@ class Trainer:
             parameter.regularizer.add_gradient(parameter.value, parameter.grad)
         return values, penalty, results
 
+    def _updated(self, gradients, batch, shield):
+        """What ``gradients(batch)`` returns, after an update by the gradients that it adds."""
+        self._store.zero_grad()
+        found = gradients(batch)
+        if self._store.parameters:
+            shield.update(self.optimizer.step)
+        return found
+
     def _repeatable(self, data):
         """Whether training steps differ in their rows alone."""
         parts = getattr(data.rows, "parts", [data.rows])
@@ -765,10 +773,7 @@ class Trainer:
         def step(index):
             if isinstance(index, slice):
                 index = np.arange(index.start, index.stop)
-            self._store.zero_grad()
-            values, penalty, results = repeated(index)
-            if self._store.parameters:
-                shield.update(self.optimizer.step)
+            values, penalty, results = self._updated(repeated, index, shield)
             self._scores.update(values, penalty, *results, *labels.labels(index))
 
         return step
@@ -776,10 +781,7 @@ class Trainer:
     def _train_step(self, batch, shield, counted=None):
         """One update; ``counted``: the rows whose loss it is, and their weights (None: all)."""
         _, _, target, weight = batch
-        self._store.zero_grad()
-        values, penalty, results = self._gradients(batch)
-        if self._store.parameters:
-            shield.update(self.optimizer.step)
+        values, penalty, results = self._updated(self._gradients, batch, shield)
         if counted is not None:
             rows, weight = counted
             (output,), (mask,) = results
