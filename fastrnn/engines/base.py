@@ -69,13 +69,13 @@ class Engine(abc.ABC):
         """Add a `RowGradient` into ``dtable`` (V, D)."""
 
     @abc.abstractmethod
-    def project(self, x, W, b=None, mask=None):
+    def project(self, x, W, b=None, mask=None, keep=True):
         """``x @ W + b``: x (..., D), W (D, M), b (M,) or None -> (..., M).
 
         Steps that a `StepMask` leaves out may be left undefined.
 
         A `Lookup` gives a `Lookup`, whose table may lack the rows that do not occur: for
-        `recurrent` only.
+        `recurrent` only.  Without ``keep`` nothing goes backward.
         """
 
     @abc.abstractmethod
