@@ -33,8 +33,8 @@ enum { NR = 2 * VL }; /* columns of a full panel */
         else                                                                  \
             JOIN(tile_by_, JOIN(by, JOIN(_, JOIN(n, x1))))(TILE_ARGUMENTS);   \
     } while (0)
-#define TILE_CASE(n)                                                          \
-    while (rows >= n) {                                                       \
+#define TILE_WHILE(condition, n)                                              \
+    while (condition) {                                                       \
         if (a_m == 1)                                                         \
             TILE_CALL(columns, n);                                            \
         else                                                                  \
@@ -55,14 +55,14 @@ static void rows_times_panel(int64_t rows, int vectors, const REAL *a, ptrdiff_t
         return;
     }
 #if MAX_TILE == 12
-    TILE_CASE(12)
-    TILE_CASE(8)
+    TILE_WHILE(rows >= 12, 12)
+    TILE_WHILE(rows >= 8, 8)
 #else
-    TILE_CASE(6)
+    TILE_WHILE(rows >= 6 && rows != 8, 6) /* 4 and 4 rather than 6 and 2, whose loads take as long as its sums */
 #endif
-    TILE_CASE(4)
-    TILE_CASE(2)
-    TILE_CASE(1)
+    TILE_WHILE(rows >= 4, 4)
+    TILE_WHILE(rows >= 2, 2)
+    TILE_WHILE(rows >= 1, 1)
 }
 
 /* -- products ------------------------------------------------------------------------------------ */
@@ -135,7 +135,7 @@ static void pack(const REAL *b, ptrdiff_t b_k, ptrdiff_t b_n, int64_t N, int64_t
 
 /* GEMM_DEPTH: a panel of so many rows stays in the first cache.  LITTLE_WORK: multiplications that take
  * no longer than to call another thread. */
-enum { GEMM_DEPTH = 192, LITTLE_WORK = 1 << 19 };
+enum { GEMM_DEPTH = 256, LITTLE_WORK = 1 << 19 };
 
 /* The rows of one run, at most GEMM_ROWS, in the columns [from, to), whose panels stand at `packed`. */
 INLINE void multiply_run(const gemm_t *g, run_t run, int64_t from, int64_t to, const REAL *packed) {
@@ -260,11 +260,17 @@ static void pack_tiles(const REAL *x, ptrdiff_t x_k, int64_t M, int64_t K, REAL 
     }
 }
 
-/* One panel of c += x^T y; groups of `tile` columns of x lie x_tile apart. */
+/* One panel of c += x^T y; groups of `tile` columns of x lie x_tile apart.  Meanwhile K rows that lie next_k apart are
+ * fetched, a few with each group, unless `next` is NULL. */
 INLINE void add_outer_panel(const REAL *x, ptrdiff_t x_k, ptrdiff_t x_tile, int64_t tile, const REAL *panel,
-                            ptrdiff_t panel_k, int vectors, int64_t M, int64_t K, REAL *c, ptrdiff_t c_m) {
-    for (int64_t m = 0; m < M; m += tile, x += x_tile) {
+                            ptrdiff_t panel_k, int vectors, int64_t M, int64_t K, REAL *c, ptrdiff_t c_m,
+                            const REAL *next, ptrdiff_t next_k) {
+    const int64_t fetched = (K * tile + M - 1) / M;
+    for (int64_t m = 0, k = 0; m < M; m += tile, x += x_tile) {
         const int64_t rows = M - m < tile ? M - m : tile;
+        if (next)
+            for (const int64_t end = k + fetched < K ? k + fetched : K; k < end; k++)
+                PREFETCH(next + k * next_k, NR * sizeof(REAL));
         const REAL *init[FEW_COLUMNS];
         for (int64_t r = 0; r < rows; r++) init[r] = c + (m + r) * c_m;
         rows_times_panel(rows, vectors, x, 1, x_k, panel, panel_k, K, init, 0, c + m * c_m, c_m, ACT_LINEAR);
@@ -277,7 +283,7 @@ static void add_outer(const REAL *x, ptrdiff_t x_k, const REAL *y, ptrdiff_t y_k
                       int64_t K, REAL *c, ptrdiff_t c_m, REAL *room) {
     if (M <= FEW_COLUMNS) {
         for (int64_t n = 0; n < N; n += NR)
-            add_outer_panel(x, x_k, 0, FEW_COLUMNS, y + n, y_k, panel_vectors(n, N), M, K, c + n, c_m);
+            add_outer_panel(x, x_k, 0, FEW_COLUMNS, y + n, y_k, panel_vectors(n, N), M, K, c + n, c_m, NULL, 0);
         return;
     }
     for (int64_t k = 0; k < K; k += OUTER_DEPTH) {
@@ -286,9 +292,10 @@ static void add_outer(const REAL *x, ptrdiff_t x_k, const REAL *y, ptrdiff_t y_k
         pack_tiles(x + k * x_k, x_k, M, depth, tiles);
         for (int64_t n = 0; n < N; n += NR) {
             const int vectors = panel_vectors(n, N);
-            pack_panel(y + k * y_k + n, y_k, 1, N - n < NR ? N - n : NR, vectors * VL, depth, panel);
+            const REAL *part = y + k * y_k + n;
+            pack_panel(part, y_k, 1, N - n < NR ? N - n : NR, vectors * VL, depth, panel);
             add_outer_panel(tiles, MAX_TILE, tile_pitch(depth), MAX_TILE, panel, vectors * VL, vectors, M, depth,
-                            c + n, c_m);
+                            c + n, c_m, n + NR < N ? part + NR : NULL, y_k);
         }
     }
 }
@@ -334,12 +341,8 @@ static void outer_task(const void *context, int64_t task, int slot) {
                 y = packed, y_k = padded(N);
             }
             add_outer(x, M, y, y_k, M, N, K, c, Np, room);
-            if (o->sum)
-                for (int64_t n = 0; n < N; n += VL) {
-                    vec total = vload(sum + n);
-                    for (int64_t k = 0; k < K; k++) total += vload(y + k * y_k + n);
-                    vstore(sum + n, total);
-                }
+            if (o->sum) /* row by row: down a column each would be a line, of the same few sets of a cache */
+                for (int64_t k = 0; k < K; k++) sum_rows(sum, sum, y + k * y_k, padded(N));
         }
     }
 }
