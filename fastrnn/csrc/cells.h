@@ -20,26 +20,35 @@
     }
 
 #define EACH_ROW(n) for (int64_t i = 0; i < (n); i++)
-#define EACH_ELEMENT(n, Hp) \
-    EACH_ROW(n)             \
-        TWICE for (int64_t j = 0; j < (Hp); j += VL)
+#define EACH_UNIT(n, first, end) \
+    EACH_ROW(n)                  \
+        TWICE for (int64_t j = first; j < (end); j += VL)
+#define EACH_ELEMENT(n, Hp) EACH_UNIT(n, 0, Hp)
 
-/* y = f(y) for whole vectors; for gates see `apply_gate`.  Loops of one activation each: their coefficients stay
- * in registers, and a step of an LSTM is 4 % shorter than with all of them in one. */
-INLINE void apply_row(int32_t activation, REAL *y, int64_t n) {
-    TWICE for (int64_t j = 0; j < n; j += VL) vstore(y + j, apply(activation, vload(y + j)));
+/* y = f(y) for whole vectors of n rows, `pitch` apart; for gates see `apply_gate`, of which several may stand
+ * one behind the other.  Loops of one activation each: their coefficients stay in registers, and a step of an LSTM is
+ * 4 % shorter than with all of them in one. */
+INLINE void apply_rows(int32_t activation, REAL *y, int64_t pitch, int64_t n, int64_t width) {
+    EACH_UNIT(n, 0, width) vstore(y + i * pitch + j, apply(activation, vload(y + i * pitch + j)));
 }
 
-INLINE void apply_gates(int32_t activation, REAL *y, int64_t n) {
-    TWICE for (int64_t j = 0; j < n; j += VL) vstore(y + j, apply_gate(activation, vload(y + j)));
+INLINE void apply_gates(int32_t activation, REAL *y, int64_t pitch, int64_t n, int64_t width, int64_t Hp,
+                        int64_t gates) {
+    if (width == Hp) width *= gates, gates = 1; /* all units: one long row */
+    for (int64_t gate = 0; gate < gates; gate++, y += Hp)
+        EACH_UNIT(n, 0, width) vstore(y + i * pitch + j, apply_gate(activation, vload(y + i * pitch + j)));
 }
 
-/* The states of n rows, before and after a step; on the way there room for its gates, n K Hp; on the way back what
- * it kept.  Steps are passed by value, or every store in their loops might have changed them. */
+/* The states of n rows, before and after a step; on the way back what it kept.  On the way there the projected inputs
+ * of each row, room for its gates, n K Hp, and what is fetched meanwhile: the inputs of the `n_fetched` rows that take
+ * the next step, and where the outputs will go, or NULL.  Steps are passed by value, or every store in their loops
+ * might have changed them. */
 typedef struct {
-    int64_t n;
+    int64_t n, n_fetched;
     const REAL *h, *c, *kept;
     REAL *new_h, *new_c, *gates;
+    const REAL *const *init, *const *next;
+    REAL *const *y;
 } step_t;
 
 /* Their gradients.  Before: by the states after the step.  After: dh and dc by the states before the step but for
@@ -52,16 +61,68 @@ typedef struct {
 
 /* -- products with the state -------------------------------------------------------------------------- */
 
-/* The state as the product of a gate sees it: itself, or with its dropout. */
-INLINE const REAL *dropped(const sweep_t *s, const walk_t *w, int64_t n, const REAL *h, int64_t gate) {
-    const int64_t Hp = padded(s->H);
-    if (!s->noise) return h;
-    const REAL *noise = w->noise + gate % s->noises * w->rows * Hp;
-    for (int64_t k = 0; k < n * Hp; k += VL) vstore(w->dropped + k, vload(h + k) * vload(noise + k));
-    return w->dropped;
+/* The state as the products of the gates see it: itself, or with their dropout.  `drop` makes that for the gates
+ * from .. to - 1, or for all of them if they share it. */
+static void drop(const sweep_t *s, const walk_t *w, int64_t n, const REAL *h, int64_t from, int64_t to) {
+    const int64_t Hp = padded(s->H), block = w->rows * Hp;
+    for (int64_t gate = from; gate < to && gate < from + s->noises; gate++) {
+        const int64_t at = gate % s->noises * block;
+        for (int64_t k = 0; k < n * Hp; k += VL)
+            vstore(w->dropped + at + k, vload(h + k) * vload(w->noise + at + k));
+    }
 }
 
-/* out = f(init + a U) for some gates, or out = init + a U^T over some: what a panel of either takes. */
+INLINE const REAL *dropped(const sweep_t *s, const walk_t *w, const REAL *h, int64_t gate) {
+    return s->noise ? w->dropped + gate % s->noises * w->rows * padded(s->H) : h;
+}
+
+/* out = init + h U for the units [first, end) of one gate, whole panels; `init` and `out` are rows of gates.  What the
+ * next step starts from is fetched meanwhile, a line with each panel: all of it at once would be more misses than a
+ * core has under way. */
+INLINE void times_U(const sweep_t *s, const walk_t *w, step_t t, const REAL *h, int64_t gate, int64_t first,
+                    int64_t end, const REAL *const *init, REAL *out, int64_t out_m, int32_t activation) {
+    const int64_t H = s->H, Hp = padded(H);
+    const REAL *packed = (const REAL *)s->packed + gate * H * Hp, *a = dropped(s, w, h, gate);
+    for (int64_t j = first; j < end; j += NR) {
+        const int vectors = panel_vectors(j, H);
+        EACH_ROW(t.n_fetched) PREFETCH(t.next[i] + gate * H + j, NR * sizeof(REAL));
+        if (t.y && gate == 0) EACH_ROW(t.n) PREFETCH(t.y[i] + j, NR * sizeof(REAL));
+        rows_times_panel(t.n, vectors, a, Hp, 1, packed + j * H, vectors * VL, H, init, gate * Hp + j,
+                         out + gate * Hp + j, out_m, activation);
+    }
+}
+
+/* What a phase of a step does with the units [first, end): their products, and what follows from these alone. */
+typedef void (*units_fn)(const sweep_t *s, const walk_t *w, step_t t, int64_t first, int64_t end);
+
+typedef struct {
+    const sweep_t *s;
+    const walk_t *w;
+    step_t t;
+    units_fn units;
+} phase_t;
+
+/* The pieces of a phase for a team: some panels each. */
+static void phase_piece(const void *context, int64_t piece, int member) {
+    const phase_t *p = context;
+    const int64_t H = p->s->H, panels = (H + NR - 1) / NR, pieces = fastrnn_pieces(p->w->team);
+    const int64_t first = panels * piece / pieces * NR, end = panels * (piece + 1) / pieces * NR;
+    (void)member;
+    if (first < end) p->units(p->s, p->w, p->t, first, end < H ? end : padded(H));
+}
+
+static NOINLINE void phase_together(const sweep_t *s, const walk_t *w, step_t t, units_fn units) {
+    fastrnn_together(w->team, phase_piece, &(phase_t){s, w, t, units});
+}
+
+INLINE void phase(const sweep_t *s, const walk_t *w, step_t t, units_fn units) {
+    if (w->team)
+        phase_together(s, w, t, units);
+    else
+        units(s, w, t, 0, padded(s->H));
+}
+
+/* out = init + a U^T over some gates: what a panel of it takes. */
 typedef struct {
     const sweep_t *s;
     int64_t n; /* rows */
@@ -69,22 +130,9 @@ typedef struct {
     int64_t from, to; /* gates */
     const REAL *const *init;
     REAL *out;
-    int64_t pitch; /* of `out`, or of `a` U^T */
-    int32_t activation;
+    int64_t pitch; /* of `a` */
     int64_t pieces;
 } product_t;
-
-/* Columns [first, end) of one gate, whole panels. */
-INLINE void times_panels(const sweep_t *s, int64_t n, const REAL *a, int64_t gate, int64_t first, int64_t end,
-                         const REAL *const *init, REAL *out, int64_t out_m, int32_t activation) {
-    const int64_t H = s->H, Hp = padded(H);
-    const REAL *packed = (const REAL *)s->packed + gate * H * Hp;
-    for (int64_t j = first; j < end; j += NR) {
-        const int vectors = panel_vectors(j, H);
-        rows_times_panel(n, vectors, a, Hp, 1, packed + j * H, vectors * VL, H, init, gate * Hp + j,
-                         out + gate * Hp + j, out_m, activation);
-    }
-}
 
 INLINE void times_panels_transposed(const sweep_t *s, int64_t n, const REAL *dz, int64_t pitch, int64_t gate,
                                     int64_t gates, int64_t first, int64_t end, const REAL *const *init, REAL *out) {
@@ -97,51 +145,13 @@ INLINE void times_panels_transposed(const sweep_t *s, int64_t n, const REAL *dz,
     }
 }
 
-/* Pieces of them for a team: of the panels of all gates, one after the other, or of those of U^T. */
-static void times_U_piece(const void *context, int64_t piece, int member) {
-    const product_t *p = context;
-    const int64_t width = (p->s->H + NR - 1) / NR * NR, panels = (p->to - p->from) * width / NR;
-    const int64_t first = panels * piece / p->pieces * NR, end = panels * (piece + 1) / p->pieces * NR;
-    (void)member;
-    for (int64_t i = first; i < end;) {
-        const int64_t gate = i / width, stop = (gate + 1) * width < end ? (gate + 1) * width : end;
-        times_panels(p->s, p->n, p->a, p->from + gate, i - gate * width, stop - gate * width, p->init, p->out, p->pitch,
-                     p->activation);
-        i = stop;
-    }
-}
-
+/* Pieces of it for a team. */
 static void times_U_transposed_piece(const void *context, int64_t piece, int member) {
     const product_t *p = context;
     const int64_t panels = (p->s->H + NR - 1) / NR;
     (void)member;
     times_panels_transposed(p->s, p->n, p->a, p->pitch, p->from, p->to - p->from, panels * piece / p->pieces * NR,
                             panels * (piece + 1) / p->pieces * NR, p->init, p->out);
-}
-
-static NOINLINE void together(team_t *team, task_fn run, product_t p) {
-    p.pieces = fastrnn_pieces(team);
-    fastrnn_together(team, run, &p);
-}
-
-static NOINLINE void times_U_together(const sweep_t *s, const walk_t *w, int64_t n, const REAL *h, int64_t from,
-                                      int64_t to, const REAL *const *init, REAL *out, int64_t out_m,
-                                      int32_t activation) {
-    const int64_t many = s->noise ? 1 : to - from; /* gates whose product sees the same */
-    for (int64_t gate = from; gate < to; gate += many)
-        together(w->team, times_U_piece, (product_t){s, n, dropped(s, w, n, h, gate), gate, gate + many, init, out,
-                                                     out_m, activation, 0});
-}
-
-/* out = f(init + h U) for the gates from .. to - 1, `out` and `init` being rows of gates. */
-INLINE void times_U(const sweep_t *s, const walk_t *w, int64_t n, const REAL *h, int64_t from, int64_t to,
-                    const REAL *const *init, REAL *out, int64_t out_m, int32_t activation) {
-    if (w->team) {
-        times_U_together(s, w, n, h, from, to, init, out, out_m, activation);
-        return;
-    }
-    for (int64_t gate = from; gate < to; gate++)
-        times_panels(s, n, dropped(s, w, n, h, gate), gate, 0, s->H, init, out, out_m, activation);
 }
 
 /* dh += dz U^T for the gates from .. to - 1; or, without `add`, dh = dz U^T. */
@@ -159,8 +169,9 @@ INLINE void times_U_transposed(const sweep_t *s, const walk_t *w, int64_t n, con
     for (int64_t gate = from; gate < to; gate += many) {
         REAL *out = s->noise ? w->dropped : dh;
         if (w->team)
-            together(w->team, times_U_transposed_piece,
-                     (product_t){s, n, dz, gate, gate + many, init, out, w->pitch, ACT_LINEAR, 0});
+            fastrnn_together(w->team, times_U_transposed_piece,
+                             &(product_t){s, n, dz, gate, gate + many, init, out, w->pitch,
+                                          fastrnn_pieces(w->team)});
         else
             times_panels_transposed(s, n, dz, w->pitch, gate, many, 0, s->H, init, out);
         if (!s->noise) continue;
@@ -197,10 +208,17 @@ static void pack_U_transposed(const sweep_t *s) {
 
 /* -- simple RNN ----------------------------------------------------------------------------------------- */
 
-static void simple_rnn_step(const sweep_t *s, const walk_t *w, step_t t, const REAL *const *init) {
+INLINE void simple_rnn_units(const sweep_t *s, const walk_t *w, step_t t, int64_t first, int64_t end) {
     const int64_t Hp = padded(s->H);
-    times_U(s, w, t.n, t.h, 0, 1, init, t.new_h, Hp, s->activation);
-    if (!TILES_ACTIVATE) activate_block(s->activation, t.new_h, t.n * Hp);
+    times_U(s, w, t, t.h, 0, first, end, t.init, t.new_h, Hp, s->activation);
+    if (TILES_ACTIVATE) return;
+    const int64_t whole = end - first == Hp, rows = whole ? 1 : t.n, width = whole ? t.n * Hp : end - first;
+    EACH_ROW(rows) activate_block(s->activation, t.new_h + first + i * Hp, width);
+}
+
+static void simple_rnn_step(const sweep_t *s, const walk_t *w, step_t t) {
+    drop(s, w, t.n, t.h, 0, 1);
+    phase(s, w, t, simple_rnn_units);
 }
 
 static void simple_rnn_step_backward(const sweep_t *s, step_t t, step_gradient_t d) {
@@ -216,18 +234,17 @@ static void simple_rnn_step_backward(const sweep_t *s, step_t t, step_gradient_t
 
 /* -- LSTM ----------------------------------------------------------------------------------------------- */
 
-static void lstm_step(const sweep_t *s, const walk_t *w, step_t t, const REAL *const *init) {
-    const int64_t Hp = padded(s->H);
-    times_U(s, w, t.n, t.h, 0, 4, init, t.gates, 4 * Hp, ACT_LINEAR);
+INLINE void lstm_units(const sweep_t *s, const walk_t *w, step_t t, int64_t first, int64_t end) {
+    const int64_t Hp = padded(s->H), pitch = 4 * Hp, width = end - first;
+    REAL *const gates = t.gates + first;
+    for (int64_t gate = 0; gate < 4; gate++)
+        times_U(s, w, t, t.h, gate, first, end, t.init, t.gates, pitch, ACT_LINEAR);
 #define BODY(F, R)                                                                                \
-    EACH_ROW(t.n) {                                                                               \
-        REAL *y = t.gates + i * 4 * Hp;                                                           \
-        apply_gates(R, y, 2 * Hp);                                                                \
-        apply_row(F, y + 2 * Hp, Hp);                                                             \
-        apply_gates(R, y + 3 * Hp, Hp);                                                           \
-    }                                                                                             \
-    EACH_ELEMENT(t.n, Hp) {                                                                       \
-        const REAL *y = t.gates + i * 4 * Hp + j;                                                 \
+    apply_gates(R, gates, pitch, t.n, width, Hp, 2);                                              \
+    apply_rows(F, gates + 2 * Hp, pitch, t.n, width);                                             \
+    apply_gates(R, gates + 3 * Hp, pitch, t.n, width, Hp, 1);                                     \
+    EACH_UNIT(t.n, first, end) {                                                                  \
+        const REAL *y = t.gates + i * pitch + j;                                                  \
         const int64_t at = i * Hp + j;                                                            \
         const vec c = vload(y + Hp) * vload(t.c + at) + vload(y) * vload(y + 2 * Hp);             \
         vstore(t.new_c + at, c);                                                                  \
@@ -235,6 +252,11 @@ static void lstm_step(const sweep_t *s, const walk_t *w, step_t t, const REAL *c
     }
     EACH_PAIR(s, BODY)
 #undef BODY
+}
+
+static void lstm_step(const sweep_t *s, const walk_t *w, step_t t) {
+    drop(s, w, t.n, t.h, 0, 4);
+    phase(s, w, t, lstm_units);
 }
 
 static void lstm_step_backward(const sweep_t *s, step_t t, step_gradient_t d) {
@@ -259,24 +281,30 @@ static void lstm_step_backward(const sweep_t *s, step_t t, step_gradient_t d) {
 
 /* -- GRU ------------------------------------------------------------------------------------------------ */
 
-static void gru_step(const sweep_t *s, const walk_t *w, step_t t, const REAL *const *init) {
-    const int64_t Hp = padded(s->H);
+INLINE void gru_units(const sweep_t *s, const walk_t *w, step_t t, int64_t first, int64_t end) {
+    const int64_t Hp = padded(s->H), pitch = 4 * Hp, width = end - first;
     const REAL *inner[MAX_SHARD];
-    times_U(s, w, t.n, t.h, 0, 2, init, t.gates, 4 * Hp, ACT_LINEAR);
     EACH_ROW(t.n) inner[i] = w->bias;
-    times_U(s, w, t.n, t.h, 2, 3, inner, t.gates + Hp, 4 * Hp, ACT_LINEAR); /* q stands behind g */
+    for (int64_t gate = 0; gate < 3; gate++) /* q stands behind g */
+        times_U(s, w, t, t.h, gate, first, end, gate < 2 ? t.init : inner, t.gates + (gate < 2 ? 0 : Hp), pitch,
+                ACT_LINEAR);
 #define BODY(F, R)                                                                                \
-    EACH_ROW(t.n) apply_gates(R, t.gates + i * 4 * Hp, 2 * Hp);                                   \
-    EACH_ELEMENT(t.n, Hp) {                                                                       \
-        REAL *y = t.gates + i * 4 * Hp + j;                                                       \
+    apply_gates(R, t.gates + first, pitch, t.n, width, Hp, 2);                                    \
+    EACH_UNIT(t.n, first, end) {                                                                  \
+        REAL *y = t.gates + i * pitch + j;                                                        \
         const int64_t at = i * Hp + j;                                                            \
         const vec z = vload(y), r = vload(y + Hp), q = vload(y + 3 * Hp);                         \
-        const vec g = apply(F, vload(init[i] + 2 * Hp + j) + r * q);                              \
+        const vec g = apply(F, vload(t.init[i] + 2 * Hp + j) + r * q);                            \
         vstore(y + 2 * Hp, g);                                                                    \
         vstore(t.new_h + at, g + z * (vload(t.h + at) - g));                                      \
     }
     EACH_PAIR(s, BODY)
 #undef BODY
+}
+
+static void gru_step(const sweep_t *s, const walk_t *w, step_t t) {
+    drop(s, w, t.n, t.h, 0, 3);
+    phase(s, w, t, gru_units);
 }
 
 static void gru_step_backward(const sweep_t *s, const walk_t *w, step_t t, step_gradient_t d) {
@@ -303,20 +331,25 @@ static void gru_step_backward(const sweep_t *s, const walk_t *w, step_t t, step_
 
 /* -- GRU, reset before the product ------------------------------------------------------------------------ */
 
-static void gru_before_step(const sweep_t *s, const walk_t *w, step_t t, const REAL *const *init) {
-    const int64_t Hp = padded(s->H);
-    REAL *const reset = w->reset;
-    times_U(s, w, t.n, t.h, 0, 2, init, t.gates, 3 * Hp, ACT_LINEAR);
+/* z, r and r h. */
+INLINE void gru_before_gates(const sweep_t *s, const walk_t *w, step_t t, int64_t first, int64_t end) {
+    const int64_t Hp = padded(s->H), pitch = 3 * Hp, width = end - first;
+    for (int64_t gate = 0; gate < 2; gate++)
+        times_U(s, w, t, t.h, gate, first, end, t.init, t.gates, pitch, ACT_LINEAR);
 #define BODY(F, R)                                                                                \
-    EACH_ROW(t.n) apply_gates(R, t.gates + i * 3 * Hp, 2 * Hp);                                   \
-    EACH_ELEMENT(t.n, Hp)                                                                         \
-        vstore(reset + i * Hp + j, vload(t.gates + (i * 3 + 1) * Hp + j) * vload(t.h + i * Hp + j));
+    apply_gates(R, t.gates + first, pitch, t.n, width, Hp, 2);                                    \
+    EACH_UNIT(t.n, first, end)                                                                    \
+        vstore(w->reset + i * Hp + j, vload(t.gates + i * pitch + Hp + j) * vload(t.h + i * Hp + j));
     EACH_PAIR(s, BODY)
 #undef BODY
-    times_U(s, w, t.n, reset, 2, 3, init, t.gates, 3 * Hp, ACT_LINEAR);
+}
+
+INLINE void gru_before_units(const sweep_t *s, const walk_t *w, step_t t, int64_t first, int64_t end) {
+    const int64_t Hp = padded(s->H), pitch = 3 * Hp;
+    times_U(s, w, t, w->reset, 2, first, end, t.init, t.gates, pitch, ACT_LINEAR);
 #define BODY(F, R)                                                                                \
-    EACH_ELEMENT(t.n, Hp) {                                                                       \
-        REAL *y = t.gates + i * 3 * Hp + j;                                                       \
+    EACH_UNIT(t.n, first, end) {                                                                  \
+        REAL *y = t.gates + i * pitch + j;                                                        \
         const int64_t at = i * Hp + j;                                                            \
         const vec z = vload(y), g = apply(F, vload(y + 2 * Hp));                                  \
         vstore(y + 2 * Hp, g);                                                                    \
@@ -324,6 +357,13 @@ static void gru_before_step(const sweep_t *s, const walk_t *w, step_t t, const R
     }
     EACH_PAIR(s, BODY)
 #undef BODY
+}
+
+static void gru_before_step(const sweep_t *s, const walk_t *w, step_t t) {
+    drop(s, w, t.n, t.h, 0, 2);
+    phase(s, w, t, gru_before_gates);
+    drop(s, w, t.n, w->reset, 2, 3);
+    phase(s, w, t, gru_before_units);
 }
 
 static void gru_before_step_backward(const sweep_t *s, const walk_t *w, step_t t, step_gradient_t d) {
@@ -356,12 +396,12 @@ static void gru_before_step_backward(const sweep_t *s, const walk_t *w, step_t t
 
 /* -- all of them ------------------------------------------------------------------------------------------ */
 
-static void step_forward(const sweep_t *s, const walk_t *w, step_t t, const REAL *const *init) {
+static void step_forward(const sweep_t *s, const walk_t *w, step_t t) {
     switch (s->cell) {
-        case CELL_LSTM: lstm_step(s, w, t, init); break;
-        case CELL_GRU: gru_step(s, w, t, init); break;
-        case CELL_GRU_RESET_BEFORE: gru_before_step(s, w, t, init); break;
-        default: simple_rnn_step(s, w, t, init);
+        case CELL_LSTM: lstm_step(s, w, t); break;
+        case CELL_GRU: gru_step(s, w, t); break;
+        case CELL_GRU_RESET_BEFORE: gru_before_step(s, w, t); break;
+        default: simple_rnn_step(s, w, t);
     }
 }
 

@@ -14,7 +14,8 @@ typedef struct {
     /* state[k] + step * rows * Hp: the k-th states before that step; kept: what that step left.  Without
      * `s->keep` two blocks of states take turns. */
     REAL *state[MAX_STATES], *kept;
-    /* Of the cells: noise (noises, rows, Hp), bias and zeros (G Hp each), and room for (rows, Hp) each. */
+    /* Of the cells: noise (noises, rows, Hp), bias and zeros (G Hp each), and room: for one block (rows, Hp) at least, or
+     * as many as noises, and for one. */
     REAL *noise, *bias, *zeros, *dropped, *reset;
     /* Backward: */
     const REAL *inject[MAX_STATES]; /* prefix: gradients that reach its states, (longest + 1, Hp) each */
@@ -57,11 +58,14 @@ INLINE int64_t id_room(const sweep_t *s) {
     return s->ids ? (s->T * s->shard_rows + FEWEST - 1) / FEWEST : 0;
 }
 
+/* Blocks of states with dropout; the way back needs one. */
+INLINE int64_t dropped_blocks(const sweep_t *s) { return s->noises > 1 ? s->noises : 1; }
+
 /* Elements of scratch for one walk: see `give_room` and the two walks. */
 static int64_t sweep_work_size(const sweep_t *s) {
     const cell_t cell = fastrnn_cell(s->cell);
     const int64_t Hp = padded(s->H), block = s->shard_rows * Hp, G = cell.gates;
-    const int64_t shared = (s->noises + 2) * block + 2 * G * Hp;
+    const int64_t shared = (s->noises + dropped_blocks(s) + 1) * block + 2 * G * Hp;
     const int64_t forward = (G + 2 * cell.states + cell.kept) * block + id_room(s);
     const int64_t steps = step_block(s->H, s->shard_rows);
     const int64_t backward = (cell.states + steps) * block + steps * s->shard_rows * dz_pitch(s) +
@@ -78,7 +82,7 @@ INLINE REAL *take(REAL **room, int64_t n) {
 /* Room for the cells' needs, from the front of `work`; returns what follows. */
 static REAL *give_room(const sweep_t *s, walk_t *w, REAL *work) {
     const int64_t H = s->H, Hp = padded(H), block = w->rows * Hp, G = w->cell.gates;
-    w->dropped = take(&work, block);
+    w->dropped = take(&work, dropped_blocks(s) * block);
     w->reset = take(&work, block);
     w->zeros = take(&work, G * Hp);
     w->bias = take(&work, G * Hp);
@@ -221,14 +225,18 @@ static void lay_out_ids(const sweep_t *s, walk_t *w, int slot, REAL **work) {
     }
 }
 
-/* Find the rows of projected inputs, G H wide, that n rows take at a step, and fetch them. */
-INLINE void fetch_inputs(const sweep_t *s, const walk_t *w, int64_t n, int64_t step, const REAL **inputs) {
+/* Rows of inputs of so few bytes are fetched as soon as they are found, others with each panel, see `times_U`. */
+enum { FETCHED_AT_ONCE = 512 };
+
+/* Find the rows of projected inputs, G H wide, that n rows take at a step, and fetch so much of each. */
+INLINE void find_inputs(const sweep_t *s, const walk_t *w, int64_t n, int64_t step, size_t bytes,
+                        const REAL **inputs) {
     const int64_t width = w->cell.gates * s->H;
     for (int64_t i = 0; i < n; i++) {
         const int64_t row = s->ids ? (int64_t)w->id_at[step * w->rows + i]
                                    : w->row[i] * s->T + w->start[i] + step;
         inputs[i] = (const REAL *)s->xz + row * width;
-        PREFETCH(inputs[i], (size_t)width * sizeof(REAL));
+        PREFETCH(inputs[i], bytes);
     }
 }
 
@@ -255,33 +263,37 @@ static void walk_forward(const sweep_t *s, walk_t *w, const walk_t *prefix, int 
     const int64_t S = w->cell.states, K = w->cell.kept;
     const int keep = s->keep || is_prefix;
     const REAL *inputs[2][MAX_SHARD]; /* of a step, and of the next */
+    REAL *y[MAX_SHARD];
     work = give_room(s, w, work);
     REAL *padded_inputs = take(&work, w->cell.gates * block);
     REAL *gates = take(&work, K * block);
     for (int64_t k = 0; k < S && !keep; k++) w->state[k] = take(&work, 2 * block);
     first_states(s, w, prefix);
     if (is_prefix) fastrnn_report(s->prefix_done, 1);
-    step_t t = {.n = w->rows, .h = w->state[0], .c = w->state[1], .gates = gates};
-    fetch_inputs(s, w, rows_at(w, 0), 0, inputs[0]);
+    step_t t = {.n = w->rows, .h = w->state[0], .c = w->state[1], .gates = gates, .y = s->y && !is_prefix ? y : NULL};
+    const size_t bytes = (size_t)(w->cell.gates * H) * sizeof(REAL), at_once = bytes <= FETCHED_AT_ONCE ? bytes : 0;
+    int64_t n_next = rows_at(w, 0);
+    find_inputs(s, w, n_next, 0, bytes, inputs[0]);
     for (int64_t step = 0;; step++, t.h = t.new_h, t.c = t.new_c) {
-        for (; t.n && w->length[t.n - 1] <= step; t.n--)
+        for (; t.n > n_next; t.n--)
             for (int64_t k = 0; k < S && !is_prefix; k++)
                 copy_row((REAL *)s->last[k] + w->row[t.n - 1] * H,
                          (k ? t.c : t.h) + (t.n - 1) * Hp, H);
         if (!t.n) break;
         const int64_t to = keep ? step + 1 : (step + 1) % 2;
+        const REAL **init = inputs[step % 2], **next = inputs[(step + 1) % 2];
         t.new_h = w->state[0] + to * block;
         t.new_c = S > 1 ? w->state[1] + to * block : NULL;
-        const REAL **init = inputs[step % 2];
-        fetch_inputs(s, w, rows_left(w, t.n, step + 1), step + 1, inputs[(step + 1) % 2]);
+        n_next = rows_left(w, t.n, step + 1);
+        find_inputs(s, w, n_next, step + 1, at_once, next);
         if (Hp != H) pad_inputs(s, w, t.n, init, padded_inputs);
-        step_forward(s, w, t, init);
+        t.init = init, t.next = next, t.n_fetched = at_once ? 0 : n_next;
+        for (int64_t i = 0; t.y && i < t.n; i++)
+            y[i] = (REAL *)s->y + (w->row[i] * s->T + w->start[i] + step) * H;
+        step_forward(s, w, t);
         if (s->keep) keep_gates(s, gates, w->kept + step * K * block, t.n * K * Hp);
         if (is_prefix) fastrnn_report(s->prefix_done, step + 2);
-        if (s->y && !is_prefix)
-            for (int64_t i = 0; i < t.n; i++)
-                copy_row((REAL *)s->y + (w->row[i] * s->T + w->start[i] + step) * H,
-                         t.new_h + i * Hp, H);
+        for (int64_t i = 0; t.y && i < t.n; i++) copy_row(y[i], t.new_h + i * Hp, H);
     }
     stream_fence();
 }
