@@ -76,19 +76,38 @@ INLINE const REAL *dropped(const sweep_t *s, const walk_t *w, const REAL *h, int
     return s->noise ? w->dropped + gate % s->noises * w->rows * padded(s->H) : h;
 }
 
-/* out = init + h U for the units [first, end) of one gate, whole panels; `init` and `out` are rows of gates.  What the
- * next step starts from is fetched meanwhile, a line with each panel: all of it at once would be more misses than a
- * core has under way. */
-INLINE void times_U(const sweep_t *s, const walk_t *w, step_t t, const REAL *h, int64_t gate, int64_t first,
-                    int64_t end, const REAL *const *init, REAL *out, int64_t out_m, int32_t activation) {
+/* `times_U` for one row.  Where H is a few whole panels (too few to share), the units of all gates are one row. */
+static NOINLINE void row_times_U(const sweep_t *s, const walk_t *w, step_t t, const REAL *h, int64_t from, int64_t to,
+                                 int64_t first, int64_t end, const REAL *init, REAL *out) {
+    const int64_t H = s->H, Hp = padded(H), together = H < ROW_TOGETHER * NR && H % NR == 0 && s->noises < 2 ? to - from : 1;
+    if (t.n_fetched) PREFETCH(t.next[0] + from * H + first, (size_t)((to - from) * (end - first)) * sizeof(REAL));
+    for (int64_t gate = from; gate < to; gate += together) {
+        const int64_t at = gate * Hp + first;
+        row_times_panels(dropped(s, w, h, gate), (const REAL *)s->packed + gate * H * Hp + first * H, H * NR,
+                         together * (end - first), H, init + at, out + at);
+    }
+}
+
+/* out = init + h U for the units [first, end), whole panels, of the gates from .. to - 1; `init` and `out` are rows of
+ * gates.  What the next step starts from is fetched meanwhile, a line with each panel: all of it at once would be more
+ * misses than a core has under way. */
+INLINE void times_U(const sweep_t *s, const walk_t *w, step_t t, const REAL *h, int64_t from, int64_t to,
+                    int64_t first, int64_t end, const REAL *const *init, REAL *out, int64_t out_m,
+                    int32_t activation) {
     const int64_t H = s->H, Hp = padded(H);
-    const REAL *packed = (const REAL *)s->packed + gate * H * Hp, *a = dropped(s, w, h, gate);
-    for (int64_t j = first; j < end; j += NR) {
-        const int vectors = panel_vectors(j, H);
-        EACH_ROW(t.n_fetched) PREFETCH(t.next[i] + gate * H + j, NR * sizeof(REAL));
-        if (t.y && gate == 0) EACH_ROW(t.n) PREFETCH(t.y[i] + j, NR * sizeof(REAL));
-        rows_times_panel(t.n, vectors, a, Hp, 1, packed + j * H, vectors * VL, H, init, gate * Hp + j,
-                         out + gate * Hp + j, out_m, activation);
+    if (t.n == 1) {
+        row_times_U(s, w, t, h, from, to, first, end, init[0], out);
+        return;
+    }
+    for (int64_t gate = from; gate < to; gate++) {
+        const REAL *packed = (const REAL *)s->packed + gate * H * Hp, *a = dropped(s, w, h, gate);
+        for (int64_t j = first; j < end; j += NR) {
+            const int vectors = panel_vectors(j, H);
+            EACH_ROW(t.n_fetched) PREFETCH(t.next[i] + gate * H + j, NR * sizeof(REAL));
+            if (t.y && gate == 0) EACH_ROW(t.n) PREFETCH(t.y[i] + j, NR * sizeof(REAL));
+            rows_times_panel(t.n, vectors, a, Hp, 1, packed + j * H, vectors * VL, H, init, gate * Hp + j,
+                             out + gate * Hp + j, out_m, activation);
+        }
     }
 }
 
@@ -102,13 +121,24 @@ typedef struct {
     units_fn units;
 } phase_t;
 
-/* The pieces of a phase for a team: some panels each. */
+/* The units [first, end) of a team's piece, when n rows are left: some panels, and no sum is split otherwise than on one
+ * thread. */
+typedef struct {
+    int64_t first, end;
+} units_t;
+
+INLINE units_t units_of(const sweep_t *s, int64_t n, int64_t piece, int64_t pieces) {
+    const int64_t width = n == 1 ? ROW_TOGETHER * NR : NR, many = (s->H + width - 1) / width;
+    const int64_t end = many * (piece + 1) / pieces * width;
+    return (units_t){many * piece / pieces * width, end < s->H ? end : padded(s->H)};
+}
+
+/* The pieces of a phase for a team. */
 static void phase_piece(const void *context, int64_t piece, int member) {
     const phase_t *p = context;
-    const int64_t H = p->s->H, panels = (H + NR - 1) / NR, pieces = fastrnn_pieces(p->w->team);
-    const int64_t first = panels * piece / pieces * NR, end = panels * (piece + 1) / pieces * NR;
+    const units_t u = units_of(p->s, p->t.n, piece, fastrnn_pieces(p->w->team));
     (void)member;
-    if (first < end) p->units(p->s, p->w, p->t, first, end < H ? end : padded(H));
+    if (u.first < u.end) p->units(p->s, p->w, p->t, u.first, u.end);
 }
 
 static NOINLINE void phase_together(const sweep_t *s, const walk_t *w, step_t t, units_fn units) {
@@ -137,6 +167,11 @@ typedef struct {
 INLINE void times_panels_transposed(const sweep_t *s, int64_t n, const REAL *dz, int64_t pitch, int64_t gate,
                                     int64_t gates, int64_t first, int64_t end, const REAL *const *init, REAL *out) {
     const int64_t H = s->H, Hp = padded(H), G = fastrnn_cell(s->cell).gates;
+    if (n == 1 && H % NR == 0) {
+        row_times_panels(dz + gate * Hp, (const REAL *)s->packed + first * G * Hp + gate * Hp * NR, G * Hp * NR,
+                         end - first, gates * Hp, init[0] + first, out + first);
+        return;
+    }
     for (int64_t j = first; j < end; j += NR) {
         const int vectors = panel_vectors(j, H);
         const REAL *packed = (const REAL *)s->packed + j * G * Hp + gate * Hp * vectors * VL;
@@ -148,10 +183,10 @@ INLINE void times_panels_transposed(const sweep_t *s, int64_t n, const REAL *dz,
 /* Pieces of it for a team. */
 static void times_U_transposed_piece(const void *context, int64_t piece, int member) {
     const product_t *p = context;
-    const int64_t panels = (p->s->H + NR - 1) / NR;
+    const units_t u = units_of(p->s, p->n, piece, p->pieces);
     (void)member;
-    times_panels_transposed(p->s, p->n, p->a, p->pitch, p->from, p->to - p->from, panels * piece / p->pieces * NR,
-                            panels * (piece + 1) / p->pieces * NR, p->init, p->out);
+    if (u.first < u.end)
+        times_panels_transposed(p->s, p->n, p->a, p->pitch, p->from, p->to - p->from, u.first, u.end, p->init, p->out);
 }
 
 /* dh += dz U^T for the gates from .. to - 1; or, without `add`, dh = dz U^T. */
@@ -210,8 +245,8 @@ static void pack_U_transposed(const sweep_t *s) {
 
 INLINE void simple_rnn_units(const sweep_t *s, const walk_t *w, step_t t, int64_t first, int64_t end) {
     const int64_t Hp = padded(s->H);
-    times_U(s, w, t, t.h, 0, first, end, t.init, t.new_h, Hp, s->activation);
-    if (TILES_ACTIVATE) return;
+    times_U(s, w, t, t.h, 0, 1, first, end, t.init, t.new_h, Hp, s->activation);
+    if (TILES_ACTIVATE && t.n > 1) return; /* they have */
     const int64_t whole = end - first == Hp, rows = whole ? 1 : t.n, width = whole ? t.n * Hp : end - first;
     EACH_ROW(rows) activate_block(s->activation, t.new_h + first + i * Hp, width);
 }
@@ -237,8 +272,7 @@ static void simple_rnn_step_backward(const sweep_t *s, step_t t, step_gradient_t
 INLINE void lstm_units(const sweep_t *s, const walk_t *w, step_t t, int64_t first, int64_t end) {
     const int64_t Hp = padded(s->H), pitch = 4 * Hp, width = end - first;
     REAL *const gates = t.gates + first;
-    for (int64_t gate = 0; gate < 4; gate++)
-        times_U(s, w, t, t.h, gate, first, end, t.init, t.gates, pitch, ACT_LINEAR);
+    times_U(s, w, t, t.h, 0, 4, first, end, t.init, t.gates, pitch, ACT_LINEAR);
 #define BODY(F, R)                                                                                \
     apply_gates(R, gates, pitch, t.n, width, Hp, 2);                                              \
     apply_rows(F, gates + 2 * Hp, pitch, t.n, width);                                             \
@@ -285,9 +319,8 @@ INLINE void gru_units(const sweep_t *s, const walk_t *w, step_t t, int64_t first
     const int64_t Hp = padded(s->H), pitch = 4 * Hp, width = end - first;
     const REAL *inner[MAX_SHARD];
     EACH_ROW(t.n) inner[i] = w->bias;
-    for (int64_t gate = 0; gate < 3; gate++) /* q stands behind g */
-        times_U(s, w, t, t.h, gate, first, end, gate < 2 ? t.init : inner, t.gates + (gate < 2 ? 0 : Hp), pitch,
-                ACT_LINEAR);
+    times_U(s, w, t, t.h, 0, 2, first, end, t.init, t.gates, pitch, ACT_LINEAR);
+    times_U(s, w, t, t.h, 2, 3, first, end, inner, t.gates + Hp, pitch, ACT_LINEAR); /* q stands behind g */
 #define BODY(F, R)                                                                                \
     apply_gates(R, t.gates + first, pitch, t.n, width, Hp, 2);                                    \
     EACH_UNIT(t.n, first, end) {                                                                  \
@@ -334,8 +367,7 @@ static void gru_step_backward(const sweep_t *s, const walk_t *w, step_t t, step_
 /* z, r and r h. */
 INLINE void gru_before_gates(const sweep_t *s, const walk_t *w, step_t t, int64_t first, int64_t end) {
     const int64_t Hp = padded(s->H), pitch = 3 * Hp, width = end - first;
-    for (int64_t gate = 0; gate < 2; gate++)
-        times_U(s, w, t, t.h, gate, first, end, t.init, t.gates, pitch, ACT_LINEAR);
+    times_U(s, w, t, t.h, 0, 2, first, end, t.init, t.gates, pitch, ACT_LINEAR);
 #define BODY(F, R)                                                                                \
     apply_gates(R, t.gates + first, pitch, t.n, width, Hp, 2);                                    \
     EACH_UNIT(t.n, first, end)                                                                    \
@@ -346,7 +378,7 @@ INLINE void gru_before_gates(const sweep_t *s, const walk_t *w, step_t t, int64_
 
 INLINE void gru_before_units(const sweep_t *s, const walk_t *w, step_t t, int64_t first, int64_t end) {
     const int64_t Hp = padded(s->H), pitch = 3 * Hp;
-    times_U(s, w, t, w->reset, 2, first, end, t.init, t.gates, pitch, ACT_LINEAR);
+    times_U(s, w, t, w->reset, 2, 3, first, end, t.init, t.gates, pitch, ACT_LINEAR);
 #define BODY(F, R)                                                                                \
     EACH_UNIT(t.n, first, end) {                                                                  \
         REAL *y = t.gates + i * pitch + j;                                                        \

@@ -65,6 +65,25 @@ static void rows_times_panel(int64_t rows, int vectors, const REAL *a, ptrdiff_t
     TILE_WHILE(rows >= 1, 1)
 }
 
+#define ROW_PANELS 4
+#include "row.h"
+#define ROW_PANELS 2
+#include "row.h"
+#define ROW_PANELS 1
+#include "row.h"
+
+enum { ROW_TOGETHER = 4 }; /* panels; how a sum is split depends on who is with it */
+
+/* One row times panels that lie `stride` apart, N columns in all, the last panel perhaps of one vector. */
+static void row_times_panels(const REAL *a, const REAL *panel, ptrdiff_t stride, int64_t N, int64_t K, const REAL *init,
+                             REAL *out) {
+    int64_t n = 0;
+    for (; N - n > 3 * NR + VL; n += 4 * NR, panel += 4 * stride) row_times_4(a, panel, stride, K, init + n, out + n);
+    for (; N - n > NR + VL; n += 2 * NR, panel += 2 * stride) row_times_2(a, panel, stride, K, init + n, out + n);
+    for (; N - n > VL; n += NR, panel += stride) row_times_1(a, panel, stride, K, init + n, out + n);
+    if (n < N) rows_times_panel(1, 1, a, 0, 1, panel, VL, K, (const REAL *[]){init + n}, 0, out + n, 0, ACT_LINEAR);
+}
+
 /* -- products ------------------------------------------------------------------------------------ */
 
 static int64_t padded(int64_t n) { return (n + VL - 1) / VL * VL; }
