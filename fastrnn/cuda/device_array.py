@@ -17,15 +17,20 @@ import numpy as np
 
 from fastrnn.cuda import operations
 from fastrnn.cuda.memory import Borrowed, Memory
+from fastrnn.cuda.parts import are_rows, part_of
 
-__all__ = ["DTYPES", "DeviceArray", "empty", "on_device", "to_host"]
+__all__ = [
+    "DTYPES", "FLOATS", "FUNCTIONS", "UFUNCS", "DeviceArray", "alike", "empty", "is_number",
+    "on_device", "to_host",
+]
 
 # What kernels have a type for: numbers, ids, and places.
 DTYPES = frozenset({"float32", "float64", "int32", "int64"})
 FLOATS = frozenset({"float32", "float64"})
 
-# Operators of two arrays that have a kernel.
-KERNELS = {np.add: "add", np.subtract: "subtract", np.multiply: "multiply", np.divide: "divide"}
+# What has kernels: `fastrnn.cuda.numpy_functions` fills these. Each function takes what NumPy's
+# does (a ufunc's ``out`` is an array or None) and gives NotImplemented where there is no kernel.
+UFUNCS, FUNCTIONS = {}, {}
 # Functions that write to their first argument.
 WRITING = frozenset({
     np.copyto, np.fill_diagonal, np.place, np.put, np.put_along_axis, np.putmask,
@@ -174,9 +179,9 @@ class DeviceArray(np.lib.mixins.NDArrayOperatorsMixin):
     # -- parts -------------------------------------------------------------------------------------
 
     def __getitem__(self, key):
-        part = _part(key, self.shape)
+        part = part_of(key, self.shape)
         if part is None:
-            return self._rows(key) if _are_rows(key, self.ndim) else self.host()[key]
+            return self._rows(key) if are_rows(key, self.ndim) else self.host()[key]
         twin = self._twin and (lambda: self._twin()[key])
         if part.together:
             if part.shape == ():
@@ -223,7 +228,7 @@ class DeviceArray(np.lib.mixins.NDArrayOperatorsMixin):
 
     def __setitem__(self, key, value):
         self._twin = self.limits = None
-        part = _part(key, self.shape)
+        part = part_of(key, self.shape)
         if part is None:
             host = np.array(self.host())
             host[to_host(key)] = to_host(value)
@@ -231,7 +236,7 @@ class DeviceArray(np.lib.mixins.NDArrayOperatorsMixin):
         elif part.together:
             self.view(part.first * part.inner, part.shape)._overwrite(value)
         else:
-            value = np.broadcast_to(to_host(value), part.shape) if not _alike(
+            value = np.broadcast_to(to_host(value), part.shape) if not alike(
                 value, part.shape, self.dtype
             ) else value
             source = on_device(value, self.dtype)
@@ -241,9 +246,9 @@ class DeviceArray(np.lib.mixins.NDArrayOperatorsMixin):
         """Give all elements the values of an array or number that can be stretched to them."""
         if not self.size:
             return
-        if _is_number(value):
+        if is_number(value):
             operations.fill(self, value)
-        elif _alike(value, self.shape, self.dtype):
+        elif alike(value, self.shape, self.dtype):
             if value.memory is not self.memory or value.start != self.start:
                 self.flat.copy_to_device(value.flat)
         else:
@@ -253,9 +258,9 @@ class DeviceArray(np.lib.mixins.NDArrayOperatorsMixin):
     # -- NumPy's protocols -------------------------------------------------------------------------
 
     def __array_ufunc__(self, ufunc, method, *inputs, out=(), **kwargs):
-        if method == "__call__" and ufunc in KERNELS and len(inputs) == 2 and not kwargs:
-            found = _arithmetic(KERNELS[ufunc], *inputs, *out)
-            if found is not None:
+        if method == "__call__" and ufunc in UFUNCS and len(out) <= 1 and not kwargs:
+            found = UFUNCS[ufunc](*inputs, out=out[0] if out else None)
+            if found is not NotImplemented:
                 return found
         if out:
             kwargs["out"] = out if len(out) > 1 else out[0]
@@ -359,211 +364,10 @@ def _on_host(function, args, kwargs, writes=False):
     return found
 
 
-def _is_number(x):
+def is_number(x):
     return isinstance(x, (int, float, np.number, np.bool_))
 
 
-def _alike(x, shape, dtype):
+def alike(x, shape, dtype):
     """Whether ``x`` lies on the device and has this shape and type."""
     return type(x) is DeviceArray and x.shape == shape and x.dtype == dtype
-
-
-# -- what has kernels -----------------------------------------------------------------------------
-
-
-def _arithmetic(operation, a, b, out=None):
-    """``a op b`` by a kernel; None where there is none for these."""
-    swapped = _is_number(a)
-    if swapped:
-        a, b = b, a
-    like = next((x for x in (a, b) if type(x) is DeviceArray), None)
-    if like is None:  # only the target lies on the device
-        return None
-    if (
-        like.dtype.name not in FLOATS
-        or not all(_is_number(x) or hasattr(x, "dtype") and x.shape == like.shape for x in (a, b))
-        or np.result_type(*(getattr(x, "dtype", x) for x in (a, b))) != like.dtype
-        or not (out is None or _alike(out, like.shape, like.dtype))
-    ):
-        return None
-    target = empty(like.shape, like.dtype) if out is None else out
-    target._twin = None
-    b = b if _is_number(b) else on_device(b, like.dtype)
-    operations.arithmetic(operation, on_device(a, like.dtype), b, swapped, target)
-    return target
-
-
-def _where(choice, *sides):
-    """np.where for choices on the host that are alike along all axes behind theirs."""
-    arrays = [s for s in sides if not _is_number(s)]
-    if len(sides) != 2 or not arrays or type(choice) is DeviceArray:
-        return NotImplemented
-    choice, like = np.asarray(choice), next((s for s in arrays if type(s) is DeviceArray), None)
-    if (
-        like is None or like.dtype.name not in FLOATS
-        or any(not _alike(s, like.shape, like.dtype) for s in arrays)
-    ):
-        return NotImplemented
-    given = choice.shape
-    while given and given[-1] == 1:
-        given = given[:-1]
-    if choice.ndim != like.ndim or given != like.shape[: len(given)]:
-        return NotImplemented
-    found = empty(like.shape, like.dtype)
-    if found.size:
-        flags = on_device(choice.astype(np.int32).reshape(-1))
-        repeats = math.prod(like.shape[len(given) :])
-        operations.select(flags, repeats, *sides, found)
-    return found
-
-
-def _concatenate(arrays, axis=0, out=None, **kwargs):
-    """np.concatenate where one of the arrays lies on the device and all are of its type."""
-    arrays = list(arrays)
-    like = next((a for a in arrays if type(a) is DeviceArray), None)
-    if like is None or out is not None or kwargs or axis is None or not all(
-        hasattr(a, "dtype") and a.dtype == like.dtype and a.ndim == like.ndim for a in arrays
-    ):
-        return NotImplemented
-    axis = axis + like.ndim if axis < 0 else axis
-    rest = like.shape[:axis], like.shape[axis + 1 :]
-    if not axis < like.ndim or any((a.shape[:axis], a.shape[axis + 1 :]) != rest for a in arrays):
-        return NotImplemented  # NumPy says what is wrong
-    total = sum(a.shape[axis] for a in arrays)
-    found = empty((*rest[0], total, *rest[1]), like.dtype)
-    outer, inner, place = math.prod(rest[0]), math.prod(rest[1]), 0
-    for a in arrays:
-        n = a.shape[axis]
-        source = on_device(a)
-        operations.copy_axis(source, found, outer, n, inner, (n, 0, 1), (total, place, 1))
-        place += n
-    return found
-
-
-def _split(array, ends, axis=0):
-    """np.split, each part a copy unless it lies together."""
-    if type(array) is not DeviceArray or isinstance(ends, int):
-        return NotImplemented
-    axis = axis + array.ndim if axis < 0 else axis
-    ends = [0, *map(int, ends), array.shape[axis]]
-    before = (slice(None),) * axis
-    return [array[(*before, slice(a, b))] for a, b in zip(ends[:-1], ends[1:], strict=True)]
-
-
-def _empty_like(prototype, dtype=None, order="K", subok=True, shape=None, **kwargs):
-    dtype = np.dtype(prototype.dtype if dtype is None else dtype)
-    if type(prototype) is not DeviceArray or dtype.name not in DTYPES:
-        return NotImplemented
-    return empty(prototype.shape if shape is None else shape, dtype)
-
-
-def _zeros_like(prototype, dtype=None, order="K", subok=True, shape=None, **kwargs):
-    found = _empty_like(prototype, dtype, shape=shape)
-    if found is not NotImplemented:
-        found[...] = 0
-    return found
-
-
-def _expand_dims(a, axis):
-    if type(a) is not DeviceArray or not isinstance(axis, int):
-        return NotImplemented
-    place = axis + a.ndim + 1 if axis < 0 else axis
-    return a.reshape((*a.shape[:place], 1, *a.shape[place:]))
-
-
-FUNCTIONS = {
-    np.where: _where, np.concatenate: _concatenate, np.split: _split, np.shape: lambda a: a.shape,
-    np.ndim: lambda a: a.ndim, np.size: lambda a, axis=None: (
-        a.size if axis is None else a.shape[axis]
-    ),
-    np.empty_like: _empty_like, np.zeros_like: _zeros_like, np.expand_dims: _expand_dims,
-}  # fmt: skip
-
-
-# -- parts of arrays: one axis, evenly spaced ---------------------------------------------------
-
-
-class _Part:
-    """What a key of whole numbers and slices takes of one axis; all of every other.
-
-    As (outer, n, inner): places first, first + step, ... of the axis of n.
-    """
-
-    __slots__ = ("count", "first", "inner", "n", "outer", "shape", "step")
-
-    @property
-    def together(self):
-        """Whether it lies in one piece."""
-        return self.outer == 1 and (self.step == 1 or self.count <= 1)
-
-    @property
-    def sizes(self):
-        return self.outer, self.count, self.inner
-
-    @property
-    def place(self):
-        """(n, first, step) in the array."""
-        return self.n, self.first, self.step
-
-    @property
-    def whole(self):
-        """(n, first, step) in an array that has nothing else."""
-        return self.count, 0, 1
-
-
-def _part(key, shape):
-    """The `_Part` of an array of this shape that a key takes; None for other keys.
-
-    Raises
-    ------
-    IndexError
-        For a number that is no place on its axis, or more keys than axes.
-    """
-    keys = key if isinstance(key, tuple) else (key,)
-    if not all(
-        k is Ellipsis or isinstance(k, (slice, int, np.integer)) and not isinstance(k, bool)
-        for k in keys
-    ) or sum(k is Ellipsis for k in keys) > 1:
-        return None
-    if Ellipsis in keys:
-        place = keys.index(Ellipsis)
-        missing = len(shape) - len(keys) + 1
-        keys = (*keys[:place], *[slice(None)] * missing, *keys[place + 1 :])
-    if len(keys) > len(shape):
-        raise IndexError(f"{len(keys)} keys for an array of shape {shape}")
-    axis, part = None, _Part()
-    for a, k in enumerate(keys):
-        if isinstance(k, slice) and k.indices(shape[a]) == (0, shape[a], 1):
-            continue
-        if axis is not None:
-            return None
-        axis = a
-    if axis is None:
-        axis, chosen, kept = 0, slice(None), True
-        if not shape:
-            part.outer = part.n = part.count = part.inner = part.step = 1
-            part.first, part.shape = 0, ()
-            return part
-    else:
-        chosen, kept = keys[axis], isinstance(keys[axis], slice)
-    n = shape[axis]
-    if kept:
-        start, stop, part.step = chosen.indices(n)
-        part.count = len(range(start, stop, part.step))
-        part.first = start if part.count else 0
-    else:
-        if not -n <= chosen < n:
-            raise IndexError(f"index {chosen} for axis {axis} of an array of shape {shape}")
-        part.first, part.count, part.step = int(chosen) % n, 1, 1
-    part.n = n
-    part.outer, part.inner = math.prod(shape[:axis]), math.prod(shape[axis + 1 :])
-    part.shape = (*shape[:axis], *[part.count] * kept, *shape[axis + 1 :])
-    return part
-
-
-def _are_rows(key, ndim):
-    """Whether a key is the numbers of some rows, in any order."""
-    return (
-        isinstance(key, (np.ndarray, list)) and ndim > 0
-        and np.ndim(key) == 1 and np.asarray(key).dtype.kind in "iu"
-    )

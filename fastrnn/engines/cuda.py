@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastrnn.config import epsilon
-from fastrnn.cuda import discovery, operations, sweeps
+from fastrnn.cuda import discovery, numpy_functions, operations, sweeps  # noqa: F401
 from fastrnn.cuda.arrays import WIDE
 from fastrnn.cuda.device_array import (
     DTYPES,
