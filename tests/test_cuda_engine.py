@@ -8,7 +8,7 @@ import pytest
 from engine_cases import CELLS, Problem
 
 import fastrnn
-from fastrnn import engines, layers, streaming
+from fastrnn import activations, engines, layers, streaming
 from fastrnn.cuda import discovery
 from fastrnn.interrupts import Shield
 from fastrnn.values import Lookup, RowGradient
@@ -42,6 +42,15 @@ def gpu():
 @pytest.fixture
 def rng():
     return np.random.default_rng(0)
+
+
+@contextlib.contextmanager
+def nothing_fetched():
+    """Fail where the values of an array on the device are brought to the host."""
+    array = type(on_device(np.zeros(1)).flat)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(array, "copy_to_host", lambda *_: pytest.fail("copied to the host"))
+        yield
 
 
 def close(found, wanted, dtype=None):
@@ -277,14 +286,25 @@ def test_projection_and_back(gpu, rng, dtype, shape, monkeypatch):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("name", ["linear", "relu", "tanh", "sigmoid", "hard_sigmoid", "softmax",
-                                  "gelu"])
+@pytest.mark.parametrize("name", activations._TABLE)
 def test_activations(gpu, rng, dtype, name):
     z, dy = (rng.normal(size=(3, 7), scale=3).astype(dtype) for _ in range(2))
-    y = reference.activate(name, z.astype(np.float64)).astype(dtype)
-    close(gpu.activate(name, z), y, dtype)
-    close(gpu.activate_backward(name, z, y, dy), reference.activate_backward(name, z, y, dy), dtype)
-    assert isinstance(gpu.activate(name, z), DeviceArray)
+    z[0, :3] = 0, -50, 50
+    y = reference.activate(name, z.astype(np.float64))
+    wanted = reference.activate_backward(name, z.astype(np.float64), y, dy.astype(np.float64))
+    z, dy = map(on_device, (z, dy))
+    z._twin = None
+    with nothing_fetched():
+        found = gpu.activate(name, z)
+        back = gpu.activate_backward(name, z, found, dy)
+    close(found, y, dtype)
+    close(back, wanted, dtype)
+
+
+@pytest.mark.parametrize("name", sorted({*activations._TABLE} - {"softmax"}))
+def test_activations_of_what_is_no_number(gpu, name):
+    found = np.asarray(gpu.activate(name, np.array([np.nan, 1.0])))
+    assert np.isnan(found[0]) and not np.isnan(found[1])
 
 
 LOSSES = ["binary_crossentropy", "categorical_crossentropy", "sparse_categorical_crossentropy",

@@ -133,11 +133,11 @@ def activate(name, z, target):
     _over(elementwise.activate(name, z.dtype.name), z.size, z, target)
 
 
-def activate_backward(name, y, dy, target):
-    """dz = dy f'(z), told from y."""
+def activate_backward(name, z, y, dy, target):
+    """dz = dy f'(z)."""
     from fastrnn.cuda.kernels import elementwise
 
-    _over(elementwise.activate_backward(name, y.dtype.name), y.size, y, dy, target)
+    _over(elementwise.activate_backward(name, y.dtype.name), y.size, z, y, dy, target)
 
 
 def update(rule, value, grad, slots, hyper):

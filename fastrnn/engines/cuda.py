@@ -2,8 +2,8 @@
 
 Its arrays are `fastrnn.cuda.device_array.DeviceArray`. Every method takes arrays of the host as
 well, brings them over, and gives arrays on the device; what is to be added to an array of the host
-is brought back to it. What has no kernel (rare activations) is computed on the host, by the
-reference engine.
+is brought back to it. What has no kernel (a sweep with rare activations) is computed on the host,
+by the reference engine.
 
 Ids are checked by the least and largest that came to the device with them, so that no check waits
 for the GPU.
@@ -37,7 +37,6 @@ from fastrnn.values import Lookup, RowGradient
 
 __all__ = ["CUDAEngine"]
 
-KERNEL_ACTIVATIONS = frozenset({"relu", "tanh", "sigmoid", "hard_sigmoid"})
 FLOATS = frozenset({"float32", "float64"})
 # Rows of x whose products with dz one block sums, for the gradient of W.
 SHARE = 512
@@ -216,7 +215,7 @@ class CUDAEngine(ReferenceEngine):
         z = self.asarray(z)
         if activation == "linear":
             return z
-        if activation not in KERNEL_ACTIVATIONS | {"softmax"} or z.dtype.name not in FLOATS:
+        if z.dtype.name not in FLOATS:
             return self.asarray(super().activate(activation, to_host(z)))
         y = empty(z.shape, z.dtype)
         if activation != "softmax":
@@ -228,15 +227,16 @@ class CUDAEngine(ReferenceEngine):
     def activate_backward(self, activation, z, y, dy):
         if activation == "linear":
             return self.asarray(dy)
-        if activation not in KERNEL_ACTIVATIONS | {"softmax"} or y.dtype.name not in FLOATS:
+        if y.dtype.name not in FLOATS:
             return self.asarray(
                 super().activate_backward(activation, *map(to_host, (z, y, dy)))
             )
-        y, dy = self.asarray(y), self.asarray(dy, y.dtype)
+        y, z, dy = self.asarray(y), self.asarray(z, y.dtype), self.asarray(dy, y.dtype)
+        expect("z", z, y.shape)
         expect("dy", dy, y.shape)
         dz = empty(y.shape, y.dtype)
         if activation != "softmax":
-            operations.activate_backward(activation, y, dy, dz)
+            operations.activate_backward(activation, z, y, dy, dz)
         elif y.size:
             operations.softmax_backward(y, dy, y.size // y.shape[-1], dz)
         return dz

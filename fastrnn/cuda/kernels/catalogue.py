@@ -7,7 +7,15 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastrnn.cells import CellSpec
-from fastrnn.cuda.kernels import elementwise, losses, reductions, stepwise, sums, updates
+from fastrnn.cuda.kernels import (
+    activations,
+    elementwise,
+    losses,
+    reductions,
+    stepwise,
+    sums,
+    updates,
+)
 from fastrnn.cuda.kernels.matmul import Bias, Operand, matmul_kernel
 from fastrnn.cuda.kernels.sweep import WARP, sweep_backward, sweep_forward
 from fastrnn.cuda.kernels.target import THREADS
@@ -78,9 +86,9 @@ def _elementwise(dtype):
     for name in elementwise.OPERATIONS:
         kernel = elementwise.arithmetic(name, dtype)
         kernels[name] = kernel, (flat, flat, number, yes, yes, flat)
-    for name in ("relu", "tanh", "sigmoid", "hard_sigmoid"):
+    for name in activations.NAMES:
         kernels[name] = elementwise.activate(name, dtype), (flat, flat)
-        kernels[f"{name}, back"] = elementwise.activate_backward(name, dtype), (flat, flat, flat)
+        kernels[f"{name}, back"] = elementwise.activate_backward(name, dtype), (flat,) * 4
     for name, (kernel, arguments) in kernels.items():
         yield Variant(f"{name} {dtype}", kernel, arguments, elementwise.THREADS)
 

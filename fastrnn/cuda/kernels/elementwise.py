@@ -169,13 +169,13 @@ def activate(name, dtype):
 
 @functools.cache
 def activate_backward(name, dtype):
-    """``(y, dy, target)``: dz = dy f'(z), the slope told from y."""
-    slope = activations.slope(name, dtype)
+    """``(z, y, dy, target)``: dz = dy f'(z)."""
+    slope = activations.slope_at(name, dtype)
 
     @kernel(THREADS)
-    def activate_backward(y, dy, target):
+    def activate_backward(z, y, dy, target):
         i = cuda.grid(1)
         if i < target.size:
-            target[i] = dy[i] * slope(y[i])
+            target[i] = dy[i] * slope(z[i], y[i])
 
     return activate_backward
