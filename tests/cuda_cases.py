@@ -75,7 +75,9 @@ def make_shared_arrays_safe(monkeypatch):
         line = caller.f_code.co_filename, caller.f_lineno
         with lock:
             if line not in self._allocations:
-                self._allocations[line] = np.full(shape, np.nan, dtype)
+                number = np.dtype(dtype).type
+                unknown = number(np.nan if issubclass(number, np.floating) else -1)
+                self._allocations[line] = np.full(shape, unknown, dtype)
             return self._allocations[line]
 
     def init(self, size):

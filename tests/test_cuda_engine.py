@@ -16,6 +16,7 @@ from fastrnn.values import Lookup, RowGradient
 pytest.importorskip("numba_cuda", reason="numba-cuda is not installed (make test-cuda)")
 
 from cuda_cases import DTYPES, make_shared_arrays_safe  # noqa: E402
+from numba import cuda  # noqa: E402
 
 from fastrnn.cuda import matmul, operations, tiles  # noqa: E402
 from fastrnn.cuda.device_array import DeviceArray, on_device  # noqa: E402
@@ -47,7 +48,7 @@ def rng():
 @contextlib.contextmanager
 def nothing_fetched():
     """Fail where the values of an array on the device are brought to the host."""
-    array = type(on_device(np.zeros(1)).flat)
+    array = type(cuda.to_device(np.zeros(1)))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(array, "copy_to_host", lambda *_: pytest.fail("copied to the host"))
         yield
@@ -131,11 +132,158 @@ def test_operations_are_those_of_numpy(pair, operation):
     np.testing.assert_allclose(np.asarray(found), wanted, rtol=1e-15)
 
 
-def test_results_of_kernels_stay_on_the_device(pair):
-    _, b = pair
-    kept = [b + b, 2 * b, b - 1, np.where(np.ones((3, 1, 1), bool), b, 0), b[:, 1:], b[[0, 1]],
-            np.concatenate([b, b]), np.zeros_like(b)]
-    assert all(isinstance(array, DeviceArray) for array in kept)
+# Of a (3, 4, 2), row (4, 1), some (3, 1, 2), one (), which all lie on the device.
+KERNELS = {
+    **{f"stretched {f.__name__}": (lambda a, row, some, one, f=f: f(a, row)) for f in (
+        np.add, np.subtract, np.multiply, np.divide, np.maximum, np.minimum)},
+    **{f.__name__: (lambda a, row, some, one, f=f: f(a)) for f in (
+        np.negative, np.absolute, np.sign, np.square, np.exp, np.expm1, np.tanh, np.reciprocal)},
+    **{f"{f.__name__} of what is positive": (lambda a, row, some, one, f=f: f(a * a + 1)) for f in (
+        np.sqrt, np.log, np.log1p)},
+    **{f"{f.__name__}, chosen by": (lambda a, row, some, one, f=f: np.where(f(a, some), a, 0))
+       for f in (np.equal, np.not_equal, np.less, np.less_equal, np.greater, np.greater_equal)},
+    "power": lambda a, row, some, one: np.abs(a) ** row + a**3,
+    "maximum of a number": lambda a, row, some, one: np.maximum(0.1, a),
+    "stretched both": lambda a, row, some, one: row * some,
+    "stretched from the host": lambda a, row, some, one: a * np.arange(2.0, dtype=a.dtype),
+    "a number of the device": lambda a, row, some, one: (a / one, 2 * one, one + one),
+    "of other types": lambda a, row, some, one: (a > 0) * a + a.astype("float64"),
+    "counted": lambda a, row, some, one: (
+        (a > some).sum(axis=1, keepdims=True).astype(a.dtype), (a > 0).sum(axis=2).astype(a.dtype)),
+    "both": lambda a, row, some, one: np.where(~((a > 0) & (a < 1)) | (a == one), a, some),
+    "booleans stretched": lambda a, row, some, one: np.where((a > 0) | (row > 0), 1, some),
+    "chosen by the host": lambda a, row, some, one: (
+        np.where(np.array([[[True], [False], [True], [False]]] * 3), 1, a)),
+    "chosen stretched": lambda a, row, some, one: np.where(row > 0, some, one),
+    "chosen by numbers": lambda a, row, some, one: np.where(a, some, 7),
+    "clip": lambda a, row, some, one: (a.clip(-0.5, 0.5), np.clip(a, some - 1, some)),
+    **{f"{f.__name__} over {axes}": (
+        lambda a, row, some, one, f=f, axes=axes: (f(a, axes), f(a, axis=axes, keepdims=True)))
+       for f in (np.sum, np.mean, np.max, np.min)
+       for axes in (None, 0, 1, -1, (0, 1), (2, 1), (0, 2), ())},
+    "sum in double precision": lambda a, row, some, one: np.sum(a, dtype=np.float64),
+    "methods": lambda a, row, some, one: (a.sum(), a.mean(0), a.max(1), a.min(axis=(1, 2))),
+    "transposed": lambda a, row, some, one: (
+        a.T, a.transpose(0, 2, 1), a.transpose((2, 1, 0)), a.swapaxes(0, -1), some.swapaxes(1, 2)),
+    "moved": lambda a, row, some, one: (np.moveaxis(a, 1, -1), np.moveaxis(a, -1, 0)),
+    "four axes": lambda a, row, some, one: a.reshape(3, 2, 2, 2).T + row.reshape(2, 2, 1, 1),
+    "stretched out": lambda a, row, some, one: (
+        np.broadcast_to(some, (2, 3, 4, 2)), np.repeat(a, 3, axis=1), np.repeat(some, 2, axis=-1)),
+    "product": lambda a, row, some, one: (
+        a @ a.swapaxes(1, 2), some @ np.ones((1, 2, 3), a.dtype), a @ np.ones((2, 5), a.dtype),
+        row @ row.T),
+    "put together": lambda a, row, some, one: (
+        np.concatenate([a, some], axis=1), np.stack([a, a], axis=1), *np.split(a, [1, 3], axis=1)),
+    "other shapes": lambda a, row, some, one: (
+        np.expand_dims(a, 1), some.squeeze(1), np.squeeze(some), a[:, None], a[None, ..., None, 1],
+        a[1, None, :, None], a.flatten(), a.copy()),
+    "taken": lambda a, row, some, one: (
+        np.take_along_axis(a, np.array([[[3], [-1]]] * 3), axis=1), a[[0, 2, 0]],
+        np.take_along_axis(a, np.array([[[2]]]).repeat(4, 1).repeat(2, 2), axis=0)),
+    "new": lambda a, row, some, one: (
+        np.zeros_like(a), np.ones_like(a), np.zeros_like(a, shape=(2, 5))),
+}  # fmt: skip
+ON_THE_HOST = {"taken"}  # in part
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", KERNELS)
+def test_functions_of_numpy_that_have_kernels(gpu, rng, dtype, name, monkeypatch):
+    """They give what NumPy gives, without a copy to the host."""
+    monkeypatch.setattr(operations, "SHARE", 3)  # several shares of an axis
+    monkeypatch.setattr(operations, "REDUCING", 5)
+    arrays = [rng.normal(size=size).astype(dtype) for size in ((3, 4, 2), (4, 1), (3, 1, 2), ())]
+    own = [on_device(a) for a in arrays]
+    with contextlib.nullcontext() if name in ON_THE_HOST else nothing_fetched():
+        found = KERNELS[name](*own)
+    wanted = KERNELS[name](*arrays)
+    pairs = zip(found, wanted, strict=True) if isinstance(wanted, tuple) else [(found, wanted)]
+    for a, b in pairs:
+        assert isinstance(a, DeviceArray) or name in ON_THE_HOST
+        close(a, b, b.dtype)
+
+
+def test_what_is_no_number_stays(gpu):
+    a = np.array([[np.nan, 1.0], [2.0, np.nan], [-1.0, 0.0]])
+    b = on_device(a)
+    for f in (
+        lambda x: np.maximum(x, 0), lambda x: np.minimum(0, x), lambda x: np.maximum(0, x),
+        lambda x: x.max(axis=0), lambda x: x.min(axis=1), lambda x: x.sum(axis=1), np.sign,
+        lambda x: x.max(), lambda x: np.clip(x, 0, 1),
+    ):
+        np.testing.assert_array_equal(np.asarray(f(b)), f(a))
+
+
+def test_more_axes_than_kernels_have(gpu, rng):
+    a = rng.normal(size=(2, 2, 2, 2, 2))
+    b, row = on_device(a), rng.normal(size=(2, 1, 2, 1))
+    for f in (lambda x: x.T, lambda x: x + row, lambda x: np.where(row > 0, x, 1),
+              lambda x: np.broadcast_to(x[..., :1, :], x.shape)):
+        np.testing.assert_array_equal(np.asarray(f(b)), f(a))
+    b[...] = b[:1, :, :1, :, :1]
+    np.testing.assert_array_equal(np.asarray(b), np.broadcast_to(a[:1, :, :1, :, :1], a.shape))
+
+
+@pytest.mark.parametrize("shape", [(0, 3), (3, 0)])
+def test_functions_of_empty_arrays(gpu, shape):
+    a = np.zeros(shape)
+    b = on_device(a)
+    for f in (lambda x: x + x[:1], lambda x: x.sum(axis=0), lambda x: x.T, lambda x: x @ x.T,
+              lambda x: np.where(x > 0, x, 1), lambda x: np.repeat(x, 2, axis=1), np.exp):
+        np.testing.assert_array_equal(np.asarray(f(b)), f(a))
+
+
+@pytest.mark.parametrize("bad", [
+    lambda a: a + np.ones(3), lambda a: a.sum(axis=3), lambda a: a.sum(axis=(0, 0)),
+    lambda a: a.transpose(0, 0, 1), lambda a: a @ a, lambda a: np.broadcast_to(a, (3, 4)),
+    lambda a: a.squeeze(0), lambda a: a.__setitem__(slice(0, 2), np.ones((3, 4, 2))),
+    lambda a: a.__iadd__(np.ones((2, 3, 4, 2))),
+])  # fmt: skip
+def test_what_does_not_fit_is_refused_as_by_numpy(pair, bad):
+    for x in pair:
+        with pytest.raises(ValueError):  # NumPy's errors of axes are such, too
+            bad(x)
+
+
+def test_sums_along_axes_repeat_bit_for_bit(gpu, rng):
+    a = on_device(rng.normal(size=(7, 50, 3)).astype(np.float32))
+    for axes in (0, 1, 2, (0, 1), None):
+        first, again = (np.asarray(a.sum(axis=axes)) for _ in range(2))
+        np.testing.assert_array_equal(first, again)
+
+
+def test_parts_of_one_array_that_overlap(pair):
+    """What is read is what was there before anything was written."""
+    a, b = pair
+    for x in (a, b):
+        x[1:] += x[:-1]
+        x[:-1] = x[1:]
+        x *= x[1]
+        x[:, 1:] = x[:, :-1]
+        x[::2] = x[1]
+        x[[0, 2]] = x[:2]
+        x[...] = x[:1]
+    np.testing.assert_allclose(np.asarray(b), a, rtol=1e-15)
+
+
+def test_writing_of_rows_and_what_is_stretched(pair):
+    a, b = pair
+    some = np.arange(8.0).reshape(4, 2)
+    with nothing_fetched():
+        b[[2, 0]] = on_device(some)
+        b[:, 1] = on_device(some[:1, :])
+        b[1] = on_device(some[0])
+        b[[-2]] += 1
+    a[[2, 0]], a[:, 1], a[1] = some, some[:1], some[0]
+    a[[-2]] += 1
+    np.testing.assert_array_equal(np.asarray(b), a)
+    b[[1, 1]] = a[[1, 1]] = np.stack([some, some + 1])  # the last one counts
+    np.testing.assert_array_equal(np.asarray(b), a)
+
+
+def test_a_number_on_the_device_is_one_of_python_when_it_is_asked_for(gpu):
+    found = on_device(np.arange(4.0)).sum()
+    assert float(found) == 6 and f"{found:.1f}" == "6.0" and bool(found > 5)
 
 
 def test_writing_in_place(pair):
@@ -343,7 +491,25 @@ def test_a_loss_that_is_no_number_shows(gpu, kind):
 def test_sums(gpu, rng, dtype, size, monkeypatch):
     monkeypatch.setattr(operations, "REDUCING", 7)
     a = rng.normal(size=size).astype(dtype)
-    assert gpu.sum_squares(a) == pytest.approx(reference.sum_squares(a), rel=1e-12)
+    for name in ("sum_squares", "sum_magnitudes"):
+        found, wanted = (getattr(engine, name)(a) for engine in (gpu, reference))
+        assert float(found) == pytest.approx(wanted, rel=1e-12)
+
+
+@pytest.mark.filterwarnings("ignore:.*invalid value")  # infinity times zero
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("factor", [1e-3, 1.0, 1e3, 0.0])
+@pytest.mark.parametrize("entry", [1.0, np.inf, np.nan])
+@pytest.mark.parametrize("parts", [[slice(None)], [slice(0, 3), slice(5, 7)]], ids=str)
+@pytest.mark.parametrize("needs_direction", [False, True])
+def test_limited_norms(gpu, rng, dtype, factor, entry, parts, needs_direction):
+    gradient = (rng.normal(size=8) * factor).astype(dtype)
+    gradient[1] *= entry
+    own = gpu.asarray(gradient.copy())
+    reference.limit_norm(gradient, parts, 1.0, needs_direction)
+    with nothing_fetched():
+        gpu.limit_norm(own, parts, 1.0, needs_direction)
+    np.testing.assert_allclose(np.asarray(own), gradient, rtol=TOLERANCE[dtype])
 
 
 RULES = [
@@ -502,7 +668,7 @@ def test_sequences_of_different_lengths_train_as_on_the_cpu():
     same(trained("cuda", **options), trained("cpu", **options))
 
 
-def test_layers_without_kernels_and_options_of_optimizers(monkeypatch):
+def test_layers_and_options_of_optimizers(monkeypatch):
     monkeypatch.setattr(fastrnn.config, "_floatx", "float64")
 
     def make():
@@ -632,35 +798,53 @@ def test_a_model_trained_there_is_saved_and_loaded(tmp_path):
     close(copied.predict(x, verbose=0), model.predict(x, verbose=0))
 
 
-def test_per_batch_only_row_numbers_and_factors_travel(monkeypatch):
+class Steps:
+    """A model after some steps on a device, each on two rows.
+
+    ``sent`` and ``fetched`` are the sizes of the arrays that travelled meanwhile, beside which what
+    is fetched to tell the loss.
+    """
+
+    def __init__(self, device, make, x, y, optimizer=lambda: fastrnn.optimizers.SGD(1.0), steps=1):
+        self.sent, self.fetched = [], []
+        fastrnn.utils.set_random_seed(1)
+        model = make()
+        with engines.using(device):
+            model.compile(optimizer(), "mse", metrics=["mae"])
+            model._rows(x)  # builds it
+            model._prepare()
+            batches = model._data(x, y)
+            with self.watched(), Shield() as shield:
+                for first in range(steps):
+                    model._train_step(batches.batch(np.array([first + 2, first])), shield)
+            self.results = model._scores.results()
+            self.weights = model.get_weights()
+
+    @contextlib.contextmanager
+    def watched(self):
+        array = type(cuda.to_device(np.zeros(1)))
+
+        def watch(function, log):
+            def watching(own, *args):
+                if not (args and type(args[0]) is array):  # else it stays on the device
+                    log.append(own.size)
+                return function(own, *args)
+
+            return watching
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(array, "copy_to_device", watch(array.copy_to_device, self.sent))
+            patch.setattr(array, "copy_to_host", watch(array.copy_to_host, self.fetched))
+            yield
+
+
+def test_per_batch_only_row_numbers_and_factors_travel():
     """Nothing comes back before somebody asks, and what goes there does not grow with T."""
     x, y = data(rows=4, steps=9)
-    sent, fetched = [], []
-
-    def watched(function, log):
-        def watch(array, *args):
-            log.append(array.size)
-            return function(array, *args)
-
-        return watch
-
-    with engines.using("cuda"):
-        model = fastrnn.Sequential([
-            fastrnn.Input((9,)), layers.Embedding(7, 2), layers.SimpleRNN(2), layers.Dense(1),
-        ])  # fmt: skip
-        model.compile("sgd", "mse", metrics=["mae"])
-        model._rows(x)  # builds it
-        model._prepare()
-        batches = model._data(x, y)
-        array = type(model.parameters[0].value.flat)
-        monkeypatch.setattr(array, "copy_to_device", watched(array.copy_to_device, sent))
-        monkeypatch.setattr(array, "copy_to_host", watched(array.copy_to_host, fetched))
-        with Shield() as shield:
-            for rows in (np.array([2, 0]), np.array([1, 3])):
-                model._train_step(batches.batch(rows), shield)
-        assert not fetched and max(sent) <= 2
-        model._scores.results()
-        assert fetched
+    steps = Steps("cuda", lambda: fastrnn.Sequential([
+        fastrnn.Input((9,)), layers.Embedding(7, 2), layers.SimpleRNN(2), layers.Dense(1),
+    ]), x, y, steps=2)  # fmt: skip
+    assert not steps.fetched and max(steps.sent) <= 2
 
 
 # -- choosing the device ------------------------------------------------------------

@@ -1,11 +1,11 @@
 """Arrays on the device that NumPy's functions take: what has no kernel is done on the host.
 
 `DeviceArray` is what the CUDA engine computes with. Layers, optimizers and users' own code may
-treat one like an array of NumPy: it goes through operators, ufuncs and functions of NumPy. A few of
-these (sums of two arrays, parts of one, arrays put together, rows by their numbers, choices) have a
-kernel and give a `DeviceArray`. For all others the values are brought to the host, and what
-comes out is an array of NumPy, which the engine takes to the device again when it needs it there.
-So everything is right, and what matters is fast.
+treat one like an array of NumPy: it goes through operators, ufuncs and functions of NumPy. What
+layers do most (`fastrnn.cuda.numpy_functions` has the list) has kernels and gives a `DeviceArray`.
+For all else the values are brought to the host, and what comes out is an array of NumPy, which the
+engine takes to the device again when it needs it there. So everything is right, and what matters is
+fast.
 """
 
 from __future__ import annotations
@@ -17,14 +17,15 @@ import numpy as np
 
 from fastrnn.cuda import operations
 from fastrnn.cuda.memory import Borrowed, Memory
-from fastrnn.cuda.parts import are_rows, part_of
+from fastrnn.cuda.parts import are_rows, part_of, without_new_axes
+from fastrnn.cuda.strides import collapsed, steps_of
 
 __all__ = [
-    "DTYPES", "FLOATS", "FUNCTIONS", "UFUNCS", "DeviceArray", "alike", "empty", "is_number",
-    "on_device", "to_host",
+    "DTYPES", "FLOATS", "FUNCTIONS", "UFUNCS", "DeviceArray", "alike", "apart", "converted",
+    "empty", "is_number", "laid_out", "on_device", "stretched", "to_host",
 ]
 
-# What kernels have a type for: numbers, ids, and places.
+# What kernels have a type for: numbers, ids, and places. What is chosen by lies there as bool, too.
 DTYPES = frozenset({"float32", "float64", "int32", "int64"})
 FLOATS = frozenset({"float32", "float64"})
 
@@ -35,12 +36,12 @@ UFUNCS, FUNCTIONS = {}, {}
 WRITING = frozenset({
     np.copyto, np.fill_diagonal, np.place, np.put, np.put_along_axis, np.putmask,
 })  # fmt: skip
-# Methods of arrays, done on the host.
+# Methods of arrays. They are done on the host, unless `FUNCTIONS` has NumPy's function of the name.
 METHODS = (
-    "all", "any", "argmax", "argmin", "argsort", "astype", "clip", "copy", "cumsum", "diagonal",
-    "dot", "flatten", "item", "max", "mean", "min", "nonzero", "prod", "repeat", "round",
-    "searchsorted", "squeeze", "std", "sum", "swapaxes", "tolist", "trace", "transpose", "var",
-)  # fmt: skip
+    "all", "any", "argmax", "argmin", "argsort", "clip", "cumsum", "diagonal", "dot", "item", "max",
+    "mean", "min", "nonzero", "prod", "repeat", "round", "searchsorted", "squeeze", "std", "sum",
+    "swapaxes", "tolist", "trace", "var",
+)
 
 
 class DeviceArray(np.lib.mixins.NDArrayOperatorsMixin):
@@ -117,7 +118,7 @@ class DeviceArray(np.lib.mixins.NDArrayOperatorsMixin):
 
     @property
     def T(self):
-        return self.host().T
+        return self.transpose()
 
     def host(self):
         """The values as an array of NumPy: a copy, or the one that is there for good."""
@@ -147,6 +148,9 @@ class DeviceArray(np.lib.mixins.NDArrayOperatorsMixin):
     def __int__(self):
         return int(self.host())
 
+    def __format__(self, form):
+        return format(self.host()[()], form)
+
     def __repr__(self):
         return f"DeviceArray({self.host()!r})"
 
@@ -170,6 +174,27 @@ class DeviceArray(np.lib.mixins.NDArrayOperatorsMixin):
     def ravel(self):
         return self.reshape(-1)
 
+    def copy(self, order="C"):
+        """The same elements in memory of their own."""
+        return converted(self, self.dtype)
+
+    def flatten(self, order="C"):
+        return self.copy().ravel() if order == "C" else self.host().flatten(order)
+
+    def astype(self, dtype, order="K", casting="unsafe", subok=True, copy=True):
+        """The elements as another type; by a kernel, if that is a float type."""
+        dtype = np.dtype(dtype)
+        if dtype == self.dtype:
+            return self.copy() if copy else self
+        if dtype.name in FLOATS and casting == "unsafe":
+            return converted(self, dtype)
+        return self.host().astype(dtype, casting=casting)
+
+    def transpose(self, *axes):
+        """The axes in another order, in memory of their own: unlike NumPy's this is a copy."""
+        axes = axes[0] if len(axes) == 1 and not isinstance(axes[0], int) else axes or None
+        return np.transpose(self, axes)
+
     def take(self, index, axis=None, out=None, mode="raise"):
         """Entries by their numbers; rows of the first axis by a kernel."""
         if axis == 0 and out is None and self.ndim:
@@ -181,7 +206,10 @@ class DeviceArray(np.lib.mixins.NDArrayOperatorsMixin):
     def __getitem__(self, key):
         part = part_of(key, self.shape)
         if part is None:
-            return self._rows(key) if are_rows(key, self.ndim) else self.host()[key]
+            if are_rows(key, self.ndim):
+                return self._rows(key)
+            plain, shape = without_new_axes(key, self.ndim)
+            return self.host()[key] if plain is None else shape(self[plain])
         twin = self._twin and (lambda: self._twin()[key])
         if part.together:
             if part.shape == ():
@@ -193,16 +221,26 @@ class DeviceArray(np.lib.mixins.NDArrayOperatorsMixin):
 
     def _rows(self, index):
         """Rows by their numbers, on the device; only the numbers travel."""
-        rows, n = np.asarray(index), len(self)
-        if rows.size and not (-n <= rows.min() and rows.max() < n):
-            raise IndexError(f"row numbers from {rows.min()} to {rows.max()} for {n} rows")
-        width = math.prod(self.shape[1:])
+        rows, width = self._row_numbers(index), math.prod(self.shape[1:])
         twin = self._twin and (lambda: self._twin()[rows])
         found = empty((len(rows), *self.shape[1:]), self.dtype, twin, self.limits)
         if found.size:
-            numbers = on_device(np.where(rows < 0, rows + n, rows).astype(np.int32))
-            operations.gather(numbers, self, found, width)
+            operations.gather(on_device(rows.astype(np.int32)), self, found, width)
         return found
+
+    def _put_rows(self, rows, value):
+        """Overwrite rows, no two of them the same; only the numbers travel."""
+        value = apart(stretched(value, (len(rows), *self.shape[1:]), self.dtype), self)
+        if value.size:
+            width = math.prod(self.shape[1:])
+            operations.put_rows(on_device(rows.astype(np.int32)), value, self, width)
+
+    def _row_numbers(self, index):
+        """Numbers of rows, from 0 on."""
+        rows, n = np.asarray(index), len(self)
+        if rows.size and not (-n <= rows.min() and rows.max() < n):
+            raise IndexError(f"row numbers from {rows.min()} to {rows.max()} for {n} rows")
+        return np.where(rows < 0, rows + n, rows)
 
     def padded(self, starts, lengths, steps):
         """Sequences that lie one behind the other as rows of ``steps`` steps, zeros behind.
@@ -229,18 +267,17 @@ class DeviceArray(np.lib.mixins.NDArrayOperatorsMixin):
     def __setitem__(self, key, value):
         self._twin = self.limits = None
         part = part_of(key, self.shape)
-        if part is None:
+        if part is not None and part.together:
+            self.view(part.first * part.inner, part.shape)._overwrite(value)
+        elif part is not None:
+            source = apart(stretched(value, part.shape, self.dtype), self)
+            operations.copy_axis(source, self, *part.sizes, part.whole, part.place)
+        elif are_rows(key, self.ndim) and _all_different(rows := self._row_numbers(key)):
+            self._put_rows(rows, value)
+        else:
             host = np.array(self.host())
             host[to_host(key)] = to_host(value)
             self._overwrite(host)
-        elif part.together:
-            self.view(part.first * part.inner, part.shape)._overwrite(value)
-        else:
-            value = np.broadcast_to(to_host(value), part.shape) if not alike(
-                value, part.shape, self.dtype
-            ) else value
-            source = on_device(value, self.dtype)
-            operations.copy_axis(source, self, *part.sizes, part.whole, part.place)
 
     def _overwrite(self, value):
         """Give all elements the values of an array or number that can be stretched to them."""
@@ -248,12 +285,10 @@ class DeviceArray(np.lib.mixins.NDArrayOperatorsMixin):
             return
         if is_number(value):
             operations.fill(self, value)
-        elif alike(value, self.shape, self.dtype):
-            if value.memory is not self.memory or value.start != self.start:
-                self.flat.copy_to_device(value.flat)
-        else:
-            host = np.broadcast_to(np.asarray(to_host(value), self.dtype), self.shape)
-            self.flat.copy_to_device(np.ascontiguousarray(host).reshape(-1))
+            return
+        value = stretched(value, self.shape, self.dtype)
+        if value.memory is not self.memory or value.start != self.start:
+            self.flat.copy_to_device(apart(value, self).flat)
 
     # -- NumPy's protocols -------------------------------------------------------------------------
 
@@ -276,12 +311,14 @@ class DeviceArray(np.lib.mixins.NDArrayOperatorsMixin):
 
 
 def _method(name):
-    function = getattr(np.ndarray, name)
+    function, of_numpy = getattr(np.ndarray, name), getattr(np, name, None)
 
     def method(self, *args, **kwargs):
+        if of_numpy in FUNCTIONS:
+            return of_numpy(self, *args, **kwargs)
         return _on_host(function, (self, *args), kwargs)
 
-    method.__name__, method.__doc__ = name, f"As `numpy.ndarray.{name}`, on the host."
+    method.__name__, method.__doc__ = name, f"As `numpy.ndarray.{name}`."
     return method
 
 
@@ -316,16 +353,73 @@ def on_device(x, dtype=None):
     if type(x) is DeviceArray and (dtype is None or x.dtype == dtype):
         return x
     host = np.ascontiguousarray(to_host(x), dtype).reshape(np.shape(x))
-    if host.dtype.name not in DTYPES:
+    if host.dtype.name not in DTYPES and host.dtype != bool:
         raise TypeError(f"expected one of {sorted(DTYPES)} on the device; got {host.dtype}.")
     limits = twin = None
-    if host.dtype.kind == "i":  # ids, which nobody writes to
-        limits = (int(host.min()), int(host.max())) if host.size else (0, 0)
+    if host.dtype.kind in "ib":  # ids and masks, which nobody writes to
         twin = lambda: host  # noqa: E731
+    if host.dtype.kind == "i":
+        limits = (int(host.min()), int(host.max())) if host.size else (0, 0)
     found = empty(host.shape, host.dtype, twin, limits)
     if host.size:
         found.flat.copy_to_device(host.reshape(-1))
     return found
+
+
+def converted(x, dtype):
+    """A new array on the device with the elements of ``x``, which lies there, as another type."""
+    return laid_out(x, x.shape, steps_of(x.shape, x.shape), dtype)
+
+
+def laid_out(x, shape, steps, dtype=None):
+    """A new array of that shape whose axes have these steps in ``x``; None if they are too many."""
+    walk = collapsed(shape, steps)
+    if walk is None:
+        return None
+    found = empty(shape, dtype or x.dtype)
+    if found.size:
+        operations.copy(x, *walk, found)
+    return found
+
+
+def stretched(x, shape, dtype):
+    """``x`` on the device, of that type and stretched to that shape; no copy if it is so already.
+
+    Raises
+    ------
+    ValueError
+        If it cannot be stretched to it.
+    """
+    if alike(x, shape, dtype):
+        return x
+    if is_number(x):
+        found = empty(shape, dtype)
+        operations.fill(found, x)
+        return found
+    given = np.shape(x)
+    while len(given) > len(shape) and given[0] == 1:  # as NumPy does where it writes
+        given = given[1:]
+    if given != shape and np.broadcast_shapes(given, shape) != shape:
+        raise ValueError(f"expected an array that can be stretched to {shape}; got {np.shape(x)}.")
+    if type(x) is DeviceArray:
+        found = laid_out(x, shape, steps_of(given, shape), dtype)
+        if found is not None:
+            return found
+    return on_device(np.broadcast_to(np.reshape(to_host(x), given), shape), dtype)
+
+
+def apart(x, target):
+    """``x``, or a copy if ``target`` is another part of the same memory that overlaps it.
+
+    A kernel's threads come in any order: one could write what another is yet to read.
+    """
+    if (
+        type(x) is not DeviceArray or x.memory is not target.memory
+        or (x.start, x.shape) == (target.start, target.shape)
+        or x.start + x.size <= target.start or target.start + target.size <= x.start
+    ):
+        return x
+    return x.copy()
 
 
 def to_host(x):
@@ -362,6 +456,10 @@ def _on_host(function, args, kwargs, writes=False):
             if found is array:
                 found = target
     return found
+
+
+def _all_different(rows):
+    return len(np.unique(rows)) == len(rows)
 
 
 def is_number(x):

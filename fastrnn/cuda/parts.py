@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-__all__ = ["Part", "are_rows", "part_of"]
+__all__ = ["Part", "are_rows", "part_of", "without_new_axes"]
 
 
 class Part:
@@ -93,3 +93,32 @@ def are_rows(key, ndim):
         isinstance(key, (np.ndarray, list)) and ndim > 0
         and np.ndim(key) == 1 and np.asarray(key).dtype.kind in "iu"
     )
+
+
+def without_new_axes(key, ndim):
+    """A key without its ``None``, and a function that then gives what was found its new axes.
+
+    (None, None) if there are none, or other keys than numbers, slices and ``...`` beside them.
+    """
+    keys = key if isinstance(key, tuple) else (key,)
+    plain = tuple(k for k in keys if k is not None)
+    if len(plain) == len(keys) or not all(
+        k is Ellipsis or isinstance(k, (slice, int, np.integer)) for k in plain
+    ):
+        return None, None
+    behind = ndim - sum(k is not Ellipsis for k in plain)  # axes that no key names
+    if Ellipsis not in plain:
+        keys = (*keys, Ellipsis)
+
+    def shape(found):
+        own, sizes = iter(found.shape), []
+        for k in keys:
+            if k is None:
+                sizes.append(1)
+            elif k is Ellipsis:
+                sizes += [next(own) for _ in range(behind)]
+            elif isinstance(k, slice):
+                sizes.append(next(own))
+        return found.reshape(tuple(sizes))
+
+    return plain, shape

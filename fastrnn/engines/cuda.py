@@ -21,8 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastrnn.config import epsilon
-from fastrnn.cuda import discovery, numpy_functions, operations, sweeps  # noqa: F401
-from fastrnn.cuda.arrays import WIDE
+from fastrnn.cuda import discovery, operations, sweeps
 from fastrnn.cuda.device_array import (
     DTYPES,
     DeviceArray,
@@ -31,7 +30,8 @@ from fastrnn.cuda.device_array import (
     on_device,
     to_host,
 )
-from fastrnn.cuda.matmul import Matrices, launch
+from fastrnn.cuda.matmul import launch
+from fastrnn.cuda.numpy_functions import matrices
 from fastrnn.engines.reference import ReferenceEngine, check_ids
 from fastrnn.values import Lookup, RowGradient
 
@@ -103,7 +103,7 @@ class CUDAEngine(ReferenceEngine):
         if type(x) is DeviceArray and (dtype is None or x.dtype == dtype):
             return x
         x = super().asarray(to_host(x), dtype)
-        return on_device(x) if x.dtype.name in DTYPES and x.ndim else x
+        return on_device(x) if x.dtype.name in DTYPES | {"bool"} and x.ndim else x
 
     def zeros(self, shape, dtype):
         a = empty(shape, dtype)
@@ -241,6 +241,9 @@ class CUDAEngine(ReferenceEngine):
             operations.softmax_backward(y, dy, y.size // y.shape[-1], dz)
         return dz
 
+    def mean_over(self, x, axes):
+        return x.mean(axis=axes, keepdims=True)
+
     # -- recurrence --------------------------------------------------------------------------------
 
     def recurrent(self, cell, xz, U, states=None, mask=None, return_sequences=False,
@@ -342,8 +345,15 @@ class CUDAEngine(ReferenceEngine):
     # -- updates -----------------------------------------------------------------------------------
 
     def sum_squares(self, a):
-        found = operations.reduce("sum of squares", self.asarray(a))
-        return float(found.flat.copy_to_host()[0])
+        return operations.reduce("sum of squares", on_device(a), empty((), np.float64))
+
+    def sum_magnitudes(self, a):
+        return operations.reduce("sum of magnitudes", on_device(a), empty((), np.float64))
+
+    def limit_norm(self, gradient, parts, most, needs_direction=False):
+        given = [gradient[part] for part in parts]
+        squares = self.sum_squares(given[0] if len(given) == 1 else np.concatenate(given))
+        operations.shrink(gradient, squares, most, needs_direction)
 
     def update(self, rule, value, grad, slots, table=None, **hyper):
         self.bring_in(table, grad)
@@ -363,13 +373,6 @@ def added_to(array):
     yield own
     if own is not array:
         array[...] = own.host()
-
-
-def matrices(a, ld, step=0):
-    """A `DeviceArray` as `Matrices` for a product."""
-    places = a.start, ld, step
-    wide = all(place * a.dtype.itemsize % WIDE == 0 for place in places)
-    return Matrices(a.flat, step, ld, wide)
 
 
 def expect(name, array, shape):
