@@ -847,6 +847,146 @@ def test_per_batch_only_row_numbers_and_factors_travel():
     assert not steps.fetched and max(steps.sent) <= 2
 
 
+L = layers
+
+
+def over_floats(*parts):
+    """A model that starts from floats (B, 4, 3)."""
+    return fastrnn.Sequential([fastrnn.Input((4, 3)), *parts, L.Flatten(), L.Dense(1)])
+
+
+def over_ids(*parts, **embedding):
+    """A model that starts from ids (B, 4), masked with holes."""
+    embedding = {"mask_zero": True} | embedding
+    return fastrnn.Sequential([
+        fastrnn.Input((4,)), L.Embedding(7, 2, **embedding), *parts, L.Flatten(), L.Dense(1),
+    ])  # fmt: skip
+
+
+def merged(*merges, **embedding):
+    """A model that merges a looked up sequence with itself, shifted, and with its last state."""
+    ids = fastrnn.Input((4,))
+    words = L.Embedding(7, 2, **embedding)(ids)
+    read = L.SimpleRNN(2, return_sequences=True)(words)
+    found = [merge([words, read]) for merge in merges]
+    last = L.SimpleRNN(2)(words)
+    ended = L.Add()([found[0], last]) if found[0].shape[1:] == (4, 2) else found[0]
+    flat = [L.Flatten()(part) for part in (*found, ended)]
+    return fastrnn.Model(ids, L.Dense(1)(L.Concatenate()(flat)))
+
+
+def dense(**options):
+    return over_floats(L.Dense(3, **options))
+
+
+class Leaky(L.RecurrentCell):
+    """A cell of one's own, step by step."""
+
+    def __init__(self, units=2, **kwargs):
+        super().__init__(**kwargs)
+        self.state_size = units
+
+    def create(self, input_shape):
+        self.kernel = self.add_weight((input_shape[-1], self.state_size), name="kernel")
+
+    def forward(self, x, states, training=False):
+        engine = engines.current()
+        x = engine.asarray(x)
+        z = 0.5 * states[0] + engine.project(x, self.kernel.value)
+        y = np.tanh(z)
+        return y, [y], (x, y)
+
+    def backward(self, tape, dy, dstates):
+        x, y = tape
+        dz = (dy + dstates[0]) * (1 - np.square(y))
+        dx = engines.current().project_backward(x, self.kernel.value, dz, self.kernel.grad)
+        return dx, [0.5 * dz]
+
+
+# What runs on the device alone: by name a function that makes a model, and an optimizer.
+WHOLLY = {
+    **{f"activation {name}": (lambda name=name: dense(activation=name))
+       for name in ("gelu", "silu", "elu", "selu", "softplus", "softsign", "exponential", "relu6",
+                    "leaky_relu", "softmax")},
+    "dropout": lambda: over_floats(L.Dropout(0.5)),
+    "dropout, shared": lambda: over_floats(L.Dropout(0.5, noise_shape=(None, None, 1))),
+    "spatial dropout": lambda: over_floats(L.SpatialDropout1D(0.5)),
+    "embedding dropout": lambda: over_ids(L.SimpleRNN(2), dropout=0.5),
+    "token dropout": lambda: fastrnn.Sequential([
+        fastrnn.Input((4,)), L.TokenDropout(0.5, 1), L.Embedding(7, 2), L.Flatten(), L.Dense(1)]),
+    "masking": lambda: over_floats(L.Masking(), L.SimpleRNN(2, return_sequences=True)),
+    "layer normalization": lambda: over_floats(L.LayerNormalization()),
+    "layer normalization, two axes": lambda: over_floats(
+        L.LayerNormalization(axis=[1, 2], scale=False)),
+    "batch normalization": lambda: over_floats(L.BatchNormalization()),
+    "batch normalization, steps": lambda: over_floats(L.BatchNormalization(axis=1)),
+    "batch normalization, masked": lambda: over_ids(L.BatchNormalization()),
+    "average": lambda: over_floats(L.GlobalAveragePooling1D()),
+    "average, masked": lambda: over_ids(L.GlobalAveragePooling1D()),
+    "average, channels first": lambda: over_floats(
+        L.GlobalAveragePooling1D("channels_first", keepdims=True)),
+    "maximum": lambda: over_floats(L.GlobalMaxPooling1D()),
+    "maximum, channels first": lambda: over_floats(L.GlobalMaxPooling1D("channels_first")),
+    "repeat": lambda: over_floats(L.SimpleRNN(2), L.RepeatVector(3)),
+    "permute, reshape": lambda: over_floats(L.Permute((2, 1)), L.Reshape((2, 6))),
+    "flatten, channels first": lambda: over_floats(L.Flatten("channels_first")),
+    "merges": lambda: merged(L.Add(), L.Subtract(), L.Average(), L.Multiply()),
+    "choices": lambda: merged(L.Maximum(), L.Minimum()),
+    "merges, masked": lambda: merged(L.Multiply(), L.Maximum(), L.Average(), mask_zero=True),
+    "dot": lambda: merged(L.Dot(axes=2), L.Dot(axes=(1, 1), normalize=True)),
+    "side by side": lambda: merged(L.Concatenate(), L.Concatenate(axis=1), mask_zero=True),
+    "holes": lambda: over_ids(L.LSTM(2, return_sequences=True)),
+    "holes, last": lambda: over_ids(L.GRU(2)),
+    "holes, both ways": lambda: over_ids(L.Bidirectional(L.GRU(2, return_sequences=True))),
+    "holes of values": lambda: over_ids(
+        L.Dropout(0.5), L.SimpleRNN(2, return_sequences=True, zero_output_for_mask=True)),
+    "both ways, product": lambda: over_floats(
+        L.Bidirectional(L.SimpleRNN(2, return_sequences=True), merge_mode="mul")),
+    "noise": lambda: over_floats(L.LSTM(2, dropout=0.5, recurrent_dropout=0.5)),
+    "by step": lambda: over_floats(L.TimeDistributed(L.Dense(2))),
+    "cells": lambda: over_floats(L.RNN([L.GRUCell(2), L.LSTMCell(2)])),
+    "a cell of one's own": lambda: over_ids(L.RNN(Leaky(), return_sequences=True)),
+    "in pieces": lambda: over_floats(L.SimpleRNN(2, recompute=2, return_sequences=True)),
+    "in pieces, masked": lambda: over_ids(L.GRU(2, recompute=2, return_sequences=True)),
+    "penalties": lambda: dense(kernel_regularizer="l1_l2", bias_regularizer="l2",
+                               activity_regularizer="l1"),
+    "orthogonal": lambda: dense(kernel_regularizer="orthogonal_regularizer"),
+    "constraints": lambda: dense(kernel_constraint="max_norm", bias_constraint="non_neg"),
+    "other constraints": lambda: over_floats(
+        L.Dense(2, kernel_constraint="unit_norm"), L.Dense(2, kernel_constraint="min_max_norm")),
+}  # fmt: skip
+
+
+def check_steps(make, rng, monkeypatch, **options):
+    """Steps bring nothing back, and do on the GPU what they do on the CPU."""
+    monkeypatch.setattr(fastrnn.config, "_floatx", "float64")
+    x = rng.normal(size=(4, 4, 3))
+    x[0, 1] = x[2, 3] = 0
+    if len(make().input_shape) == 2:
+        x = np.array([[1, 0, 2, 0], [0, 3, 4, 4], [5, 0, 0, 6], [6, 1, 2, 0]])
+    found, wanted = (
+        Steps(device, make, x, np.arange(4.0), **options) for device in ("cuda", "cpu")
+    )
+    assert not found.fetched
+    for a, b in zip(found.weights, wanted.weights, strict=True):
+        close(a, b, "float64")
+    assert found.results == pytest.approx(wanted.results, rel=1e-10)
+
+
+@pytest.mark.parametrize("name", WHOLLY)
+def test_nothing_comes_back_from_layers(name, rng, monkeypatch):
+    check_steps(WHOLLY[name], rng, monkeypatch)
+
+
+@pytest.mark.parametrize("options", [
+    {"clipnorm": 0.1}, {"global_clipnorm": 0.1}, {"clipvalue": 0.01}, {"weight_decay": 0.1},
+    {"use_ema": True, "ema_overwrite_frequency": 1}, {"gradient_accumulation_steps": 2},
+], ids=str)  # fmt: skip
+def test_nothing_comes_back_from_optimizers(options, rng, monkeypatch):
+    check_steps(dense, rng, monkeypatch, steps=2,
+                optimizer=lambda: fastrnn.optimizers.SGD(0.1, **options))
+
+
 # -- choosing the device ------------------------------------------------------------
 
 
