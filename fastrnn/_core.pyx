@@ -686,7 +686,8 @@ def project_dW(x, dz, dW, dbias, runs=None, rows=None):
 cdef class Ids:
     """Ids, int32 of any shape, known to lie in [0, V): which of them occur, and which is where.
 
-    Kernels trust these, not an array that its owner may write to.
+    With ``every`` all V count as if they occurred, and nothing has to be found out.  Kernels trust
+    these, not an array that its owner may write to.
 
     Attributes
     ----------
@@ -708,7 +709,7 @@ cdef class Ids:
     cdef int64_t count, V
     cdef readonly int64_t n
 
-    def __cinit__(self, ids, V):
+    def __cinit__(self, ids, V, bint every=False):
         cdef _Arguments a = _Arguments()
         cdef Py_buffer *view = a.take(ids, "ids", ANY, "int32")
         cdef int64_t vocabulary = V
@@ -716,8 +717,11 @@ cdef class Ids:
             raise ValueError(f"V: expected from 0 to 2^31 - 1 rows; got {V}.")
         self.count, self.V = view.len // 4, vocabulary
         self.placed, self.occurring = Block(4 * self.count), Block(4 * (vocabulary + 1))
-        cdef int32_t *slot = <int32_t *>a.bytes(4 * vocabulary)
-        cdef uint8_t *seen = <uint8_t *>a.bytes(COUNT_PARTS * vocabulary)
+        cdef int32_t *slot = NULL
+        cdef uint8_t *seen = NULL
+        if not every:
+            slot = <int32_t *>a.bytes(4 * vocabulary)
+            seen = <uint8_t *>a.bytes(COUNT_PARTS * vocabulary)
         cdef const int32_t *given = <const int32_t *>view.buf
         cdef int slots = fastrnn_pool_threads()
         with nogil:

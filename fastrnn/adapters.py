@@ -356,10 +356,14 @@ class Data(NamedTuple):
             self.by_step,
         )
 
+    def labels(self, index):
+        """``(target, weight)`` of the rows ``index``, a slice or row numbers, uncut."""
+        return _taken(self.target, index), _taken(self.weight, index)
+
     def batch(self, index):
         """``(x, mask, target, weight)`` of the rows ``index``, a slice or row numbers."""
         x, mask = self.rows.batch(index)
-        target, weight = _taken(self.target, index), _taken(self.weight, index)
+        target, weight = self.labels(index)
         if isinstance(self.by_step, list):
             cut = [_cut(*own, x) for own in zip(target, weight, self.by_step, strict=True)]
             target, weight = map(list, zip(*cut, strict=True))

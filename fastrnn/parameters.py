@@ -163,9 +163,13 @@ class ParameterStore:
 
     @property
     def grad(self):
+        self.settle()
+        return self._grad
+
+    def settle(self):
+        """Bring all that rests into the gradients: see `Parameter.settle`."""
         for p in self.parameters:
             p.settle()
-        return self._grad
 
     def take_table(self):
         """The slice of a table and its resting `RowGradient`, no longer in ``grad``; or None."""

@@ -18,6 +18,7 @@ import numpy as np
 
 from fastrnn import engines, losses, metrics, optimizers, random
 from fastrnn.adapters import (
+    ArrayRows,
     Data,
     JointRows,
     Outputs,
@@ -130,11 +131,13 @@ class Head:
         shape, dtype = output.shape[:-1], output.dtype
         if mask is not None or weight is not None:
             return self.loss.row_weights(shape, dtype, weight, mask)
-        weights = self._alike.get((shape, dtype))
+        engine = engines.current()
+        key = shape, dtype, engine.name
+        weights = self._alike.get(key)
         if weights is None:
             if len(self._alike) > 64:  # ragged batches have many shapes
                 self._alike = {}
-            weights = self._alike[shape, dtype] = self.loss.row_weights(shape, dtype)
+            weights = self._alike[key] = engine.staged(self.loss.row_weights(shape, dtype))
         return weights
 
     def update(self, values, outputs, masks, targets, weights):
@@ -734,18 +737,52 @@ class Trainer:
         backward = functools.partial(self.backward_outputs, tape, gradients, from_logits)
         return values, penalty, (outputs, masks), backward
 
-    def _train_step(self, batch, shield, counted=None):
-        """One update; ``counted``: the rows whose loss it is, and their weights (None: all)."""
-        x, mask, target, weight = batch
-        self._store.zero_grad()
-        values, penalty, results, backward = self._objective(
-            x, mask, target, weight, training=True
-        )
+    def _gradients(self, batch):
+        """`_objective` in training, and then the gradients of all parameters."""
+        values, penalty, results, backward = self._objective(*batch, training=True)
         backward()
         for parameter in self._regularized:
             parameter.regularizer.add_gradient(parameter.value, parameter.grad)
+        return values, penalty, results
+
+    def _updated(self, gradients, batch, shield):
+        """What ``gradients(batch)`` returns, after an update by the gradients that it adds."""
+        self._store.zero_grad()
+        found = gradients(batch)
         if self._store.parameters:
             shield.update(self.optimizer.step)
+        return found
+
+    def _repeatable(self, data):
+        """Whether training steps differ in their rows alone."""
+        parts = getattr(data.rows, "parts", [data.rows])
+        return all(isinstance(part, ArrayRows) for part in parts) and not any(
+            getattr(layer, "stateful", False) for layer in self.walk()
+        )
+
+    def _repeated_step(self, data, shield):
+        """`_train_step` as a function of row numbers."""
+        def gradients(index):
+            results = self._gradients(data.batch(index))
+            self._store.settle()
+            return results
+
+        engine = engines.current()
+        repeated = engine.repeated(gradients, len(data.rows))
+        labels = data._replace(target=engine.to_host(data.target))
+
+        def step(index):
+            if isinstance(index, slice):
+                index = np.arange(index.start, index.stop)
+            values, penalty, results = self._updated(repeated, index, shield)
+            self._scores.update(values, penalty, *results, *labels.labels(index))
+
+        return step
+
+    def _train_step(self, batch, shield, counted=None):
+        """One update; ``counted``: the rows whose loss it is, and their weights (None: all)."""
+        _, _, target, weight = batch
+        values, penalty, results = self._updated(self._gradients, batch, shield)
         if counted is not None:
             rows, weight = counted
             (output,), (mask,) = results
@@ -876,6 +913,9 @@ class Trainer:
         logs = {}
         with self._on(run), Shield() as shield:
             hooks("on_train_begin")
+            step = None
+            if engines.current().runs_ahead and truncation is None and self._repeatable(data):
+                step = self._repeated_step(data, shield)
             # An epoch that was begun when training was interrupted is brought to its end.
             while (epoch := run.epoch) < epochs and (run.step or not self.stop_training):
                 if level(verbose) and epochs > 1:
@@ -883,7 +923,7 @@ class Trainer:
                 hooks("on_epoch_begin", epoch)
                 progress = Progress(steps, verbose)
                 try:
-                    done = self._train_epoch(data, run, truncation, progress, shield)
+                    done = self._train_epoch(data, run, truncation, progress, shield, step)
                     logs = self._scores.results()
                     if validation is not None and _due(epoch + 1, validation_freq):
                         own = self._scores_of(
@@ -909,8 +949,11 @@ class Trainer:
         finally:
             self.current_fit = None
 
-    def _train_epoch(self, data, run, truncation, progress, shield):
-        """All steps of an epoch that are left; returns how many it had."""
+    def _train_epoch(self, data, run, truncation, progress, shield, step):
+        """All steps of an epoch that are left; returns how many it had.
+
+        ``step``, if given, trains on the rows of its numbers.
+        """
         hooks, scores = run.hooks, self._scores
         begin, end = hooks.wants("on_train_batch_begin"), hooks.wants("on_train_batch_end")
         if not run.step:
@@ -919,7 +962,9 @@ class Trainer:
         for index in itertools.islice(run.batches, left):
             if begin:
                 hooks("on_train_batch_begin", run.step)
-            if truncation is None:
+            if step is not None:
+                step(index)
+            elif truncation is None:
                 self._train_step(data.batch(index), shield)
             else:
                 self._train_pieces(data.batch(index), truncation, shield)

@@ -4,6 +4,10 @@ import importlib.util
 import json
 import os
 
+# NumPy, which computes what is expected, reads this when it is imported. Its products are small, so
+# that beside other work its threads wait for each other. The core's threads are not concerned.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 import numpy as np
 import pytest
 

@@ -75,10 +75,12 @@ def make_shared_arrays_safe(monkeypatch):
         line = caller.f_code.co_filename, caller.f_lineno
         with lock:
             if line not in self._allocations:
-                number = np.dtype(dtype).type
-                unknown = number(np.nan if issubclass(number, np.floating) else -1)
-                self._allocations[line] = np.full(shape, unknown, dtype)
+                self._allocations[line] = undefined(np.empty(shape, dtype))
             return self._allocations[line]
+
+    def undefined(array):
+        array.fill(np.nan if array.dtype.kind == "f" else np.iinfo(array.dtype).min)
+        return array
 
     def init(self, size):
         before(self, size)
@@ -86,8 +88,7 @@ def make_shared_arrays_safe(monkeypatch):
 
     def local(self, shape, dtype, alignment=None):
         array = own(self, shape, dtype, alignment)
-        array.fill(np.nan)
-        return array
+        return undefined(array)
 
     own = kernelapi.FakeCUDALocal.array
     monkeypatch.setattr(kernelapi.FakeCUDALocal, "array", local)

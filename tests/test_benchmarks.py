@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from fastrnn import layers
+from fastrnn.cuda import discovery
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -153,6 +154,10 @@ def test_suite_runs_here_without_skipping_anything(module, suite):
     instance = suite()
     instance.SECONDS = 0
     arguments = *CACHES.get(suite.__name__, ()), *(p[0] for p in getattr(instance, "params", []))
+    if module == "benchmarks.bench_cuda" and (discovery.simulated() or discovery.missing()):
+        with pytest.raises(NotImplementedError, match="there is no GPU"):
+            instance.setup(*arguments)
+        return
     instance.setup(*arguments)
     for name in dir(instance):
         if name.startswith(("time_", "peakmem_", "track_")):

@@ -155,6 +155,7 @@ def measured():
     tasks = {"train": {"fastrnn": figures(2.0), "PyTorch": figures(8.0, 4.0)}}
     tasks["row"] = {"fastrnn": figures(0.1), "PyTorch": figures(0.8, 8.0)}
     peers = {name: {"versions": {"x": "1"}, "ways": {}} for name in ("fastrnn", "PyTorch")}
+    peers["PyTorch"]["ways"] = {"train": {"2 threads": 8.0, "1 thread": 9.25}, "row": {"only": 1.0}}
     result = {"reviews": "IMDB", "peers": peers, "left_out": {}, "tasks": tasks}
     spread = {"median": 0.001, "min": 0.001, "max": 0.002}
     return {
@@ -179,6 +180,8 @@ def measured():
 def test_all_figures_as_markdown(modules, measured):
     text = modules["tables"].markdown(json.loads(json.dumps(measured)))
     assert "| PyTorch | 8 (4–16) | 4 (2–8) | 0.8 (0.4–1.6) | 8 (4–16) |" in text
+    assert "\n- PyTorch, training step: 2 threads 8; 1 thread 9.25\n" in text
+    assert "only" not in text  # it had no choice
     assert "| fastrnn | 230 | 200 | 130 | 100 | fit |" in text
     assert "| ONNX Runtime | – | – | – | – | – |" in text
     assert "| fastrnn | 1 (1–2) | 1 (1–2) |" in text and "| fastrnn | 9.2 |" in text
@@ -235,6 +238,7 @@ def test_a_worker_measures_a_layer(modules, worker, tmp_path):
     ways = {"fastrnn": worker.ask("choose", tasks=list(grid.TASKS), seconds=0, turns=1)}
     times = peers.in_turns(workers, ways, grid.TASKS, 2, reasons, seconds=0, calls=2)
     assert set(ways["fastrnn"]) == set(grid.TASKS) and not reasons
+    assert all(ms > 0 for own in ways["fastrnn"].values() for ms in own.values())
     assert all(len(times[task]["fastrnn"]) == 2 for task in grid.TASKS)
 
 

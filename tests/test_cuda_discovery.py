@@ -83,6 +83,16 @@ def test_says_what_is_missing(machine, found, packages, said):
         cuda.batched_matmul(np.ones((2, 2)), np.ones((2, 2)))
 
 
+@pytest.mark.parametrize(("version", "fits"), [("0.30.4", False), ("0.31.0", True), ("1.0", True)])
+def test_a_numpy_too_new_for_numba(machine, monkeypatch, version, fits):
+    machine(driver(), VERSIONS | {"numba-cuda": version})
+    monkeypatch.delattr(np, "row_stack", raising=False)
+    discovery.missing.cache_clear()
+    assert cuda.is_available() == fits
+    if not fits:
+        assert 'numba-cuda 0.30.4 cannot be imported with NumPy' in discovery.report()
+
+
 def test_setting_the_device_says_so_too(machine, monkeypatch):
     machine(None)
     monkeypatch.delitem(engines._engines, "cuda", raising=False)

@@ -16,9 +16,8 @@ from fastrnn.values import Lookup, RowGradient
 pytest.importorskip("numba_cuda", reason="numba-cuda is not installed (make test-cuda)")
 
 from cuda_cases import DTYPES, make_shared_arrays_safe  # noqa: E402
-from numba import cuda  # noqa: E402
 
-from fastrnn.cuda import matmul, operations, tiles  # noqa: E402
+from fastrnn.cuda import matmul, operations, stream, tiles  # noqa: E402
 from fastrnn.cuda.device_array import DeviceArray, on_device  # noqa: E402
 
 TOLERANCE = {"float32": 1e-5, "float64": 1e-10}
@@ -48,10 +47,9 @@ def rng():
 @contextlib.contextmanager
 def nothing_fetched():
     """Fail where the values of an array on the device are brought to the host."""
-    array = type(cuda.to_device(np.zeros(1)))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(array, "copy_to_host", lambda *_: pytest.fail("copied to the host"))
+    with stream.watched() as trips:
         yield
+    assert "to the host" not in {where for where, _ in trips}
 
 
 def close(found, wanted, dtype=None):
@@ -618,10 +616,11 @@ def data(rows=5, steps=4, seed=3):
     return rng.integers(0, 7, (rows, steps)), rng.integers(0, 2, rows)
 
 
-def trained(device, make=small_model, x=None, optimizer="rmsprop", epochs=2, **options):
+def trained(device, make=small_model, x=None, optimizer="rmsprop", epochs=2, y=None, **options):
     """The weights and the history of a model after two epochs on a device."""
     context = engines.using(device) if device else contextlib.nullcontext()
-    x, y = data() if x is None else (x, data()[1][: len(x)])
+    x = data()[0] if x is None else x
+    y = data()[1][: len(x)] if y is None else y
     with context:
         model = make()
         model.compile(optimizer, "binary_crossentropy", metrics=["accuracy"])
@@ -644,6 +643,81 @@ def test_training_as_on_the_cpu_and_bit_for_bit_repeatable():
         np.testing.assert_array_equal(a, b)
     assert found[1] == again[1]
     assert all(isinstance(p.value, DeviceArray) for p in found[2].parameters)
+
+
+def plain_model(recurrent=lambda: layers.SimpleRNN(3)):
+    fastrnn.utils.set_random_seed(5)
+    return fastrnn.Sequential([
+        fastrnn.Input((4,)), layers.Embedding(7, 2), recurrent(),
+        layers.Dense(1, activation="sigmoid"),
+    ])  # fmt: skip
+
+
+@pytest.fixture
+def recordings(monkeypatch):
+    """How often each of the recordings that are made is done again."""
+    made = []
+
+    class Counted(stream.Recording):
+        def __init__(self, function):
+            super().__init__(function)
+            self.place = len(made)
+            made.append(0)
+
+        def __call__(self):
+            made[self.place] += 1
+            super().__call__()
+
+    monkeypatch.setattr(stream, "Recording", Counted)
+    return made
+
+
+@pytest.mark.parametrize(("recurrent", "optimizer"), [
+    (lambda: layers.SimpleRNN(3), "adam"), (lambda: layers.Bidirectional(layers.LSTM(1)), "sgd"),
+], ids=["simple_rnn", "both ways"])  # fmt: skip
+def test_steps_are_recorded_and_done_again(recordings, recurrent, optimizer):
+    """Of 2 rows twice an epoch, of the rest once, each from the third time on."""
+    x, y = data()[0], np.arange(5) % 2
+    results = {}
+    for device in ("cpu", "cuda"):
+        with engines.using(device):
+            model = plain_model(recurrent)
+            model.compile(optimizer, "binary_crossentropy", metrics=["accuracy"])
+            history = model.fit(x, y, epochs=3, batch_size=2, verbose=0).history
+            results[device] = model.get_weights(), history
+    same(results["cuda"], results["cpu"])
+    assert recordings == [4, 1]
+
+
+def test_steps_with_numbers_from_the_host_are_not_recorded(recordings):
+    """Masks are made of ids on the host, factors of dropout are drawn there."""
+    for make in (small_model, lambda: plain_model(lambda: layers.SimpleRNN(2, dropout=0.5))):
+        trained("cuda", make, x=np.tile(data()[0][:1], (12, 1)), y=np.arange(12) % 2, epochs=1)
+        assert not recordings
+
+
+def test_what_is_done_again_gives_results_of_its_own_each_time(gpu, recordings):
+    a = gpu.asarray(np.arange(4.0))
+    repeated = gpu.repeated(lambda index: (a[index] * 2, [a.shape], None), rows=4)
+    order = np.array([0, 1, 3, 3, 2, 0, 2, 3, 1, 0])  # of parts of one array, and of others
+    parts = [*(order[i : i + 2] for i in range(0, 10, 2)), np.array([1]), np.array([3, 1])]
+    found = [repeated(part)[0] for part in parts]
+    assert recordings == [5]
+    wanted = [[0, 2], [6, 6], [4, 0], [4, 6], [2, 0], [2], [6, 2]]
+    for one, numbers in zip(found, wanted, strict=True):
+        np.testing.assert_array_equal(one, numbers)
+    with pytest.raises(IndexError, match="row numbers from 1 to 4 for 4 rows"):
+        repeated(np.array([1, 4]))
+
+
+def test_what_cannot_be_recorded(gpu):
+    a = gpu.asarray(np.arange(4.0))
+    for work in (lambda: a.sum(), lambda: gpu.asarray(np.ones(3)), lambda: float(a[0])):
+        with pytest.raises(stream.NotRecordable, match="go to the"):
+            stream.Recording(work)
+    with pytest.raises(stream.NotRecordable, match="inside another"):
+        stream.Recording(lambda: stream.Recording(lambda: None))
+    np.testing.assert_array_equal(a + a, [0, 2, 4, 6])  # nothing is being recorded any more
 
 
 @pytest.mark.parametrize("recurrent", [
@@ -806,7 +880,6 @@ class Steps:
     """
 
     def __init__(self, device, make, x, y, optimizer=lambda: fastrnn.optimizers.SGD(1.0), steps=1):
-        self.sent, self.fetched = [], []
         fastrnn.utils.set_random_seed(1)
         model = make()
         with engines.using(device):
@@ -814,28 +887,15 @@ class Steps:
             model._rows(x)  # builds it
             model._prepare()
             batches = model._data(x, y)
-            with self.watched(), Shield() as shield:
+            with stream.watched() as trips, Shield() as shield:
                 for first in range(steps):
                     model._train_step(batches.batch(np.array([first + 2, first])), shield)
+            self.sent, self.fetched = (
+                [size for there, size in trips if there == where]
+                for where in ("to the device", "to the host")
+            )
             self.results = model._scores.results()
             self.weights = model.get_weights()
-
-    @contextlib.contextmanager
-    def watched(self):
-        array = type(cuda.to_device(np.zeros(1)))
-
-        def watch(function, log):
-            def watching(own, *args):
-                if not (args and type(args[0]) is array):  # else it stays on the device
-                    log.append(own.size)
-                return function(own, *args)
-
-            return watching
-
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(array, "copy_to_device", watch(array.copy_to_device, self.sent))
-            patch.setattr(array, "copy_to_host", watch(array.copy_to_host, self.fetched))
-            yield
 
 
 def test_per_batch_only_row_numbers_and_factors_travel():

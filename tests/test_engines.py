@@ -243,8 +243,37 @@ def test_a_wide_layer_that_keeps_nothing_shares_its_steps(threads, cell):
         np.testing.assert_array_equal(shared, alone)
 
 
+@pytest.mark.parametrize("first", [0, 1, 15, 16, 17, 33, 39, 40])
+def test_a_shared_beginning_ends_where_the_first_id_differs(first):
+    """Beginnings are compared many ids at a time."""
+    ids = np.full((5, 40), 3, np.int32)
+    ids[1, first:], ids[2, first + 1 :] = 1, 2
+    numbers = np.random.default_rng(first)
+    P, U = (numbers.uniform(-1, 1, shape) for shape in ((4, 8), (8, 8)))
+    with engines.using("cpu") as engine:
+        looked_up, alone = (
+            engine.recurrent(CELLS["simple_rnn"], xz, U, return_sequences=True, keep=False)[0]
+            for xz in (Lookup(ids, P), P[ids])
+        )
+    np.testing.assert_allclose(looked_up, alone, rtol=0, atol=1e-14)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_many_ids_are_not_counted_where_nothing_goes_back(dtype):
+    numbers = np.random.default_rng(0)
+    table, W, U = (numbers.uniform(-1, 1, n).astype(dtype) for n in ((9, 4), (4, 8), (8, 8)))
+    ids = numbers.integers(0, 8, (6, 30)).astype(np.int32)  # the last row does not occur
+    with engines.using("cpu") as engine:
+        kept, free = (engine.project(Lookup(ids, table), W, keep=keep) for keep in (True, False))
+        assert len(kept.table) == 8 and len(free.table) == 9
+        few = engine.project(Lookup(ids[:1, :3], table), W, keep=False)
+        assert len(few.table) == len(np.unique(ids[:1, :3]))
+        found = [engine.recurrent(CELLS["simple_rnn"], xz, U, keep=False) for xz in (kept, free)]
+    np.testing.assert_array_equal(found[0][1], found[1][1])
+
+
 def test_rows_that_leave_a_shared_beginning_at_once_wait_for_its_first_states(threads):
-    """Many tries: now and then a thread reaches those rows before another begins with the prefix."""
+    """Many tries: now and then a thread reaches those rows before another begins the prefix."""
     rng = np.random.default_rng(0)
     others = Problem(0, 32, 12, 4, 5, dtype=np.float32)
     ids = rng.integers(1, 30, (32, 12)).astype(np.int32)

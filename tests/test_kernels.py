@@ -297,6 +297,20 @@ def test_ids_are_numbered_whether_few_or_many(n, V):
     assert np.array_equal(counted.rows, rows) and np.array_equal(counted.places, places)
 
 
+@pytest.mark.parametrize("n", [0, 5, 40_000])
+def test_ids_that_nobody_counts_are_checked_all_the_same(n):
+    ids = np.random.default_rng(n).integers(0, 7, n).astype(np.int32)
+    counted = _core.Ids(ids, 7, every=True)
+    assert counted.n == 7 and np.array_equal(counted.rows, range(7))
+    assert np.array_equal(counted.places, ids)
+    if n:
+        for bad in (7, -1):
+            ids[-1] = bad
+            with pytest.raises(IndexError) as error:
+                _core.Ids(ids, 7, every=True)
+            assert error.value.args[1] == n - 1
+
+
 def test_only_rows_that_occur_are_projected():
     table, W = floats(10, 4), floats(4, 3)
     counted, z = _core.Ids(np.array([7, 3, 3], np.int32), 10), floats(2, 3)

@@ -3,9 +3,14 @@
 Every kernel is compiled to PTX for several compute capabilities, and by ``ptxas``, where it is
 found, to machine code. Prints a table; ``--record`` writes it to tests/cuda_resources.json, which
 the tests compare with. That table belongs to one version of the compilers.
+
+Compilers find the same whenever they are given the same. So the table names the sources of each
+kernel by a digest, and ``--reuse`` takes from it what cannot have changed. The first kernel of each
+module is compiled all the same, so that the compilers are seen to work.
 """
 
 import argparse
+import contextlib
 import gc
 import importlib.metadata
 import json
@@ -17,17 +22,21 @@ import sys
 import tempfile
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 # Compiled, not simulated, whatever the caller's environment says.
 os.environ["NUMBA_ENABLE_CUDASIM"] = "0"
 
+import kernel_sources  # noqa: E402
 from numba import typeof  # noqa: E402
-from numba.cuda import compiler  # noqa: E402
+from numba.cuda import compiler, dispatcher  # noqa: E402
 
 from fastrnn.cuda.kernels.catalogue import variants  # noqa: E402
 
 RECORD = Path(__file__).resolve().parents[1] / "tests" / "cuda_resources.json"
 CAPABILITIES = ((7, 5), (8, 0), (9, 0), (10, 0))
+# Functions that kernels call are compiled for the GPU that there is: here is none to ask.
+dispatcher.get_current_device = lambda: SimpleNamespace(compute_capability=CAPABILITIES[0])
 COLUMNS = "registers", "shared", "stack", "spilled"
 # What ptxas -v says, in the order of COLUMNS; spills are stores and loads.
 PATTERNS = r"Used (\d+) reg", r"(\d+) bytes smem", r"(\d+) bytes stack", r"(\d+) bytes spill"
@@ -37,10 +46,11 @@ def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--record", action="store_true", help="write the table for the tests")
     parser.add_argument("--json", action="store_true", help="print JSON, which says more")
+    parser.add_argument("--reuse", action="store_true", help="measure what may have changed")
     options = parser.parse_args(arguments)
-    found = measure()
+    found = measure(json.loads(RECORD.read_text()) if options.reuse else None)
     if options.record:
-        if found["ptxas"] is None:
+        if found["compilers"]["ptxas"] is None:
             sys.exit("ptxas is not found: nothing is recorded.")
         RECORD.write_text(as_text(found))
     if options.json:
@@ -49,23 +59,38 @@ def main(arguments=None):
         show(found)
 
 
-def measure():
-    """The compilers, and for each kernel and capability its resources and widest loads."""
-    names = [variant.name for variant in variants()]
+def measure(table=None):
+    """The compilers and the sources, and the row of each kernel for each capability.
+
+    Rows are taken from ``table``, where there is one, as far as it still holds.
+    """
+    modules = {variant.name: variant.kernel.py_func.__module__ for variant in variants()}
+    sources = {module: kernel_sources.digest(module) for module in sorted({*modules.values()})}
+    found = {"compilers": compilers(), "sources": sources}
+    known = kernel_sources.unchanged(table, **found) if table else set()
+    first = {module: name for name, module in reversed(modules.items())}
+    names = [name for name, of in modules.items() if of not in known or name == first[of]]
     # The collector takes a fifth of the time that Numba needs, and finds next to nothing.
     with ProcessPoolExecutor(initializer=gc.disable) as pool:
-        kernels = {name: row for rows in pool.map(rows_of, names) for name, row in rows.items()}
-    return {"compilers": compilers(), "ptxas": version_of(find_ptxas()), "kernels": kernels}
+        rows = dict(zip(names, pool.map(rows_of, names), strict=True))
+    for name in modules.keys() - rows.keys():
+        rows[name] = [table["kernels"][key] for key in keys(name)]
+    found["kernels"] = {
+        key: row for name in modules for key, row in zip(keys(name), rows[name], strict=True)
+    }
+    return found
+
+
+def keys(name):
+    """What a kernel's rows are called, a row for each capability."""
+    return [f"{name} sm_{major}{minor}" for major, minor in CAPABILITIES]
 
 
 def rows_of(name):
-    """The rows of one kernel."""
+    """The rows of one kernel, compiled now."""
     ptxas = find_ptxas()
     (variant,) = [variant for variant in variants() if variant.name == name]
-    return {
-        f"{name} sm_{capability}": examined(variant, capability, ptx, ptxas)
-        for capability, ptx in compiled(variant)
-    }
+    return [examined(variant, capability, ptx, ptxas) for capability, ptx in compiled(variant)]
 
 
 def compiled(variant):
@@ -122,22 +147,25 @@ def version_of(ptxas):
 
 
 def compilers():
-    """The versions of what makes PTX."""
-    return {name: importlib.metadata.version(name) for name in ("numba", "numba-cuda")}
+    """The versions of what makes PTX, and of ptxas; None for what is missing or no package."""
+    found = dict.fromkeys(("numba", "numba-cuda", "llvmlite", "nvidia-nvvm"))
+    for name in found:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name)
+    return found | {"ptxas": version_of(find_ptxas())}
 
 
 def as_text(found):
     """The record as JSON, a line for each kernel and capability."""
-    rows = ",\n".join(
-        f"  {json.dumps(name)}: {json.dumps({c: row[c] for c in COLUMNS})}"
-        for name, row in found["kernels"].items()
-    )
-    compilers = json.dumps(found["compilers"] | {"ptxas": found["ptxas"]})
-    return f'{{\n "compilers": {compilers},\n "kernels": {{\n{rows}\n }}\n}}\n'
+    found = dict(found)
+    kernels = found.pop("kernels")
+    head = "".join(f" {json.dumps(name)}: {json.dumps(said)},\n" for name, said in found.items())
+    rows = ",\n".join(f"  {json.dumps(key)}: {json.dumps(row)}" for key, row in kernels.items())
+    return f'{{\n{head} "kernels": {{\n{rows}\n }}\n}}\n'
 
 
 def show(found):
-    print(*found["compilers"].items(), "ptxas", found["ptxas"])
+    print(*found["compilers"].items())
     width = max(map(len, found["kernels"]))
     for name, row in found["kernels"].items():
         print(f"{name:<{width}}", *(f"{column} {value:>6}" for column, value in row.items()))

@@ -78,7 +78,7 @@ def difference(_name, what, value, expected):
 def measure_case(case, workers, rounds, seconds):
     """Return the rows of one case, a dict for each task.
 
-    "layer", "units", "batch", "steps" and "task"; "peers": a `summary`; "ways": the chosen ones;
+    "layer", "units", "batch", "steps" and "task"; "peers": a `summary`; "ways": `chosen_ways`;
     "left_out": why others are not among them.
     """
     with tempfile.TemporaryDirectory() as folder:

@@ -47,7 +47,7 @@ def measure_speed(options, layer, batches, rounds):
     Returns
     -------
     dict
-        "reviews": which they are; "peers": the versions and chosen ways of each; "left_out": why
+        "reviews": which they are; "peers": the versions and `chosen_ways` of each; "left_out": why
         others are not among them; "tasks": by task, a `summary`.
     """
     with tempfile.TemporaryDirectory() as folder:
@@ -79,5 +79,5 @@ def measure_epochs(workers, ways, rounds, reasons):
         if "train" in own and name not in reasons:
             own["epoch"] = own["train"]
             with left_out(name, reasons):
-                workers[name].ask("use", task="epoch", way=own["epoch"])
+                workers[name].ask("use", task="epoch", way=next(iter(own["epoch"])))
     return in_turns(workers, ways, ["epoch"], rounds, reasons, seconds=0)

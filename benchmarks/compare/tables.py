@@ -79,7 +79,21 @@ def speed_table(result):
             row += [spread(own["ms"]), spread(own["ratio"])] if own else ["–", "–"]
         rows.append(row)
     named = {name: peer["versions"] for name, peer in result["peers"].items()}
-    return f"{table(head, rows)}\n\n{versions(named)}."
+    return "\n\n".join([table(head, rows), *several_ways(result, tasks), f"{versions(named)}."])
+
+
+def several_ways(result, tasks):
+    """Yield, where peers know several ways, what was tried before the fastest was chosen."""
+    lines = []
+    for name, peer in result["peers"].items():
+        for task in tasks:
+            ways = peer["ways"].get(task, {})
+            if len(ways) > 1 and task != "epoch":
+                tried = "; ".join(f"{way} {number(ms)}" for way, ms in ways.items())
+                lines.append(f"- {name}, {speed.TASKS[task]}: {tried}")
+    if lines:
+        head = "Of several ways the fastest was measured. What each took when they were tried, ms:"
+        yield "\n".join([head, "", *lines])
 
 
 def grid_section(figures):

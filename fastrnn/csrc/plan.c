@@ -13,10 +13,20 @@ static inline int all_same(const int32_t *ids) {
     return !differs;
 }
 
-/* Copy ids and mark them; returns -1, or the place of the first outside [0, V). */
-static int64_t mark(const int32_t *ids, int64_t n, int64_t V, uint8_t *seen, int32_t *copy) {
+/* Mark the ids that occur. */
+static void mark(const int32_t *ids, int64_t n, uint8_t *seen) {
+    int64_t i = 0;
+    for (; i + STRETCH <= n; i += STRETCH) {
+        const int marks = all_same(ids + i) ? 1 : STRETCH;
+        for (int j = 0; j < marks; j++) seen[ids[i + j]] = 1;
+    }
+    for (; i < n; i++) seen[ids[i]] = 1;
+}
+
+/* Copy ids, and mark them unless `seen` is NULL; returns -1, or the place of the first outside [0, V). */
+static int64_t take_ids(const int32_t *ids, int64_t n, int64_t V, uint8_t *seen, int32_t *copy) {
     enum { BLOCK = 1024 }; /* stays in the first cache */
-    memset(seen, 0, (size_t)V);
+    if (seen) memset(seen, 0, (size_t)V);
     for (int64_t first = 0; first < n; first += BLOCK) {
         const int64_t count = n - first < BLOCK ? n - first : BLOCK;
         int32_t *own = copy + first;
@@ -28,12 +38,7 @@ static int64_t mark(const int32_t *ids, int64_t n, int64_t V, uint8_t *seen, int
             while ((uint32_t)own[i] < (uint32_t)V) i++;
             return first + i;
         }
-        int64_t i = 0;
-        for (; i + STRETCH <= count; i += STRETCH) {
-            const int marks = all_same(own + i) ? 1 : STRETCH;
-            for (int j = 0; j < marks; j++) seen[own[i + j]] = 1;
-        }
-        for (; i < count; i++) seen[own[i]] = 1;
+        if (seen) mark(own, count, seen);
     }
     return -1;
 }
@@ -50,7 +55,8 @@ typedef struct {
 static void count_task(const void *context, int64_t part, int slot) {
     const count_t *c = context;
     const int64_t first = c->n * part / c->parts, end = c->n * (part + 1) / c->parts;
-    const int64_t bad = mark(c->ids + first, end - first, c->V, c->seen + part * c->V, c->copy + first);
+    uint8_t *seen = c->seen ? c->seen + part * c->V : NULL;
+    const int64_t bad = take_ids(c->ids + first, end - first, c->V, seen, c->copy + first);
     (void)slot;
     c->bad[part] = bad < 0 ? -1 : first + bad;
 }
@@ -105,6 +111,10 @@ int64_t fastrnn_count_ids(const int32_t *ids, int64_t n, int64_t V, int32_t *cop
     fastrnn_parallel(parts, slots, count_task, &c);
     for (int64_t part = 0; part < parts; part++)
         if (bad[part] >= 0) return -1 - bad[part];
+    if (!seen) {
+        for (int64_t id = 0; id < V; id++) rows[id] = (int32_t)id;
+        return V;
+    }
     for (int64_t part = 1; part < parts; part++)
         for (int64_t id = 0; id < V; id++) seen[id] |= seen[part * V + id];
     const int64_t occurring =
@@ -133,8 +143,10 @@ void fastrnn_shared_prefix(const int32_t *ids, int64_t B, int64_t T, int64_t *sh
         votes += ids[b * T] == common ? 1 : -1;
     }
     for (int64_t b = 0; b < B; b++) {
+        const int32_t *own = ids + b * T;
         int64_t t = 0;
-        while (t < T && ids[b * T + t] == common) t++;
+        while (t + STRETCH <= T && own[t] == common && all_same(own + t)) t += STRETCH;
+        while (t < T && own[t] == common) t++;
         shared[b] = t;
     }
 }

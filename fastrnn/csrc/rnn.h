@@ -215,7 +215,8 @@ extern const isa_t fastrnn_isas[]; /* best last; ends with a NULL name */
 
 /* Find which of n ids occur: `rows`, ascending, and slot[rows[i]] = i; `places` gets the slot of each id.  Each
  * id is read once, so that what was checked is what counts.  Returns how many occur; or, for an id outside
- * [0, V), -1 less the place of the first.  `seen`: (COUNT_PARTS, V) bytes of scratch, `slot`: (V,). */
+ * [0, V), -1 less the place of the first.  `seen`: (COUNT_PARTS, V) bytes of scratch, `slot`: (V,); without
+ * them all rows count as if they occurred, and nothing is looked for. */
 enum { COUNT_PARTS = 4 };
 int64_t fastrnn_count_ids(const int32_t *ids, int64_t n, int64_t V, int32_t *places, int32_t *rows,
                           int32_t *slot, uint8_t *seen, int slots);

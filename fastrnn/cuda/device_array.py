@@ -15,8 +15,8 @@ import operator
 
 import numpy as np
 
-from fastrnn.cuda import operations
-from fastrnn.cuda.memory import Borrowed, Memory
+from fastrnn.cuda import operations, stream
+from fastrnn.cuda.memory import Borrowed, Memory, used
 from fastrnn.cuda.parts import are_rows, part_of, without_new_axes
 from fastrnn.cuda.strides import collapsed, steps_of
 
@@ -84,13 +84,21 @@ class DeviceArray(np.lib.mixins.NDArrayOperatorsMixin):
     @property
     def flat(self):
         """Its elements as a flat array of Numba."""
+        used(self.memory)
         if self._flat is None:
             self._flat = self.memory.view(self.dtype, self.start, (self.size,))
         return self._flat
 
     @property
+    def pointer(self):
+        """The address of its first element."""
+        used(self.memory)
+        return self.memory.pointer + self.start * self.dtype.itemsize
+
+    @property
     def shaped(self):
         """The array of Numba of its own shape."""
+        used(self.memory)
         return self.memory.view(self.dtype, self.start, self.shape)
 
     def view(self, start, shape, twin=None):
@@ -98,9 +106,17 @@ class DeviceArray(np.lib.mixins.NDArrayOperatorsMixin):
         return DeviceArray(self.memory, self.dtype, self.start + start, shape, twin, self.limits)
 
     def with_twin(self, array):
-        """This, with the array of the host that has its values; nobody may write to either."""
-        self._twin = lambda: array
+        """This, with the array of the host that has its values; nobody may write to either.
+
+        None: there is no such array any more.
+        """
+        self._twin = None if array is None else lambda: array
         return self
+
+    @property
+    def twin(self):
+        """Gives the array of the host that has its values, if there is one."""
+        return self._twin
 
     # -- as an array -------------------------------------------------------------------------------
 
@@ -126,7 +142,7 @@ class DeviceArray(np.lib.mixins.NDArrayOperatorsMixin):
             return self._twin()
         if not self.size:
             return np.empty(self.shape, self.dtype)
-        return self.flat.copy_to_host().reshape(self.shape)
+        return stream.fetch(self.flat).reshape(self.shape)
 
     def __array__(self, dtype=None, copy=None):
         found = self.host()
@@ -204,6 +220,8 @@ class DeviceArray(np.lib.mixins.NDArrayOperatorsMixin):
     # -- parts -------------------------------------------------------------------------------------
 
     def __getitem__(self, key):
+        if type(key) is DeviceArray and key.ndim == 1 and key.limits is not None:
+            return self._rows_there(key)
         part = part_of(key, self.shape)
         if part is None:
             if are_rows(key, self.ndim):
@@ -241,6 +259,16 @@ class DeviceArray(np.lib.mixins.NDArrayOperatorsMixin):
         if rows.size and not (-n <= rows.min() and rows.max() < n):
             raise IndexError(f"row numbers from {rows.min()} to {rows.max()} for {n} rows")
         return np.where(rows < 0, rows + n, rows)
+    def _rows_there(self, numbers):
+        """Rows by numbers on the device whose limits are known: nothing travels."""
+        least, largest = numbers.limits
+        if numbers.size and not (0 <= least and largest < len(self)):
+            return self._rows(numbers)
+        found = empty((len(numbers), *self.shape[1:]), self.dtype, limits=self.limits)
+        if found.size:
+            width = math.prod(self.shape[1:])
+            operations.gather(on_device(numbers, np.int32), self, found, width)
+        return found
 
     def padded(self, starts, lengths, steps):
         """Sequences that lie one behind the other as rows of ``steps`` steps, zeros behind.
@@ -288,7 +316,7 @@ class DeviceArray(np.lib.mixins.NDArrayOperatorsMixin):
             return
         value = stretched(value, self.shape, self.dtype)
         if value.memory is not self.memory or value.start != self.start:
-            self.flat.copy_to_device(apart(value, self).flat)
+            stream.copy(self, apart(value, self))
 
     # -- NumPy's protocols -------------------------------------------------------------------------
 
@@ -362,7 +390,7 @@ def on_device(x, dtype=None):
         limits = (int(host.min()), int(host.max())) if host.size else (0, 0)
     found = empty(host.shape, host.dtype, twin, limits)
     if host.size:
-        found.flat.copy_to_device(host.reshape(-1))
+        stream.send(found, host.reshape(-1))
     return found
 
 

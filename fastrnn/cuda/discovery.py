@@ -12,6 +12,8 @@ import importlib.util
 import os
 from typing import NamedTuple
 
+import numpy as np
+
 __all__ = [
     "OLDEST_CAPABILITY", "ask_driver", "device_of", "is_available", "missing", "report", "require",
     "simulated",
@@ -138,6 +140,12 @@ def _library():
 def _missing_package():
     if importlib.util.find_spec("numba_cuda") is None:
         return "numba-cuda is not installed (pip install fastrnn[cuda])"
+    version = importlib.metadata.version("numba-cuda")
+    if not hasattr(np, "row_stack") and tuple(map(int, version.split(".")[:2])) <= (0, 30):
+        return (
+            f"numba-cuda {version} cannot be imported with NumPy {np.__version__} "
+            '(pip install "numpy<2.5")'
+        )
     return None
 
 

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastrnn.cuda import arrays, discovery
+from fastrnn.cuda import arrays, discovery, stream
 from fastrnn.cuda.tiles import choose_tile
 
 __all__ = ["Matrices", "batched_matmul", "launch", "prepared"]
@@ -68,6 +68,10 @@ def batched_matmul(a, b, trans_a=False, trans_b=False, bias=None, activation=Non
     <BLANKLINE>
            [[7., 0.]]])
     """
+    again = _known.get(key := _key(a, b, trans_a, trans_b, bias, activation, out))
+    if again is not None:
+        again()
+        return out
     discovery.require()
     given = {"a": a, "b": b, "bias": bias, "out": out}
     given = {name: array for name, array in given.items() if array is not None}
@@ -78,11 +82,14 @@ def batched_matmul(a, b, trans_a=False, trans_b=False, bias=None, activation=Non
         _check_out(product, checked, out)
     if on_device:
         c = checked["out"] if out is not None else arrays.new(product.shape, product.dtype)
-        _launch(product, checked, c)
+        again = _prepared(product, checked, c)
+        if key is not None:
+            _remember(key, again)
+        again()
         return c.owner
     c = arrays.new(product.shape, product.dtype)
     _launch(product, {name: arrays.copied(checked[name]) for name in given if name != "out"}, c)
-    result = c.owner.copy_to_host()
+    result = stream.fetch(c.owner)
     if out is None:
         return result
     out[...] = result
@@ -132,6 +139,34 @@ def _product(checked, trans_a, trans_b, activation):
         raise ValueError(f"bias: expected shape ({N},) or ({batch}, {N}); got {bias.shape}.")
     kind = _activation_number(activation)
     return _Product(a.dtype, shape, batch, M, N, K, bool(trans_a), bool(trans_b), kind)
+
+
+# What a product on the device was found out to be, launched again for the same places and sizes.
+_known, MOST_KNOWN = {}, 64
+
+
+def _key(a, b, trans_a, trans_b, bias, activation, out):
+    """All that a product into ``out`` depends on but the numbers, or None if it is not known so."""
+    if discovery.simulated():  # there, a launch keeps the arrays
+        return None
+    places = []
+    for array in (a, b, bias, out):
+        if array is None and len(places) == 2:  # no bias
+            places.append(None)
+            continue
+        interface = getattr(array, "__cuda_array_interface__", None)
+        if interface is None:
+            return None
+        places.append((
+            *interface["data"], interface["shape"], interface.get("strides"), interface["typestr"]
+        ))
+    return *places, bool(trans_a), bool(trans_b), activation
+
+
+def _remember(key, launch):
+    if len(_known) >= MOST_KNOWN:
+        _known.clear()
+    _known[key] = launch
 
 
 def _activation_number(activation):
@@ -212,7 +247,6 @@ def _ready(a, b, c, batch, M, N, K, trans_a=False, trans_b=False, bias=None, act
     if 0 in (batch, M, N):
         return lambda: None
     from fastrnn.cuda.kernels.matmul import Bias, Operand, matmul_kernel
-    from fastrnn.cuda.kernels.target import launcher
 
     def operand(matrices, k_is_dense):
         return Operand(matrices.flat, matrices.step, matrices.ld, k_is_dense, matrices.wide)
@@ -226,4 +260,4 @@ def _ready(a, b, c, batch, M, N, K, trans_a=False, trans_b=False, bias=None, act
         Bias(c.flat, 0, False) if bias is None else Bias(*bias, True), operand(c, False),
         *size, K, activation,
     )
-    return lambda: launcher(kernel, blocks, threads)(*arguments)
+    return stream.prepared(kernel, blocks, threads, arguments)

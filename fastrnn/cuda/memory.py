@@ -4,23 +4,102 @@ The driver takes longer to give or take memory than a kernel to run, and waits f
 it takes any. So a block that nobody holds any more goes to the next who asks for as much. As all
 work is done in one order, it cannot be overwritten before it was read. Arrays of Numba, which cost
 time to make too, stay with their block.
+
+All blocks are known here until they go back to the driver. So the collector of cycles never finds
+one among what it may collect: it would let Numba free the memory before `Memory.__del__` could
+hand the block on.
 """
 
 from __future__ import annotations
 
+import contextlib
 import math
+import threading
 from collections import defaultdict
 
 import numpy as np
 
-__all__ = ["Borrowed", "Memory", "capacity_for", "release"]
+from fastrnn.cuda import discovery
+
+__all__ = ["Borrowed", "Memory", "Pool", "capacity_for", "release", "used", "using"]
 
 # Blocks come in so many sizes for each power of two, so that batches of all lengths share them.
 STEPS = 8
 LEAST = 256  # bytes; blocks begin at multiples of it, too
 MOST_VIEWS = 64  # arrays that stay with a block
 
-_free = defaultdict(list)
+
+class _Block:
+    """Memory of the driver, with the arrays of Numba that were made of it."""
+
+    __slots__ = ("array", "pointer", "views")
+
+    def __init__(self, capacity):
+        self.array, self.views = _allocated(capacity), {}
+        self.pointer = _pointer(self.array)
+
+
+class Pool:
+    """Blocks that nobody holds at the time, by their capacity."""
+
+    def __init__(self):
+        self._free = defaultdict(list)
+        self._closed = False
+
+    def take(self, capacity):
+        """A block, used before or new."""
+        free = self._free[capacity]
+        if free:
+            return free.pop()
+        block = _Block(capacity)
+        _blocks.add(block)
+        return block
+
+    def give(self, capacity, block):
+        """Take a block back."""
+        if self._closed:
+            _blocks.discard(block)
+        else:
+            self._free[capacity].append(block)
+
+    def release(self):
+        """Give all blocks that nobody holds back to the driver."""
+        for blocks in self._free.values():
+            _blocks.difference_update(blocks)
+        self._free.clear()
+
+    def close(self):
+        """From now on keep no block."""
+        self._closed = True
+        self.release()
+
+
+class _State(threading.local):
+    """Where a thread takes its memory from, and who is told when some is used."""
+
+    pool = Pool()  # of all threads, unless one is `using` another
+    on_use = None
+
+
+_blocks = set()  # all
+_state = _State()
+
+
+@contextlib.contextmanager
+def using(pool, on_use):
+    """Inside, this thread's memory is of ``pool``, and ``on_use`` is called with what it uses."""
+    before = _state.pool, _state.on_use
+    _state.pool, _state.on_use = pool, on_use
+    try:
+        yield
+    finally:
+        _state.pool, _state.on_use = before
+
+
+def used(memory):
+    """Say that some work uses a `Memory` or `Borrowed`."""
+    if _state.on_use is not None:
+        _state.on_use(memory)
 
 
 class Memory:
@@ -38,25 +117,30 @@ class Memory:
     True
     """
 
-    __slots__ = ("_block", "_capacity", "_views")
+    __slots__ = ("_block", "_capacity", "pool")
 
     def __init__(self, size):
-        self._capacity = capacity_for(size)
-        free = _free[self._capacity]
-        self._block, self._views = free.pop() if free else (_allocated(self._capacity), {})
+        self._capacity, self.pool = capacity_for(size), _state.pool
+        self._block = self.pool.take(self._capacity)
 
     def __del__(self):
-        if _free is not None and hasattr(self, "_views"):  # None: Python is on its way out
-            _free[self._capacity].append((self._block, self._views))
+        if _blocks is not None and hasattr(self, "_block"):  # None: Python is on its way out
+            self.pool.give(self._capacity, self._block)
+
+    @property
+    def pointer(self):
+        """Where it begins."""
+        return self._block.pointer
 
     def view(self, dtype, start, shape):
         """The array of Numba that begins ``start`` elements behind the block's beginning."""
         key = dtype, start, shape
-        found = self._views.get(key)
+        views = self._block.views
+        found = views.get(key)
         if found is None:
-            if len(self._views) >= MOST_VIEWS:
-                self._views.clear()
-            found = self._views[key] = self._made(np.dtype(dtype), start, shape)
+            if len(views) >= MOST_VIEWS:
+                views.clear()
+            found = views[key] = self._made(np.dtype(dtype), start, shape)
         return found
 
     def _made(self, dtype, start, shape):
@@ -65,7 +149,7 @@ class Memory:
             from numba import cuda
 
             return cuda.device_array(shape, dtype)
-        flat = self._block[first : first + size].view(dtype)
+        flat = self._block.array[first : first + size].view(dtype)
         return flat if len(shape) == 1 else flat.reshape(shape)
 
 
@@ -77,6 +161,11 @@ class Borrowed:
     def __init__(self, array, owner):
         self._array, self._owner = array.reshape(-1), owner
 
+    @property
+    def pointer(self):
+        """Where it begins."""
+        return _pointer(self._array)
+
     def view(self, dtype, start, shape):
         """As `Memory.view`, of the array's own type."""
         part = self._array[start : start + math.prod(shape)]
@@ -85,7 +174,7 @@ class Borrowed:
 
 def release():
     """Give all blocks that nobody holds back to the driver."""
-    _free.clear()
+    _state.pool.release()
 
 
 def capacity_for(size):
@@ -96,6 +185,11 @@ def capacity_for(size):
     """
     step = max(LEAST, (1 << max(size - 1, 1).bit_length()) // (2 * STEPS))
     return max(LEAST, -(-size // step) * step)
+
+
+def _pointer(array):
+    """The address of an array of Numba; in the simulator nobody asks for it."""
+    return None if discovery.simulated() else array.__cuda_array_interface__["data"][0]
 
 
 def _allocated(capacity):

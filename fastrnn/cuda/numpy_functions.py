@@ -298,7 +298,7 @@ def _expand_dims(a, axis):
 def _concatenate(arrays, axis=0, out=None, **kwargs):
     """np.concatenate where one of the arrays lies on the device and all are of its type."""
     arrays = list(arrays)
-    like = next((a for a in arrays if type(a) is DeviceArray), None)
+    like = next((a for a in arrays if type(a) is DeviceArray and a.twin is None), None)
     if like is None or out is not None or kwargs or axis is None or not all(
         hasattr(a, "dtype") and a.dtype == like.dtype and a.ndim == like.ndim for a in arrays
     ):

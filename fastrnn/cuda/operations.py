@@ -14,6 +14,7 @@ import math
 
 import numpy as np
 
+from fastrnn.cuda import stream
 from fastrnn.cuda.memory import Memory
 from fastrnn.rules import RULES
 
@@ -28,6 +29,8 @@ __all__ = [
 REDUCING = 256
 # Places of an axis that one block of `fold` takes, where there are few blocks; for the same reason.
 SHARE = 512
+# Rows that one thread of `scatter_add` takes. Fixed for the same reason.
+NEIGHBOURS = 16
 
 COLUMN_LOSSES = ("binary_crossentropy", "mean_squared_error", "mean_absolute_error")
 CLASS_LOSSES = ("categorical_crossentropy", "sparse_categorical_crossentropy")
@@ -39,14 +42,16 @@ class _Scratch:
     def __init__(self, size, dtype):
         self.size, self.dtype = size, np.dtype(dtype)
         self.memory = Memory(size * self.dtype.itemsize)
-        self.flat = self.memory.view(self.dtype, 0, (size,))
+        self.pointer = self.memory.pointer
+
+    @property
+    def flat(self):
+        return self.memory.view(self.dtype, 0, (self.size,))
 
 
 def _launch(kernel, blocks, threads, arguments):
     """Run a kernel on arguments among which the arrays on the device stand for their flat ones."""
-    from fastrnn.cuda.kernels.target import launcher
-
-    launcher(kernel, blocks, threads)(*[a.flat if hasattr(a, "memory") else a for a in arguments])
+    stream.launch(kernel, blocks, threads, arguments)
 
 
 def _over(kernel, size, *arguments):
@@ -284,16 +289,22 @@ def fold(kind, a, outer, n, inner, target, divisor=1, adds=False):
         fold(kind, to, outer, shares, inner, target, divisor, adds)
 
 
-def scatter_add(ids, dy, target, width):
-    """target (V, width)[ids (N,)] += dy (N, width); ids may repeat, and are in [0, V)."""
+def scatter_add(ids, dy, target, width, adds=True):
+    """target (V, width)[ids (N,)] += dy (N, width); ids may repeat, and are in [0, V).
+
+    Without ``adds`` target begins as zeros.
+    """
     from fastrnn.cuda.kernels import reductions
 
     if not dy.size:
+        if not adds:
+            fill(target, 0)
         return
     bits = math.ceil(math.log2(max(ids.size, 2)))
     largest = reduce("largest", dy)
     sums = _Scratch(target.size, np.int64)
     fill(sums, 0)
     name = dy.dtype.name
-    _over(reductions.scatter(name), dy.size, ids, dy, width, largest, bits, sums)
-    _over(reductions.scattered(name), target.size, sums, largest, bits, target)
+    threads = -(-ids.size // NEIGHBOURS) * width
+    _over(reductions.scatter(name), threads, ids, dy, width, NEIGHBOURS, largest, bits, sums)
+    _over(reductions.scattered(name), target.size, sums, largest, bits, target, adds)

@@ -21,7 +21,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastrnn.cells import CellSpec
-from fastrnn.cuda import arrays, discovery, matmul
+from fastrnn.cuda import arrays, discovery, matmul, stream
+from fastrnn.cuda.tiles import length_of_parts
 from fastrnn.values import RowGradient
 
 __all__ = ["ACTIVATIONS", "LookedUp", "Tape", "look_up", "sweep_backward", "sweep_forward"]
@@ -31,11 +32,12 @@ ACTIVATIONS = frozenset({"linear", "relu", "tanh", "sigmoid", "hard_sigmoid"})
 # Bytes of shared memory that a block may have, in the simulator: as on an H200.
 SIMULATED_SHARED = 227 * 1024
 GROUPS = 1, 2, 4  # rows in a block, for more than a warp's units
+REGISTERS = 1 << 16  # of a multiprocessor
 BLOCK_THREADS = 512  # at most: then a thread may have 128 registers
 # Terms that one thread adds up; longer sums are put together of such parts.
 RUN = 64
 # Blocks that the product over all steps is to have, and steps that a part of it has at least.
-GRADIENT_BLOCKS, GRADIENT_STEPS = 512, 64
+GRADIENT_BLOCKS, GRADIENT_STEPS = 1024, 32
 
 
 class LookedUp(NamedTuple):
@@ -44,8 +46,9 @@ class LookedUp(NamedTuple):
     Attributes
     ----------
     ids : int32 array of shape (B, T), on the device
-    rows : int32 array of shape (n,), on the host
-        The rows that occur, ascending.
+    rows : int32 array of shape (n,), on the host, or None
+        The rows that occur, ascending. None, like all below: nobody looked, and the way back gives
+        the gradients of the steps, not of the rows.
     order : int32 array of shape (B * T,), on the device
         The steps, flat, by their rows, those of one row in ascending order.
     ends : int32 array of shape (p + 1,), on the device
@@ -55,10 +58,10 @@ class LookedUp(NamedTuple):
     """
 
     ids: Any
-    rows: Any
-    order: Any
-    ends: Any
-    row_ends: Any
+    rows: Any = None
+    order: Any = None
+    ends: Any = None
+    row_ends: Any = None
 
 
 class Tape(NamedTuple):
@@ -200,8 +203,9 @@ def sweep_forward(cell, xz, U, states=None, start=None, stop=None, bias=None, no
     sweeps = problem.on_chip()
     if sweeps is not None:
         problem.launch(
-            sweeps[0], T, inputs, *ids, U, *given_bias, *problem.noise, *problem.mask, first,
-            states is not None, before, last, kept, into, *flags,
+            sweeps[0], T, flat(xz), flat(ids[0]), ids[1], U, *given_bias, *problem.noise,
+            *problem.mask, first, states is not None, flat(before), last, flat(kept), flat(into),
+            *flags,
         )
     else:
         _forward_by_steps(
@@ -211,7 +215,7 @@ def sweep_forward(cell, xz, U, states=None, start=None, stop=None, bias=None, no
     tape = Tape(
         cell, T, looked_up, start, stop, noise, bias is not None, bool(zeroes), before, last, kept
     )
-    return sequence, [last[s] for s in range(S)], tape if keeps else None
+    return sequence, _each(problem, last), tape if keeps else None
 
 
 def sweep_backward(tape, U, dsequence=None, dstates=None, dU=None, dbias=None, need_dxz=True,
@@ -234,7 +238,8 @@ def sweep_backward(tape, U, dsequence=None, dstates=None, dU=None, dbias=None, n
     Returns
     -------
     dxz : array of shape (B, T, G * H), 0 at steps that do not count; or None unless ``need_dxz``
-        Of a table, the `fastrnn.values.RowGradient` (n, G * H), with its rows on the host.
+        Of a table whose `LookedUp` has rows, the `fastrnn.values.RowGradient` (n, G * H), with its
+        rows on the host.
     dstates : list of arrays of shape (B, H)
         Gradients of the initial states.
     """
@@ -255,19 +260,20 @@ def sweep_backward(tape, U, dsequence=None, dstates=None, dU=None, dbias=None, n
     sweeps = problem.on_chip()
     if sweeps is not None:
         problem.launch(
-            sweeps[1], T, U, *problem.noise, *problem.mask, tape.before, tape.last, tape.kept, *dy,
-            tape.zeroes, dlast, has, dfirst, dxz, dsums,
+            sweeps[1], T, U, *problem.noise, *problem.mask, flat(tape.before), tape.last,
+            flat(tape.kept), flat(dy[0]), dy[1], tape.zeroes, dlast, has, dfirst, flat(dxz),
+            flat(dsums),
         )
     else:
         _backward_by_steps(problem, tape, U, dy, dlast, has, dfirst, dxz, dsums)
     if dU is not None:
         _add_dU(problem, tape, dsums, dU)
     if dbias is not None and tape.biased:
-        flat = dsums.reshape(B * T, cell.gates * H)
-        _add_total(problem, flat, 2 * H, dbias.reshape(1, H))
-    if need_dxz and tape.looked_up is not None:
+        by_step = dsums.reshape(B * T, cell.gates * H)
+        _add_total(problem, by_step, 2 * H, dbias.reshape(1, H))
+    if need_dxz and tape.looked_up is not None and tape.looked_up.rows is not None:
         dxz = _by_rows(problem, tape.looked_up, dxz)
-    return (dxz if need_dxz else None), [dfirst[s] for s in range(cell.states)]
+    return (dxz if need_dxz else None), _each(problem, dfirst)
 
 
 class _Problem:
@@ -350,24 +356,22 @@ class _Problem:
             pair = sweep_forward(*key), sweep_backward(*key)
             shared = max(sweep.shared for sweep in pair)
             if shared <= limit:
-                places = arrays.multiprocessors() * (limit // shared)
+                registers = max(sweep.registers for sweep in pair)
+                places = arrays.multiprocessors() * min(limit // shared, REGISTERS // registers)
                 fitting[pair] = math.ceil(math.ceil(self.rows / group) / places)
         return min(fitting, key=fitting.get, default=None)
 
     def launch(self, sweep, *arguments):
         """Run a kernel of `fastrnn.cuda.kernels.sweep` over all rows."""
-        from fastrnn.cuda.kernels.target import allow_shared, launcher
-
         blocks = math.ceil(self.rows / sweep.group)
         if blocks:
-            allow_shared(sweep.kernel, sweep.shared, arguments)
-            launcher(sweep.kernel, blocks, sweep.block, sweep.shared)(*arguments)
+            stream.launch(sweep.kernel, blocks, sweep.block, arguments, sweep.shared)
 
     def each_unit(self, kernel, *arguments):
         """Run a kernel of `fastrnn.cuda.kernels.stepwise` over all units of all rows."""
-        from fastrnn.cuda.kernels.target import THREADS, launcher
+        from fastrnn.cuda.kernels.target import THREADS
 
-        launcher(kernel, math.ceil(self.rows * self.units / THREADS), THREADS)(*arguments)
+        stream.launch(kernel, math.ceil(self.rows * self.units / THREADS), THREADS, arguments)
 
     def product(self, a, b, c, trans_a=False, trans_b=False):
         """As `matmul.prepared`, of windows (array, shape, strides, offset) in elements."""
@@ -410,6 +414,26 @@ def _check(name, array, shape, dtype):
             f"{name}: expected a C-contiguous {np.dtype(dtype)} array of shape {tuple(shape)}; got "
             f"{array.dtype} of shape {tuple(array.shape)}{kind}."
         )
+
+
+def _each(problem, states):
+    """The parts (B, H) of an array (S, B, H)."""
+    S, *shape = states.shape
+    if not states.size:  # Numba takes no part of such
+        return [problem.new(tuple(shape), problem.dtype) for _ in range(S)]
+    return [states[s] for s in range(S)]
+
+
+def flat(array):
+    """An array of Numba as one of one axis; made once, for it takes some microseconds."""
+    if array.ndim == 1:
+        return array
+    found = None if discovery.simulated() else getattr(array, "_fastrnn_flat", None)
+    if found is None:
+        found = array.reshape(array.size)
+        if not discovery.simulated():
+            array._fastrnn_flat = found
+    return found
 
 
 def _listed(name, states, count):
@@ -537,7 +561,8 @@ def _part_of_steps(problem, steps):
     """How many steps a part of the product over all of them has, by the shape alone."""
     H, G = problem.units, problem.cell.gates
     tiles = math.ceil(H / 32) * math.ceil(G * H / 32)
-    return max(math.ceil(steps * tiles / GRADIENT_BLOCKS), GRADIENT_STEPS)
+    least = max(math.ceil(steps * tiles / GRADIENT_BLOCKS), GRADIENT_STEPS)
+    return length_of_parts(steps, least)
 
 
 def _factors(problem, tape):
@@ -556,7 +581,7 @@ def _factors(problem, tape):
 def _dropped(problem, noise, array, width, column, gate, gates):
     """Those factors with noise: once for all gates, or for each."""
     from fastrnn.cuda.kernels.sums import drop_kernel
-    from fastrnn.cuda.kernels.target import THREADS, launcher
+    from fastrnn.cuda.kernels.target import THREADS
 
     steps, H = problem.rows * problem.steps, problem.units
     if problem.noises > 1:
@@ -564,9 +589,8 @@ def _dropped(problem, noise, array, width, column, gate, gates):
     P = noise.shape[0]
     target = problem.new((P, steps, H), problem.dtype)
     kernel, blocks = drop_kernel(problem.dtype.name), math.ceil(steps * H / THREADS)
-    launcher(kernel, blocks, THREADS)(
-        array.reshape(steps, width), column, noise, problem.steps, target
-    )
+    arguments = array.reshape(steps, width), column, noise, problem.steps, target
+    stream.launch(kernel, blocks, THREADS, arguments)
     each = gates // P
     return [(target[p], H, 0, gate + p * each, each) for p in range(P)]
 
@@ -597,13 +621,13 @@ def _by_rows(problem, looked_up, dxz):
 def _sum_runs(problem, values, column, target, ends=None, order=None, adds=False):
     """Sum runs of rows of ``values[:, column:]``, of the rows' ``order``, into those of target."""
     from fastrnn.cuda.kernels.sums import sum_kernel
-    from fastrnn.cuda.kernels.target import THREADS, launcher
+    from fastrnn.cuda.kernels.target import THREADS
 
     runs, columns = target.shape
     across = math.ceil(columns / THREADS)
     none = problem.absent(1, np.int32)
     if runs:
-        launcher(sum_kernel(problem.dtype.name), runs * across, THREADS)(
+        stream.launch(sum_kernel(problem.dtype.name), runs * across, THREADS, (
             across, values, column, none if order is None else order, order is not None,
             none if ends is None else ends, ends is not None, RUN, target, adds,
-        )
+        ))

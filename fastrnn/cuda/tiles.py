@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import ceil
 from typing import NamedTuple
 
-__all__ = ["TILES", "Tile", "choose_tile"]
+__all__ = ["TILES", "Tile", "choose_tile", "length_of_parts"]
 
 
 class Tile(NamedTuple):
@@ -36,8 +36,9 @@ class Tile(NamedTuple):
 # By float type, small to large. Doubles have no 8 x 8 sums: they would take 128 registers alone.
 TILES = {
     "float32": (
-        Tile(16, 16, 8, 4, 4, products=8, resident=4),
+        Tile(16, 16, 16, 4, 4, products=8, resident=4),
         Tile(32, 32, 8, 4, 4, products=2, resident=6),
+        Tile(64, 32, 16, 4, 4, products=1, resident=4),
         Tile(64, 64, 8, 8, 4, products=1, resident=4),
         Tile(128, 64, 8, 8, 8, products=1, resident=3),
     ),
@@ -67,7 +68,16 @@ def choose_tile(dtype, batch, M, N, multiprocessors):
 
     def time(tile):
         share = 1 / tile.m + 1 / tile.n + DEVICE_READ * (1 / tile.rows + 1 / tile.columns)
-        block = min(tile.products, batch) * tile.rows * tile.columns * (1 + share)
+        block = tile.products * tile.rows * tile.columns * (1 + share)  # places may stay empty
         return ceil(tile.blocks(batch, M, N) / multiprocessors) * block
 
     return min(TILES[dtype], key=time)
+
+
+def length_of_parts(total, least):
+    """How long the parts of a long sum are: ``least``, or a little more if nothing is left then.
+
+    >>> length_of_parts(64000, 63), length_of_parts(10007, 64)
+    (64, 64)
+    """
+    return next((n for n in range(least, 2 * least) if total % n == 0), least)

@@ -70,13 +70,13 @@ class Engine(abc.ABC):
         """Add a `RowGradient` into ``dtable`` (V, D)."""
 
     @abc.abstractmethod
-    def project(self, x, W, b=None, mask=None):
+    def project(self, x, W, b=None, mask=None, keep=True):
         """``x @ W + b``: x (..., D), W (D, M), b (M,) or None -> (..., M).
 
         Steps that a `StepMask` leaves out may be left undefined.
 
         A `Lookup` gives a `Lookup`, whose table may lack the rows that do not occur: for
-        `recurrent` only.
+        `recurrent` only.  Without ``keep`` nothing goes backward.
         """
 
     @abc.abstractmethod
@@ -194,6 +194,24 @@ class Engine(abc.ABC):
         return float(np.add.reduce(values * weights, dtype=np.float64))
 
     # -- updates ---------------------------------------------------------------------------------
+
+    def repeated(self, function, rows):
+        """A function that does what ``function(index)`` does, in whatever way is fastest.
+
+        Parameters
+        ----------
+        function : callable
+            Of an array of row numbers below ``rows``. What it does on the device follows from them
+            and from arrays that are changed in place.
+        rows : int
+
+        Returns
+        -------
+        callable
+            It may call ``function`` only at first, for each number of rows, and have the device do
+            the same from then on.
+        """
+        return function
 
     @abc.abstractmethod
     def sum_squares(self, a):

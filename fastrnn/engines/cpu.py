@@ -24,6 +24,8 @@ from fastrnn.values import Lookup, RowGradient
 __all__ = ["CPUEngine"]
 
 KERNEL_ACTIVATIONS = frozenset({"linear", "relu", "tanh", "sigmoid", "hard_sigmoid"})
+# Multiplications that take as long as to find out whether an id occurs, and where.
+COUNTED = 64
 KERNEL_LOSSES = frozenset({"binary_crossentropy", "mean_squared_error", "mean_absolute_error"})
 
 
@@ -74,9 +76,12 @@ class CPUEngine(ReferenceEngine):
     def add_rows(self, gradient, dtable):
         _core.add_rows(gradient.rows, gradient.values, dtable)
 
-    def project(self, x, W, b=None, mask=None):
+    def project(self, x, W, b=None, mask=None, keep=True):
         if isinstance(x, Lookup):
-            count = x.count or count_ids(x.ids, len(x.table))
+            # To count many ids takes longer than to multiply all rows of a small table. Not for a
+            # way back: what a row that does not occur holds, as NaN, must not reach dW.
+            every = not keep and len(x.table) * W.size <= COUNTED * x.ids.size
+            count = x.count or count_ids(x.ids, len(x.table), every)
             table = self.empty((count.n, W.shape[1]), W.dtype)
             _core.project(x.table, W, b, table, None, count)
             return Lookup(x.ids, table, count)
@@ -204,8 +209,8 @@ def mask_runs(mask):
     return np.stack([first, mask.stop - mask.start], axis=1)
 
 
-def count_ids(ids, V):
-    """The checked `_core.Ids` of ids of any shape.
+def count_ids(ids, V, every=False):
+    """The checked `_core.Ids` of ids of any shape; ``every``: all V as if they occurred.
 
     Raises
     ------
@@ -213,7 +218,7 @@ def count_ids(ids, V):
         If one is negative or not below V.
     """
     try:
-        return _core.Ids(ids, V)
+        return _core.Ids(ids, V, every)
     except IndexError as error:
         place = np.unravel_index(error.args[1], ids.shape)
         raise IndexError(

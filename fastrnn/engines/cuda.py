@@ -14,14 +14,16 @@ projection.
 
 from __future__ import annotations
 
+import collections
 import contextlib
+import functools
 import math
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from fastrnn.config import epsilon
-from fastrnn.cuda import discovery, operations, sweeps
+from fastrnn.cuda import discovery, operations, stream, sweeps
 from fastrnn.cuda.device_array import (
     DTYPES,
     DeviceArray,
@@ -32,14 +34,18 @@ from fastrnn.cuda.device_array import (
 )
 from fastrnn.cuda.matmul import launch
 from fastrnn.cuda.numpy_functions import matrices
+from fastrnn.cuda.tiles import length_of_parts
 from fastrnn.engines.reference import ReferenceEngine, check_ids
 from fastrnn.values import Lookup, RowGradient
 
 __all__ = ["CUDAEngine"]
 
 FLOATS = frozenset({"float32", "float64"})
-# Rows of x whose products with dz one block sums, for the gradient of W.
-SHARE = 512
+# Rows of x, at least, whose products with dz one block sums, for the gradient of W.
+SHARE = 64
+# Up to so many rows of a table for each step that takes one, all rows get a gradient: their sums
+# need no sorting. Of larger tables most rows would be zeros.
+DENSE = 4
 
 
 class Room:
@@ -69,6 +75,130 @@ class Sweep(NamedTuple):
 
     tape: sweeps.Tape
     room: Room
+    ids: Any = None  # of a table all of whose rows get a gradient
+    vocabulary: int = 0
+
+
+class Repeated:
+    """A function of row numbers that is recorded and done again: `Engine.repeated`.
+
+    For each number of rows the first two calls show whether anything but row numbers travels
+    between host and device each time. If not, the next one is recorded, and it and those that
+    follow are each one launch of a graph.
+    """
+
+    def __init__(self, function, rows):
+        self._function, self._rows = function, rows
+        self._whole = self._whole_there = None
+        # By the number of rows: how it is called, or what is known so far.
+        self._ways = collections.defaultdict(lambda: "unknown")
+
+    def __call__(self, index):
+        index = np.asarray(index)
+        way = self._ways[len(index)]
+        if way in ("unknown", "travels"):
+            numbers = self._numbers(index)
+            with stream.watched() as trips:
+                result = self._function(numbers)
+            if not trips:
+                way = "stays"
+            else:  # the first time what stays the same is brought as well
+                way = "travels" if way == "unknown" else self._function
+            self._ways[len(index)] = way
+            return result
+        if way == "stays":
+            way = self._ways[len(index)] = self._recorded(index)
+        return way(index)
+
+    def _numbers(self, index):
+        """Row numbers on the device, checked.
+
+        Those of a part of a longer array, as the order of an epoch is, go there with all of it.
+        """
+        whole = index.base
+        if not (type(whole) is np.ndarray and whole.ndim == 1 and whole.dtype == index.dtype
+                and whole.flags.c_contiguous and index.flags.c_contiguous):
+            return self._sent(index)
+        if whole is not self._whole:
+            self._whole, self._whole_there = whole, self._sent(whole)
+        start = (index.ctypes.data - whole.ctypes.data) // index.itemsize
+        return self._whole_there.view(start, index.shape)
+
+    def _sent(self, index):
+        if index.size and not (0 <= index.min() and index.max() < self._rows):
+            raise IndexError(
+                f"row numbers from {index.min()} to {index.max()} for {self._rows} rows"
+            )
+        numbers = on_device(index.astype(np.int32)).with_twin(None)
+        numbers.limits = 0, self._rows - 1
+        return numbers
+
+    def _recorded(self, index):
+        numbers = empty(index.shape, np.int32, limits=(0, self._rows - 1))
+        try:
+            recording = stream.Recording(lambda: self._function(numbers))
+        except stream.NotRecordable:
+            return self._function
+        results = Results(recording.result)
+
+        def again(index):
+            stream.copy(numbers, self._numbers(index))
+            recording()
+            return results.now()
+
+        return again
+
+
+class Results:
+    """What a recording gives each time, in arrays that the next time does not write to.
+
+    Those of many times lie together, and go to the host together when somebody asks for one.
+    """
+
+    TIMES = 128
+
+    def __init__(self, result):
+        self._result, self._rolls, self._time = result, {}, 0
+
+    def now(self):
+        """The results, after the work was done again."""
+        place = self._time % self.TIMES
+        if place == 0:
+            self._rolls = {}  # whoever holds parts of them keeps them
+        self._time += 1
+        return self._kept(self._result, place)
+
+    def _kept(self, result, place):
+        if type(result) is DeviceArray and result.twin is None and result.size:
+            roll = self._rolls.get(id(result))
+            if roll is None:
+                roll = self._rolls[id(result)] = Roll(self.TIMES, result)
+            return roll.put(place, result)
+        if isinstance(result, (tuple, list)):
+            parts = [self._kept(part, place) for part in result]
+            return type(result)(*parts) if hasattr(result, "_fields") else type(result)(parts)
+        return result
+
+
+class Roll:
+    """Arrays of one shape side by side, put there one after the other."""
+
+    def __init__(self, count, like):
+        self._there, self._here, self._filled, self._fetched = (
+            empty((count, *like.shape), like.dtype), None, 0, 0
+        )
+
+    def put(self, place, array):
+        """A copy of an array on the device."""
+        shape, self._filled = array.shape, place + 1
+        part = self._there.view(place * array.size, shape, lambda: self._host(place))
+        stream.copy(part, array)
+        return part
+
+    def _host(self, place):
+        if place >= self._fetched:
+            self._here, self._fetched = self._there[: self._filled].host(), self._filled
+        return self._here[place]
 
 
 class WeightedSum(NamedTuple):
@@ -154,7 +284,7 @@ class CUDAEngine(ReferenceEngine):
             check_ids(ids.host(), rows)  # the limits may be those of more ids than these
         return ids
 
-    def project(self, x, W, b=None, mask=None):
+    def project(self, x, W, b=None, mask=None, keep=True):
         if isinstance(x, Lookup):
             return Lookup(x.ids, self.project(x.table, W, b))
         x, W = self.asarray(x, W.dtype), self.asarray(W)
@@ -192,18 +322,19 @@ class CUDAEngine(ReferenceEngine):
 
     def _add_product(self, x, D, dz, M, N, dW):
         """dW += x^T dz, for x (N, D) and dz (N, M): shares of the rows by themselves, then all."""
-        shares = N // SHARE
-        rest = N - shares * SHARE
+        length = length_of_parts(N, SHARE)
+        shares, rest = divmod(N, length)
         parts = empty((shares + (rest > 0), D, M), dz.dtype)
         if shares:
             launch(
-                matrices(x, D, SHARE * D), matrices(dz, M, SHARE * M), matrices(parts, M, D * M),
-                shares, D, M, SHARE, trans_a=True,
+                matrices(x, D, length * D), matrices(dz, M, length * M), matrices(parts, M, D * M),
+                shares, D, M, length, trans_a=True,
             )
         if rest:
+            done = shares * length
             launch(
-                matrices(x.view(shares * SHARE * D, (rest * D,)), D),
-                matrices(dz.view(shares * SHARE * M, (rest * M,)), M),
+                matrices(x.view(done * D, (rest * D,)), D),
+                matrices(dz.view(done * M, (rest * M,)), M),
                 matrices(parts.view(shares * D * M, (D * M,)), M), 1, D, M, rest, trans_a=True,
             )
         with added_to(dW) as target:
@@ -254,10 +385,13 @@ class CUDAEngine(ReferenceEngine):
                 cell, xz, U, states, mask, return_sequences, zero_output_for_mask, keep, bias, noise
             )
         room = Room(self, U.dtype)
-        looked_up = None
+        looked_up = ids = None
         if isinstance(xz, Lookup):
             ids, xz = self._ids(xz.ids, len(xz.table)), xz.table
-            looked_up = sweeps.look_up(ids.host(), len(xz))
+            if len(xz) <= DENSE * ids.size:
+                looked_up = sweeps.LookedUp(room.array(ids, np.int32))
+            else:
+                looked_up, ids = sweeps.look_up(ids.host(), len(xz)), None
         if states is not None:
             states = [room.array(state) for state in states]
         bounds = (None, None) if mask is None else (mask.start, mask.stop)
@@ -268,7 +402,8 @@ class CUDAEngine(ReferenceEngine):
             bool(zero_output_for_mask), room.new,
         )
         sequence = None if sequence is None else borrowed(sequence, room)
-        return sequence, [borrowed(state, room) for state in last], Sweep(tape, room)
+        tape = Sweep(tape, room, ids, len(xz))
+        return sequence, [borrowed(state, room) for state in last], tape
 
     def _recurrent_on_host(self, cell, xz, U, *options):
         ids, V = None, 0
@@ -295,7 +430,15 @@ class CUDAEngine(ReferenceEngine):
             dxz = dxz._replace(values=borrowed(dxz.values, room))
         elif dxz is not None:
             dxz = borrowed(dxz, room)
+            if tape.ids is not None:
+                dxz = self._by_id(tape.ids, tape.vocabulary, dxz)
         return dxz, [borrowed(d, room) for d in dfirst]
+
+    def _by_id(self, ids, V, dxz):
+        """The gradient of a table with V rows of which each step took one."""
+        values = empty((V, dxz.shape[-1]), dxz.dtype)
+        operations.scatter_add(ids, dxz, values, values.shape[1], adds=False)
+        return RowGradient(every_row(V), values)
 
     def _backward_on_host(self, tape, U, dsequence, dstates, dU, need_dxz, dbias):
         ids, V, tape = tape
@@ -314,9 +457,7 @@ class CUDAEngine(ReferenceEngine):
         dxz = self.asarray(dxz)
         if ids is None:
             return dxz, dfirst
-        values = self.zeros((V, dxz.shape[-1]), dxz.dtype)
-        operations.scatter_add(ids, dxz, values, values.shape[1])
-        return RowGradient(np.arange(V, dtype=np.int32), values), dfirst
+        return self._by_id(ids, V, dxz), dfirst
 
     def columns(self, dxz, where):
         return self.asarray(dxz[..., where])
@@ -344,6 +485,9 @@ class CUDAEngine(ReferenceEngine):
 
     # -- updates -----------------------------------------------------------------------------------
 
+    def repeated(self, function, rows):
+        return Repeated(function, rows)
+
     def sum_squares(self, a):
         return operations.reduce("sum of squares", on_device(a), empty((), np.float64))
 
@@ -359,11 +503,22 @@ class CUDAEngine(ReferenceEngine):
         self.bring_in(table, grad)
         arrays = {"value": value, "grad": grad} | {n: a for n, a in slots.items() if a is not None}
         with contextlib.ExitStack() as stack:
-            own = {n: stack.enter_context(added_to(a)) for n, a in arrays.items()}
+            own = {
+                n: a if type(a) is DeviceArray else stack.enter_context(added_to(a))
+                for n, a in arrays.items()
+            }
             for name, array in own.items():
                 expect(name, array, value.shape)
             value, grad = own.pop("value"), own.pop("grad")
             operations.update(rule, value, grad, own, hyper)
+
+
+@functools.lru_cache(maxsize=8)
+def every_row(rows):
+    """The numbers of all rows, which nobody may write to."""
+    found = np.arange(rows, dtype=np.int32)
+    found.flags.writeable = False
+    return found
 
 
 @contextlib.contextmanager

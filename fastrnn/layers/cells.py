@@ -280,12 +280,13 @@ class EngineCell(RecurrentCell):
         engine = engines.current()
         x, noise, recurrent_noise = self._drop(x, training)
         bias, inner = self.input_bias()
-        xz = self._project(x, noise, bias, mask)
+        keep = engines.recording()
+        xz = self._project(x, noise, bias, mask, keep)
         if isinstance(xz, Lookup):
             x = Lookup(x.ids, x.table, xz.count)  # what was counted serves the way back
         sequence, states, tape = engine.recurrent(
             self.spec, xz, self.recurrent_kernel.value, states, mask, return_sequences,
-            zero_output_for_mask, engines.recording(), inner, recurrent_noise,
+            zero_output_for_mask, keep, inner, recurrent_noise,
         )
         output = sequence if return_sequences else states[0]
         return output, states, (x, noise, return_sequences, tape)
@@ -333,16 +334,16 @@ class EngineCell(RecurrentCell):
             )
         return x, noise, recurrent_noise
 
-    def _project(self, x, noise, bias, mask):
+    def _project(self, x, noise, bias, mask, keep):
         """x W + b, each gate's columns with a mask of their own where there are several."""
         project = engines.current().project
         W = self.kernel.value
         if noise is None:
-            return project(x, W, bias, mask)
+            return project(x, W, bias, mask, keep)
         if len(noise) == 1:
-            return project(x * noise[0], W, bias, mask)
+            return project(x * noise[0], W, bias, mask, keep)
         return np.concatenate(
-            [project(x * own, part, None if bias is None else bias[columns], mask)
+            [project(x * own, part, None if bias is None else bias[columns], mask, keep)
              for own, columns, part in self._gates_of(noise, W)], axis=-1,
         )
 

@@ -170,7 +170,8 @@ def _reductions(dtype):
     yield Variant(f"shrink {dtype}", reductions.shrink(dtype), (flat, one, 1.0, True),
                   elementwise.THREADS)
     for name, arguments in {
-        "scatter": (ids, flat, 1, one, 1, PLACES), "scattered": (PLACES, one, 1, flat),
+        "scatter": (ids, flat, 1, 1, one, 1, PLACES),
+        "scattered": (PLACES, one, 1, flat, True),
     }.items():
         kernel = getattr(reductions, name)(dtype)
         yield Variant(f"{name} {dtype}", kernel, arguments, elementwise.THREADS)
@@ -195,10 +196,10 @@ def _sweeps(dtype):
     vector, matrix, cube, ids, mask = _some(dtype)
     for name, cell in CELLS.items():
         states, has = (matrix,) * cell.states, (True,) * cell.states
-        there = (0, matrix, ids, True, matrix, vector, True, cube, 0, *mask, states, True, cube,
-                 cube, cube, cube, True, True, True)
-        back = (0, matrix, cube, 0, *mask, cube, cube, cube, cube, True, True, states, has, cube,
-                cube, cube)
+        there = (0, vector, ids.ravel(), True, matrix, vector, True, cube, 0, *mask, states, True,
+                 vector, cube, vector, vector, True, True, True)
+        back = (0, matrix, cube, 0, *mask, vector, cube, vector, vector, True, True, states, has,
+                cube, vector, vector)
         for units, group in BLOCKS[dtype]:
             size = f"{units} units" + (f" x {group} rows" if group > 1 else "")
             for way, make, arguments in (

@@ -69,9 +69,24 @@ def matmul_kernel(tile, dtype):
     # lie far apart, so that the threads of a warp read from shared memory side by side.
     m_stride, n_stride = rows // (m // width), columns // (n // width)
     rest = (m - 1) * n
+    # The numbers of one k are on their way while another's are used; not of doubles, for they are
+    # too large.
+    at_once = 2 if width == 4 else 1
     activate = by_number(dtype)
     fetch_a, put_a = _slabs(rows, depth, threads, width, zero)
     fetch_b, put_b = _slabs(columns, depth, threads, width, zero)
+
+    @device_function
+    def multiply(a_slabs, a_from, b_slabs, b_from, sums):
+        left = cuda.local.array(m, number, ALIGNMENT)
+        right = cuda.local.array(n, number, ALIGNMENT)
+        for g in range(m // width):
+            copy_wide(left, g * width, a_slabs, a_from + g * m_stride)
+        for g in range(n // width):
+            copy_wide(right, g * width, b_slabs, b_from + g * n_stride)
+        for i in range(m):
+            for j in range(n):
+                sums[i * n + j] += left[i] * right[j]
 
     @kernel(threads * products, resident)
     def matmul(a, b, bias, c, batch, M, N, K, activation):
@@ -79,8 +94,7 @@ def matmul_kernel(tile, dtype):
         b_slabs = cuda.shared.array(b_shared, number, ALIGNMENT)
         a_next = cuda.local.array(a_part, number, ALIGNMENT)
         b_next = cuda.local.array(b_part, number, ALIGNMENT)
-        left = cuda.local.array(m, number, ALIGNMENT)
-        right = cuda.local.array(n, number, ALIGNMENT)
+        bias_of = cuda.local.array(n, number, ALIGNMENT)
         sums = cuda.local.array(c_part, number, ALIGNMENT)
         for i in range(c_part):
             sums[i] = zero
@@ -107,14 +121,11 @@ def matmul_kernel(tile, dtype):
             if s > 0:
                 a_from = (place * 2 + (s - 1) % 2) * a_slab + row
                 b_from = (place * 2 + (s - 1) % 2) * b_slab + column
-                for q in range(depth):
-                    for g in range(m // width):
-                        copy_wide(left, g * width, a_slabs, a_from + q * a_row + g * m_stride)
-                    for g in range(n // width):
-                        copy_wide(right, g * width, b_slabs, b_from + q * b_row + g * n_stride)
-                    for i in range(m):
-                        for j in range(n):
-                            sums[i * n + j] += left[i] * right[j]
+                for q in range(0, depth, at_once):
+                    multiply(a_slabs, a_from + q * a_row, b_slabs, b_from + q * b_row, sums)
+                    if at_once == 2:
+                        q += 1
+                        multiply(a_slabs, a_from + q * a_row, b_slabs, b_from + q * b_row, sums)
             if s < steps:
                 put_a(a_next, a.k_is_dense, thread, a_slabs, a_at)
                 put_b(b_next, b.k_is_dense, thread, b_slabs, b_at)
@@ -123,12 +134,12 @@ def matmul_kernel(tile, dtype):
         for j in range(n):
             x = column0 + j // width * n_stride + column + j % width
             given = bias.present and x < column_end
-            right[j] = bias.array[product * bias.step + x] if given else zero
+            bias_of[j] = bias.array[product * bias.step + x] if given else zero
         for i in range(m):
             y = row0 + i // width * m_stride + row + i % width
             for g in range(n // width):
                 for v in range(g * width, (g + 1) * width):
-                    sums[v] = activate(activation, sums[v] + right[v])
+                    sums[v] = activate(activation, sums[v] + bias_of[v])
                 x = column0 + g * n_stride + column
                 at = product * c.step + y * c.ld + x
                 if y < row_end and c.wide and x + width <= column_end:
@@ -154,8 +165,30 @@ def _slabs(extent, depth, threads, width, zero):
     along_k, along_x = depth // width, extent // width
     row = extent + width
 
+    # Pieces of a thread lie so many rows of an operand apart.
+    rows_by_k, rows_by_x = threads // along_k, threads // along_x
+
     @device_function
     def fetch(operand, product, x0, x_end, k0, k_end, thread, part):
+        if operand.wide and x0 + extent <= x_end and k0 + depth <= k_end:
+            fetch_whole(operand, product, x0, k0, thread, part)
+        else:
+            fetch_edge(operand, product, x0, x_end, k0, k_end, thread, part)
+
+    @device_function
+    def fetch_whole(operand, product, x0, k0, thread, part):
+        if operand.k_is_dense:
+            row, column = x0 + thread // along_k, k0 + thread % along_k * width
+            apart = rows_by_k * operand.ld
+        else:
+            row, column = k0 + thread // along_x, x0 + thread % along_x * width
+            apart = rows_by_x * operand.ld
+        at = product * operand.step + row * operand.ld + column
+        for i in range(pieces):
+            copy_wide(part, i * width, operand.array, at + i * apart)
+
+    @device_function
+    def fetch_edge(operand, product, x0, x_end, k0, k_end, thread, part):
         for i in range(pieces):
             piece = thread + i * threads
             at = product * operand.step

@@ -110,43 +110,63 @@ def _exponent():
 
 @functools.cache
 def scatter(dtype):
-    """``(ids, dy, width, largest, bits, sums)``: adds rows of dy to those of sums, int64, by id.
+    """``(ids, dy, width, length, largest, bits, sums)``: adds rows of dy to those of sums, by id.
 
-    ``largest``, of one element: the largest absolute value in dy, which has up to 2^bits rows.
+    A thread takes ``length`` rows, of one column: those of neighbours with one id, as the steps of
+    padding are, are first added up, in double precision. ``largest``, of one element: the largest
+    absolute value in dy, which has up to 2^bits rows. sums are int64.
     """
     exponent = _exponent()
 
-    @kernel(THREADS)
-    def scatter(ids, dy, width, largest, bits, sums):
-        i = cuda.grid(1)
-        if i < dy.size and dy[i] != 0:
-            at = ids[i // width] * width + i % width
-            if largest[0] < math.inf:
-                factor = math.ldexp(1.0, exponent(largest[0], bits))
-                cuda.atomic.add(sums, at, np.int64(np.float64(dy[i]) * factor))
+    @device_function
+    def add(sums, at, total, largest, factor):
+        if total != 0:  # or NaN
+            if largest < math.inf:
+                cuda.atomic.add(sums, at, np.int64(total * factor))
             else:
                 cuda.atomic.add(sums, at, np.int64(1))
+
+    @kernel(THREADS)
+    def scatter(ids, dy, width, length, largest, bits, sums):
+        i = cuda.grid(1)
+        column, first = i % width, i // width * length
+        if first < ids.size:
+            most = largest[0]
+            factor = math.ldexp(1.0, exponent(most, bits)) if most < math.inf else 0.0
+            row, total = ids[first], 0.0
+            for k in range(first, min(first + length, ids.size)):
+                if ids[k] != row:
+                    add(sums, row * width + column, total, most, factor)
+                    row, total = ids[k], 0.0
+                total += np.float64(dy[k * width + column])
+            add(sums, row * width + column, total, most, factor)
 
     return scatter
 
 
 @functools.cache
 def scattered(dtype):
-    """``(sums, largest, bits, target)``: adds to target what `scatter` has summed.
+    """``(sums, largest, bits, target, adds)``: writes what `scatter` has summed, or adds it.
 
     Where dy held an infinity or NaN, all rows that occur become NaN.
     """
     number = np.dtype(dtype).type
+    zero = number(0)
     exponent = _exponent()
 
     @kernel(THREADS)
-    def scattered(sums, largest, bits, target):
+    def scattered(sums, largest, bits, target, adds):
         i = cuda.grid(1)
-        if i < target.size and sums[i] != 0:
-            if largest[0] < math.inf:
-                factor = math.ldexp(1.0, -exponent(largest[0], bits))
-                target[i] += number(np.float64(sums[i]) * factor)
-            else:
-                target[i] = math.nan
+        if i < target.size:
+            found = zero
+            if sums[i] != 0:
+                if largest[0] < math.inf:
+                    factor = math.ldexp(1.0, -exponent(largest[0], bits))
+                    found = number(np.float64(sums[i]) * factor)
+                else:
+                    found = number(math.nan)
+            if adds:
+                found += target[i]
+            target[i] = found
 
     return scattered

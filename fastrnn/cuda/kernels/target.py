@@ -7,6 +7,8 @@ ask that a function be inlined: here they stand for what the hardware does, and 
 
 from __future__ import annotations
 
+import functools
+
 from llvmlite import ir
 from numba import cuda
 from numba.cuda import cgutils, types
@@ -16,15 +18,14 @@ from numba.cuda.extending import intrinsic
 from fastrnn.cuda.arrays import WIDE
 
 __all__ = [
-    "ALIGNMENT", "SIMULATED", "THREADS", "allow_shared", "copy_wide", "device_function", "kernel",
-    "launcher",
+    "ALIGNMENT", "SIMULATED", "THREADS", "barrier", "copy_wide", "device_function", "kernel",
 ]
 
+WARP = 32  # threads that a multiprocessor runs together
 SIMULATED = bool(config.ENABLE_CUDASIM)
 ALIGNMENT = None if SIMULATED else WIDE  # of arrays in shared memory and in registers
 # Threads of a block that share nothing. The simulator starts a thread of Python for each.
 THREADS = 4 if SIMULATED else 128
-FREE_SHARED = 48 * 1024  # bytes of shared memory that a block has without asking
 
 
 def kernel(threads, resident=1):
@@ -35,42 +36,37 @@ def kernel(threads, resident=1):
     return cuda.jit if SIMULATED else cuda.jit(launch_bounds=(threads, resident))
 
 
-def launcher(kernel, blocks, threads, shared=0):
-    """``kernel[blocks, threads, 0, shared]``, without Numba's warning of small grids: they are no
-    mistake."""
-    before, config.CUDA_LOW_OCCUPANCY_WARNINGS = config.CUDA_LOW_OCCUPANCY_WARNINGS, 0
-    try:
-        return kernel[blocks, threads, 0, shared]
-    finally:
-        config.CUDA_LOW_OCCUPANCY_WARNINGS = before
-
-
-def allow_shared(kernel, shared, arguments):
-    """Let blocks of a kernel, called with such arguments, take more shared memory than 48 KB.
-
-    Every GPU gives a block that much; for what its multiprocessor has beyond, one must ask. Numba
-    has no way to; this is how it sets the other attributes of a kernel.
-    """
-    if SIMULATED or shared <= FREE_SHARED:
-        return
-    from numba.cuda.cudadrv.driver import binding, driver
-
-    compiled = kernel.compile(tuple(map(kernel.typeof_pyval, arguments)))
-    function = compiled._codelibrary.get_cufunc()
-    attribute = binding.CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
-    driver.cuKernelSetAttribute(attribute, shared, function.handle, function.device.id)
-
-
 def device_function(function):
     """A function for kernels to call. It is inlined: only then do its arrays stay in registers."""
     if SIMULATED:
         return cuda.jit(device=True)(function)
-    return cuda.jit(device=True, inline="always")(function)
+    return cuda.jit(device=True, forceinline=True)(function)
+
+
+@functools.cache
+def barrier(threads):
+    """The device function in which all ``threads`` of a block wait for each other.
+
+    Those of one warp have a barrier that takes a few cycles, not some tens.
+    """
+    if SIMULATED or threads > WARP:
+
+        @device_function
+        def wait():
+            cuda.syncthreads()
+
+    else:
+
+        @device_function
+        def wait():
+            cuda.syncwarp()
+
+    return wait
 
 
 def simulated_copy_wide(target, to, source, start):
     for array, index in ((target, to), (source, start)):
-        place = array.__array_interface__["data"][0] + index * array.dtype.itemsize
+        place = array.__array_interface__["data"][0] + int(index) * array.dtype.itemsize
         if place % WIDE:
             raise ValueError(f"a wide access at {place}, which is no multiple of {WIDE}")
     for i in range(WIDE // target.dtype.itemsize):
