@@ -126,7 +126,8 @@ $(DEV_TOOLS): $(VENV)/dev-requirements.txt
 	$(BIN)/python $(PIP) --requirement $<
 	@touch $@
 
-$(CUDA_TOOLS): $(VENV)/cuda-test-requirements.txt
+# After 'test', where both are made: its environment must not change meanwhile.
+$(CUDA_TOOLS): $(VENV)/cuda-test-requirements.txt | $(filter test,$(MAKECMDGOALS))
 	$(BIN)/python $(PIP) --requirement $<
 	@touch $@
 

@@ -169,7 +169,7 @@ def test_folder_that_is_not_there(tmp_path):
 
 
 def test_missing_file(tmp_path):
-    with pytest.raises(FileNotFoundError, match="m.fastrnn"):
+    with pytest.raises(FileNotFoundError, match="m.fastrnn: there is no such file; expected"):
         load_model(tmp_path / "m.fastrnn")
 
 

@@ -7,18 +7,29 @@
 #define NOINLINE
 #endif
 
+/* Before a loop: write it out, wholly; or twice, with the loop's own instructions once. */
 #if defined(__clang__)
 #define UNROLL _Pragma("clang loop unroll(full)")
+#define TWICE _Pragma("clang loop unroll_count(2)")
 #elif defined(__GNUC__)
 #define UNROLL _Pragma("GCC unroll 16")
+#define TWICE _Pragma("GCC unroll 2")
 #else
 #define UNROLL
+#define TWICE
 #endif
 
 #if defined(__GNUC__)
 #define UNREACHABLE() __builtin_unreachable()
 #else
 #define UNREACHABLE() ((void)0)
+#endif
+
+/* What reads memory behind it is not moved before it. */
+#if defined(__GNUC__)
+#define IN_ORDER() __asm__ volatile("" ::: "memory")
+#else
+#define IN_ORDER() ((void)0)
 #endif
 
 /* Bring the `bytes` from p on nearer. */

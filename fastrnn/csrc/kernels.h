@@ -12,6 +12,10 @@ enum { TILES_ACTIVATE = MAX_TILE == 12 };
 
 /* -- register tiles ------------------------------------------------------------------------------ */
 
+/* Terms of a sum that are written out one after the other.  Counting and addresses take a fifth of a term's
+ * instructions, which shows where another thread shares the core's front end. */
+enum { TILE_DEPTH = 4 };
+
 #define TILE_VECTORS 2
 #include "tiles.h"
 #undef TILE_VECTORS
@@ -31,14 +35,15 @@ enum { NR = 2 * VL }; /* columns of a full panel */
     } while (0)
 #define TILE_CASE(n)                                                          \
     while (rows >= n) {                                                       \
-        if (a_k == 1)                                                         \
-            TILE_CALL(rows, n);                                               \
-        else                                                                  \
+        if (a_m == 1)                                                         \
             TILE_CALL(columns, n);                                            \
+        else                                                                  \
+            TILE_CALL(rows, n);                                               \
         rows -= n, a += n * a_m, init += n, out += n * out_m;                 \
     }
 
-/* Any number of rows times one panel of one or two vectors. */
+/* Any number of rows times one panel of one or two vectors: a has rows side by side (a_k = 1), the panel then nothing
+ * between its own, or columns (a_m = 1). */
 static void rows_times_panel(int64_t rows, int vectors, const REAL *a, ptrdiff_t a_m, ptrdiff_t a_k,
                              const REAL *panel, ptrdiff_t panel_k, int64_t K,
                              const REAL *const *init, ptrdiff_t column, REAL *out, ptrdiff_t out_m,
@@ -255,12 +260,12 @@ static void pack_tiles(const REAL *x, ptrdiff_t x_k, int64_t M, int64_t K, REAL 
     }
 }
 
-/* One panel of c += x^T y. */
-INLINE void add_outer_panel(const REAL *x, ptrdiff_t x_k, ptrdiff_t x_tile, const REAL *panel, ptrdiff_t panel_k,
-                            int vectors, int64_t M, int64_t K, REAL *c, ptrdiff_t c_m) {
-    for (int64_t m = 0; m < M; m += MAX_TILE, x += x_tile) {
-        const int64_t rows = M - m < MAX_TILE ? M - m : MAX_TILE;
-        const REAL *init[MAX_TILE];
+/* One panel of c += x^T y; groups of `tile` columns of x lie x_tile apart. */
+INLINE void add_outer_panel(const REAL *x, ptrdiff_t x_k, ptrdiff_t x_tile, int64_t tile, const REAL *panel,
+                            ptrdiff_t panel_k, int vectors, int64_t M, int64_t K, REAL *c, ptrdiff_t c_m) {
+    for (int64_t m = 0; m < M; m += tile, x += x_tile) {
+        const int64_t rows = M - m < tile ? M - m : tile;
+        const REAL *init[FEW_COLUMNS];
         for (int64_t r = 0; r < rows; r++) init[r] = c + (m + r) * c_m;
         rows_times_panel(rows, vectors, x, 1, x_k, panel, panel_k, K, init, 0, c + m * c_m, c_m, ACT_LINEAR);
     }
@@ -272,7 +277,7 @@ static void add_outer(const REAL *x, ptrdiff_t x_k, const REAL *y, ptrdiff_t y_k
                       int64_t K, REAL *c, ptrdiff_t c_m, REAL *room) {
     if (M <= FEW_COLUMNS) {
         for (int64_t n = 0; n < N; n += NR)
-            add_outer_panel(x, x_k, MAX_TILE, y + n, y_k, panel_vectors(n, N), M, K, c + n, c_m);
+            add_outer_panel(x, x_k, 0, FEW_COLUMNS, y + n, y_k, panel_vectors(n, N), M, K, c + n, c_m);
         return;
     }
     for (int64_t k = 0; k < K; k += OUTER_DEPTH) {
@@ -282,8 +287,8 @@ static void add_outer(const REAL *x, ptrdiff_t x_k, const REAL *y, ptrdiff_t y_k
         for (int64_t n = 0; n < N; n += NR) {
             const int vectors = panel_vectors(n, N);
             pack_panel(y + k * y_k + n, y_k, 1, N - n < NR ? N - n : NR, vectors * VL, depth, panel);
-            add_outer_panel(tiles, MAX_TILE, tile_pitch(depth), panel, vectors * VL, vectors, M, depth, c + n,
-                            c_m);
+            add_outer_panel(tiles, MAX_TILE, tile_pitch(depth), MAX_TILE, panel, vectors * VL, vectors, M, depth,
+                            c + n, c_m);
         }
     }
 }
@@ -352,7 +357,7 @@ static void outer(const outer_t *o) {
 
 /* n whole vectors' worth of elements, in place. */
 static void activate_block(int32_t activation, REAL *z, int64_t n) {
-#define BODY(A) for (int64_t i = 0; i < n; i += VL) vstore(z + i, apply(A, vload(z + i)))
+#define BODY(A) TWICE for (int64_t i = 0; i < n; i += VL) vstore(z + i, apply(A, vload(z + i)))
     EACH_ACTIVATION(activation, BODY)
 #undef BODY
 }

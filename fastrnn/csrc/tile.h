@@ -21,16 +21,17 @@ INLINE void tile_body(const REAL *a, ptrdiff_t a_m, ptrdiff_t a_k, const REAL *p
     }
     if (K < 1) UNREACHABLE(); /* else the compiler makes room for sums that skip the loop: 4 % */
     int64_t k = 0;
-    for (; k + TILE_SPLIT <= K; k += TILE_SPLIT) {
-        UNROLL for (int u = 0; u < TILE_SPLIT; u++) {
+    for (; k + TILE_DEPTH <= K; k += TILE_DEPTH) {
+        UNROLL for (int u = 0; u < TILE_DEPTH; u++) {
             vec b[TILE_VECTORS];
             UNROLL for (int v = 0; v < TILE_VECTORS; v++) b[v] = vload(panel + v * VL);
             UNROLL for (int r = 0; r < TILE_ROWS; r++) {
                 const vec x = vset(a[r * a_m]);
-                UNROLL for (int v = 0; v < TILE_VECTORS; v++) sum[u][r][v] += x * b[v];
+                UNROLL for (int v = 0; v < TILE_VECTORS; v++) sum[u % TILE_SPLIT][r][v] += x * b[v];
             }
             a += a_k;
             panel += panel_k;
+            IN_ORDER();
         }
     }
     for (; k < K; k++) {
@@ -53,13 +54,14 @@ INLINE void tile_body(const REAL *a, ptrdiff_t a_m, ptrdiff_t a_k, const REAL *p
 #undef BODY
 }
 
-/* A with rows side by side (a_k = 1) or with columns side by side (a_m = 1); constants fold into the
- * addresses.  Two functions, or the registers of both would have to agree where they meet. */
+/* See `rows_times_panel`; constants fold into the addresses.  Two functions, or the registers of both would have to
+ * agree where they meet. */
 static void tile_by_rows(const REAL *a, ptrdiff_t a_m, ptrdiff_t a_k, const REAL *panel,
                          ptrdiff_t panel_k, int64_t K, const REAL *const *init, ptrdiff_t column,
                          REAL *out, ptrdiff_t out_m, int32_t activation) {
-    (void)a_k, (void)activation;
-    tile_body(a, a_m, 1, panel, panel_k, K, init, column, out, out_m,
+    CHECK(a_k == 1 && panel_k == TILE_VECTORS * VL);
+    (void)a_k, (void)panel_k, (void)activation;
+    tile_body(a, a_m, 1, panel, TILE_VECTORS * VL, K, init, column, out, out_m,
               TILES_ACTIVATE ? activation : ACT_LINEAR);
 }
 

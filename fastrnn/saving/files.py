@@ -209,8 +209,14 @@ def read_extra(path):
 
 def _kind(path):
     """``"zip"``, ``"hdf5"`` or ``"native"``, by the first bytes."""
-    with open(path, "rb") as file:  # the clearest errors for what is no readable file at all
-        start = file.read(len(_HDF5))
+    try:
+        with open(path, "rb") as file:  # the clearest errors for what is no readable file at all
+            start = file.read(len(_HDF5))
+    except FileNotFoundError:
+        raise FileNotFoundError(
+            f"{os.fspath(path)}: there is no such file; expected the path of one that save, "
+            f"save_weights or Keras wrote (a relative path starts at {os.getcwd()})."
+        ) from None
     return "zip" if start.startswith(_ZIP) else "hdf5" if start == _HDF5 else "native"
 
 
