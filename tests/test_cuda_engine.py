@@ -9,28 +9,24 @@ from engine_cases import CELLS, Problem
 
 import fastrnn
 from fastrnn import activations, engines, layers, streaming
-from fastrnn.cuda import discovery
 from fastrnn.interrupts import Shield
 from fastrnn.values import Lookup, RowGradient
 
 pytest.importorskip("numba_cuda", reason="numba-cuda is not installed (make test-cuda)")
 
-from cuda_cases import DTYPES, make_shared_arrays_safe  # noqa: E402
+from cuda_cases import DTYPES, choose_small_tiles, make_shared_arrays_safe  # noqa: E402
 
-from fastrnn.cuda import matmul, operations, stream, tiles  # noqa: E402
+from fastrnn.cuda import operations, stream  # noqa: E402
 from fastrnn.cuda.device_array import DeviceArray, on_device  # noqa: E402
 
 TOLERANCE = {"float32": 1e-5, "float64": 1e-10}
-# A tile like the others, so small that the simulator runs many blocks in a blink.
-SMALL = {"float32": tiles.Tile(8, 8, 4, 4, 4, 1, 1), "float64": tiles.Tile(8, 4, 4, 4, 2, 1, 1)}
 reference = engines._engine("reference")
 
 
 @pytest.fixture(autouse=True)
 def safe(monkeypatch):
     make_shared_arrays_safe(monkeypatch)
-    if discovery.simulated():
-        monkeypatch.setattr(matmul, "choose_tile", lambda dtype, *_: SMALL[dtype])
+    choose_small_tiles(monkeypatch)
 
 
 @pytest.fixture
