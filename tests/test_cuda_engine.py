@@ -167,7 +167,8 @@ KERNELS = {
         a @ a.swapaxes(1, 2), some @ np.ones((1, 2, 3), a.dtype), a @ np.ones((2, 5), a.dtype),
         row @ row.T),
     "put together": lambda a, row, some, one: (
-        np.concatenate([a, some], axis=1), np.stack([a, a], axis=1), *np.split(a, [1, 3], axis=1)),
+        np.concatenate([a, some], axis=1), np.stack([a, a], axis=1), np.stack([a, a], axis=-1),
+        *np.split(a, [1, 3], axis=1), *np.split(a, indices_or_sections=np.array([2]), axis=-2)),
     "other shapes": lambda a, row, some, one: (
         np.expand_dims(a, 1), some.squeeze(1), np.squeeze(some), a[:, None], a[None, ..., None, 1],
         a[1, None, :, None], a.flatten(), a.copy()),
@@ -231,12 +232,36 @@ def test_functions_of_empty_arrays(gpu, shape):
     lambda a: a + np.ones(3), lambda a: a.sum(axis=3), lambda a: a.sum(axis=(0, 0)),
     lambda a: a.transpose(0, 0, 1), lambda a: a @ a, lambda a: np.broadcast_to(a, (3, 4)),
     lambda a: a.squeeze(0), lambda a: a.__setitem__(slice(0, 2), np.ones((3, 4, 2))),
+    lambda a: a.transpose(0, 1, 5), lambda a: a.swapaxes(0, 3), lambda a: np.moveaxis(a, 0, 3),
+    lambda a: np.expand_dims(a, 4), lambda a: np.concatenate([a, a], axis=-4),
+    lambda a: np.stack([a, a], axis=4),
     lambda a: a.__iadd__(np.ones((2, 3, 4, 2))),
 ])  # fmt: skip
 def test_what_does_not_fit_is_refused_as_by_numpy(pair, bad):
     for x in pair:
         with pytest.raises(ValueError):  # NumPy's errors of axes are such, too
             bad(x)
+
+
+def test_a_grid_is_within_what_a_gpu_has(monkeypatch):
+    """Up to 2^31 - 1 blocks along the first axis, 65,535 along the others, whatever is summed."""
+    grids = []
+    monkeypatch.setattr(operations, "_launch", lambda kernel, blocks, *_: grids.append(blocks))
+    some = on_device(np.ones(1, np.float32))
+    for outer, n, inner in ((1, 2, 3_000_000), (3_000_000, 2, 3), (100_000, 600, 1), (1, 2, 3)):
+        operations.fold("sum", some, outer, n, inner, some)
+    assert len(grids) >= 4
+    for grid in grids:
+        first, *others = grid if isinstance(grid, tuple) else (grid,)
+        assert first < 2**31 and all(n <= 65_535 for n in others)
+
+
+def test_another_float_type_is_made_on_the_device(gpu, pair):
+    a, b = pair
+    with nothing_fetched():
+        found = gpu.asarray(b, np.float32), on_device(b > 0, np.float32)
+    for one, wanted in zip(found, (a, a > 0), strict=True):
+        close(one, wanted.astype(np.float32), np.float32)
 
 
 def test_sums_along_axes_repeat_bit_for_bit(gpu, rng):
@@ -499,11 +524,13 @@ def test_sums(gpu, rng, dtype, size, monkeypatch):
 def test_limited_norms(gpu, rng, dtype, factor, entry, parts, needs_direction):
     gradient = (rng.normal(size=8) * factor).astype(dtype)
     gradient[1] *= entry
-    own = gpu.asarray(gradient.copy())
+    own, on_host = gpu.asarray(gradient.copy()), gradient.copy()
     reference.limit_norm(gradient, parts, 1.0, needs_direction)
     with nothing_fetched():
         gpu.limit_norm(own, parts, 1.0, needs_direction)
-    np.testing.assert_allclose(np.asarray(own), gradient, rtol=TOLERANCE[dtype])
+    gpu.limit_norm(on_host, parts, 1.0, needs_direction)
+    for found in (own, on_host):
+        np.testing.assert_allclose(np.asarray(found), gradient, rtol=TOLERANCE[dtype])
 
 
 RULES = [
@@ -708,7 +735,7 @@ def test_what_is_done_again_gives_results_of_its_own_each_time(gpu, recordings):
 
 def test_what_cannot_be_recorded(gpu):
     a = gpu.asarray(np.arange(4.0))
-    for work in (lambda: a.sum(), lambda: gpu.asarray(np.ones(3)), lambda: float(a[0])):
+    for work in (lambda: a.cumsum(), lambda: gpu.asarray(np.ones(3)), lambda: float(a[0])):
         with pytest.raises(stream.NotRecordable, match="go to the"):
             stream.Recording(work)
     with pytest.raises(stream.NotRecordable, match="inside another"):

@@ -25,9 +25,9 @@ __all__ = [
     "empty", "is_number", "laid_out", "on_device", "stretched", "to_host",
 ]
 
-# What kernels have a type for: numbers, ids, and places. What is chosen by lies there as bool, too.
-DTYPES = frozenset({"float32", "float64", "int32", "int64"})
 FLOATS = frozenset({"float32", "float64"})
+# What kernels have a type for: numbers, ids, places, and what is chosen by.
+DTYPES = FLOATS | {"int32", "int64", "bool"}
 
 # What has kernels: `fastrnn.cuda.numpy_functions` fills these. Each function takes what NumPy's
 # does (a ufunc's ``out`` is an array or None) and gives NotImplemented where there is no kernel.
@@ -192,7 +192,10 @@ class DeviceArray(np.lib.mixins.NDArrayOperatorsMixin):
 
     def copy(self, order="C"):
         """The same elements in memory of their own."""
-        return converted(self, self.dtype)
+        found = empty(self.shape, self.dtype)
+        if found.size:
+            stream.copy(found, self)
+        return found
 
     def flatten(self, order="C"):
         return self.copy().ravel() if order == "C" else self.host().flatten(order)
@@ -259,6 +262,7 @@ class DeviceArray(np.lib.mixins.NDArrayOperatorsMixin):
         if rows.size and not (-n <= rows.min() and rows.max() < n):
             raise IndexError(f"row numbers from {rows.min()} to {rows.max()} for {n} rows")
         return np.where(rows < 0, rows + n, rows)
+
     def _rows_there(self, numbers):
         """Rows by numbers on the device whose limits are known: nothing travels."""
         least, largest = numbers.limits
@@ -378,10 +382,13 @@ def on_device(x, dtype=None):
     TypeError
         For a type that the kernels do not have.
     """
-    if type(x) is DeviceArray and (dtype is None or x.dtype == dtype):
-        return x
+    if type(x) is DeviceArray:
+        if dtype is None or x.dtype == dtype:
+            return x
+        if np.dtype(dtype).name in FLOATS:
+            return converted(x, dtype)
     host = np.ascontiguousarray(to_host(x), dtype).reshape(np.shape(x))
-    if host.dtype.name not in DTYPES and host.dtype != bool:
+    if host.dtype.name not in DTYPES:
         raise TypeError(f"expected one of {sorted(DTYPES)} on the device; got {host.dtype}.")
     limits = twin = None
     if host.dtype.kind in "ib":  # ids and masks, which nobody writes to

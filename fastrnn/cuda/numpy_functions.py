@@ -26,7 +26,6 @@ from fastrnn.cuda.device_array import (
     DeviceArray,
     alike,
     apart,
-    converted,
     empty,
     is_number,
     laid_out,
@@ -45,9 +44,7 @@ def _is_on_device(x):
 
 def _as(x, dtype):
     """A number as it is; an array on the device, of that type."""
-    if is_number(x) or _is_on_device(x) and x.dtype == dtype:
-        return x
-    return converted(x, dtype) if _is_on_device(x) else on_device(x, dtype)
+    return x if is_number(x) else on_device(x, dtype)
 
 
 def _common(*inputs):
@@ -131,14 +128,15 @@ def _clip(a, a_min=None, a_max=None, out=None, **kwargs):
 
 
 def _axes(axis, ndim):
-    """Axes as a sorted tuple of numbers from 0 on (None: all of them); None if they cannot be."""
-    if axis is None:
-        return tuple(range(ndim))
+    """Axes, one or some, as a tuple of numbers from 0 on; None if they are not different axes.
+
+    >>> _axes(-1, 3), _axes((2, -3), 3), _axes((0, -3), 3), _axes(3, 3)
+    ((2,), (2, 0), None, None)
+    """
     given = axis if isinstance(axis, tuple) else (axis,)
-    axes = sorted({i + ndim if i < 0 else i for i in map(operator.index, given)})
-    if len(axes) < len(given) or axes and not 0 <= axes[0] <= axes[-1] < ndim:
-        return None
-    return tuple(axes)
+    axes = tuple(i + ndim if i < 0 else i for i in map(operator.index, given))
+    fit = len(set(axes)) == len(axes) and all(0 <= i < ndim for i in axes)
+    return axes if fit else None
 
 
 def _fold(kind, a, axis=None, dtype=None, out=None, keepdims=False, **kwargs):
@@ -148,9 +146,10 @@ def _fold(kind, a, axis=None, dtype=None, out=None, keepdims=False, **kwargs):
         a.dtype.name in FLOATS or counts
     ):
         return NotImplemented
-    axes = _axes(axis, a.ndim)
+    axes = tuple(range(a.ndim)) if axis is None else _axes(axis, a.ndim)
     if axes is None:
         return NotImplemented
+    axes = tuple(sorted(axes))
     made = np.dtype(np.int64) if counts else a.dtype
     if dtype is not None and dtype != made:
         if not (kind == "sum" and dtype == np.float64 and len(axes) == a.ndim):
@@ -231,8 +230,8 @@ def _kind(a, b):
 def _transpose(a, axes=None):
     if not _is_on_device(a):
         return NotImplemented
-    order = tuple(range(a.ndim))[::-1] if axes is None else tuple(map(operator.index, axes))
-    if sorted(i % max(a.ndim, 1) for i in order) != list(range(a.ndim)):
+    order = tuple(range(a.ndim))[::-1] if axes is None else _axes(tuple(axes), a.ndim)
+    if order is None or len(order) < a.ndim:
         return NotImplemented  # NumPy says what is wrong
     steps, shape = steps_of(a.shape, a.shape), tuple(a.shape[i] for i in order)
     steps = tuple(steps[i] for i in order)
@@ -243,16 +242,22 @@ def _transpose(a, axes=None):
 
 
 def _swapaxes(a, axis1, axis2):
+    first, second = (_axes(axis, a.ndim) for axis in (axis1, axis2))
+    if first is None or second is None:
+        return NotImplemented
     order = list(range(a.ndim))
-    order[axis1], order[axis2] = order[axis2], order[axis1]
+    order[first[0]], order[second[0]] = second[0], first[0]
     return _transpose(a, order)
 
 
 def _moveaxis(a, source, destination):
     if not _is_on_device(a) or not all(isinstance(x, int) for x in (source, destination)):
         return NotImplemented
+    source, destination = (_axes(axis, a.ndim) for axis in (source, destination))
+    if source is None or destination is None:
+        return NotImplemented
     order = list(range(a.ndim))
-    order.insert(destination % a.ndim, order.pop(source))
+    order.insert(destination[0], order.pop(source[0]))
     return _transpose(a, order)
 
 
@@ -286,9 +291,10 @@ def _squeeze(a, axis=None):
 
 
 def _expand_dims(a, axis):
-    if not _is_on_device(a) or not isinstance(axis, int):
+    axes = _axes(axis, a.ndim + 1) if _is_on_device(a) and isinstance(axis, int) else None
+    if axes is None:
         return NotImplemented
-    place = axis + a.ndim + 1 if axis < 0 else axis
+    (place,) = axes
     return a.reshape((*a.shape[:place], 1, *a.shape[place:]))
 
 
@@ -303,10 +309,13 @@ def _concatenate(arrays, axis=0, out=None, **kwargs):
         hasattr(a, "dtype") and a.dtype == like.dtype and a.ndim == like.ndim for a in arrays
     ):
         return NotImplemented
-    axis = axis + like.ndim if axis < 0 else axis
-    rest = like.shape[:axis], like.shape[axis + 1 :]
-    if not axis < like.ndim or any((a.shape[:axis], a.shape[axis + 1 :]) != rest for a in arrays):
+    axes = _axes(axis, like.ndim)
+    if axes is None:
         return NotImplemented  # NumPy says what is wrong
+    (axis,) = axes
+    rest = like.shape[:axis], like.shape[axis + 1 :]
+    if any((a.shape[:axis], a.shape[axis + 1 :]) != rest for a in arrays):
+        return NotImplemented
     total = sum(a.shape[axis] for a in arrays)
     found = empty((*rest[0], total, *rest[1]), like.dtype)
     outer, inner, place = math.prod(rest[0]), math.prod(rest[1]), 0
@@ -327,14 +336,15 @@ def _stack(arrays, axis=0, out=None, **kwargs):
     return np.concatenate([np.expand_dims(a, axis) for a in arrays], axis=axis)
 
 
-def _split(array, ends, axis=0):
+def _split(ary, indices_or_sections, axis=0):
     """np.split, each part a copy unless it lies together."""
-    if type(array) is not DeviceArray or isinstance(ends, int):
+    axes = _axes(axis, ary.ndim) if _is_on_device(ary) else None
+    if axes is None or not np.ndim(indices_or_sections):
         return NotImplemented
-    axis = axis + array.ndim if axis < 0 else axis
-    ends = [0, *map(int, ends), array.shape[axis]]
+    (axis,) = axes
+    ends = [0, *map(int, indices_or_sections), ary.shape[axis]]
     before = (slice(None),) * axis
-    return [array[(*before, slice(a, b))] for a, b in zip(ends[:-1], ends[1:], strict=True)]
+    return [ary[(*before, slice(a, b))] for a, b in zip(ends[:-1], ends[1:], strict=True)]
 
 
 def _take_along_axis(arr, indices, axis=-1):
@@ -361,7 +371,7 @@ def _take_along_axis(arr, indices, axis=-1):
 
 def _empty_like(prototype, dtype=None, order="K", subok=True, shape=None, **kwargs):
     dtype = np.dtype(prototype.dtype if dtype is None else dtype)
-    if type(prototype) is not DeviceArray or dtype.name not in DTYPES:
+    if not _is_on_device(prototype) or dtype.name not in DTYPES:
         return NotImplemented
     return empty(prototype.shape if shape is None else shape, dtype)
 

@@ -269,6 +269,8 @@ def fold(kind, a, outer, n, inner, target, divisor=1, adds=False):
     """
     from fastrnn.cuda.kernels.axes import ACROSS, DOWN, LANES, fold_columns, fold_rows
 
+    if not outer * inner:
+        return
     across = -(-inner // ACROSS)
     share = SHARE if outer * across < REDUCING else n  # if there are too few blocks else
     shares = max(1, -(-n // max(share, 1)))
@@ -276,15 +278,12 @@ def fold(kind, a, outer, n, inner, target, divisor=1, adds=False):
     if shares > 1:
         to, over = _Scratch(outer * shares * inner, target.dtype), 1
     name, number = target.dtype.name, target.dtype.type(over)
-    if not outer * inner:
-        return
     if inner == 1 and not adds:
         arguments = a, n, share, shares, number, to
         _launch(fold_rows(kind, name), outer * shares, LANES, arguments)
     else:
-        blocks, threads = (outer * shares, across), (ACROSS, DOWN)
         arguments = a, n, inner, share, shares, number, to, adds and shares == 1
-        _launch(fold_columns(kind, name), blocks, threads, arguments)
+        _launch(fold_columns(kind, name), outer * shares * across, (ACROSS, DOWN), arguments)
     if shares > 1:
         fold(kind, to, outer, shares, inner, target, divisor, adds)
 

@@ -26,6 +26,7 @@ from fastrnn.config import epsilon
 from fastrnn.cuda import discovery, operations, stream, sweeps
 from fastrnn.cuda.device_array import (
     DTYPES,
+    FLOATS,
     DeviceArray,
     borrowed,
     empty,
@@ -40,7 +41,6 @@ from fastrnn.values import Lookup, RowGradient
 
 __all__ = ["CUDAEngine"]
 
-FLOATS = frozenset({"float32", "float64"})
 # Rows of x, at least, whose products with dz one block sums, for the gradient of W.
 SHARE = 64
 # Up to so many rows of a table for each step that takes one, all rows get a gradient: their sums
@@ -230,10 +230,10 @@ class CUDAEngine(ReferenceEngine):
     # -- arrays ------------------------------------------------------------------------------------
 
     def asarray(self, x, dtype=None):
-        if type(x) is DeviceArray and (dtype is None or x.dtype == dtype):
-            return x
+        if type(x) is DeviceArray:
+            return on_device(x, dtype)
         x = super().asarray(to_host(x), dtype)
-        return on_device(x) if x.dtype.name in DTYPES | {"bool"} and x.ndim else x
+        return on_device(x) if x.dtype.name in DTYPES and x.ndim else x
 
     def zeros(self, shape, dtype):
         a = empty(shape, dtype)
@@ -495,9 +495,10 @@ class CUDAEngine(ReferenceEngine):
         return operations.reduce("sum of magnitudes", on_device(a), empty((), np.float64))
 
     def limit_norm(self, gradient, parts, most, needs_direction=False):
-        given = [gradient[part] for part in parts]
-        squares = self.sum_squares(given[0] if len(given) == 1 else np.concatenate(given))
-        operations.shrink(gradient, squares, most, needs_direction)
+        with added_to(gradient) as own:
+            given = [own[part] for part in parts]
+            squares = self.sum_squares(given[0] if len(given) == 1 else np.concatenate(given))
+            operations.shrink(own, squares, most, needs_direction)
 
     def update(self, rule, value, grad, slots, table=None, **hyper):
         self.bring_in(table, grad)

@@ -94,8 +94,9 @@ def fold_rows(kind, dtype):
 def fold_columns(kind, dtype):
     """``(a, n, inner, share, shares, divisor, target, adds)``: a (outer, n, inner).
 
-    ``kernel[(outer * shares, column blocks), (ACROSS, DOWN)]`` writes target (outer, shares, inner)
-    or adds to it; totals are of ``dtype``, and come out over the divisor.
+    ``kernel[outer * shares * column blocks, (ACROSS, DOWN)]`` writes target (outer, shares, inner)
+    or adds to it; totals are of ``dtype``, and come out over the divisor. The grid has one axis: a
+    GPU has no more than 65,535 blocks along another.
     """
     number = np.dtype(dtype).type
     count = ACROSS * DOWN
@@ -104,8 +105,9 @@ def fold_columns(kind, dtype):
     @kernel(count)
     def fold_columns(a, n, inner, share, shares, divisor, target, adds):
         shared = cuda.shared.array(count, number, ALIGNMENT)
-        x, y, block = cuda.threadIdx.x, cuda.threadIdx.y, cuda.blockIdx.x
-        column = cuda.blockIdx.y * ACROSS + x
+        x, y, across = cuda.threadIdx.x, cuda.threadIdx.y, (inner + ACROSS - 1) // ACROSS
+        block = cuda.blockIdx.x // across
+        column = cuda.blockIdx.x % across * ACROSS + x
         first = block % shares * share
         last = min(first + share, n)
         at = block // shares * n * inner + column
