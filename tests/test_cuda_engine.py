@@ -14,7 +14,7 @@ from fastrnn.values import Lookup, RowGradient
 
 pytest.importorskip("numba_cuda", reason="numba-cuda is not installed (make test-cuda)")
 
-from cuda_cases import DTYPES, choose_small_tiles, make_shared_arrays_safe  # noqa: E402
+from cuda_cases import DTYPES, choose_small_tiles, make_simulator_safe  # noqa: E402
 
 from fastrnn.cuda import operations, stream  # noqa: E402
 from fastrnn.cuda.device_array import DeviceArray, on_device  # noqa: E402
@@ -25,7 +25,7 @@ reference = engines._engine("reference")
 
 @pytest.fixture(autouse=True)
 def safe(monkeypatch):
-    make_shared_arrays_safe(monkeypatch)
+    make_simulator_safe(monkeypatch)
     choose_small_tiles(monkeypatch)
 
 
@@ -153,8 +153,10 @@ KERNELS = {
     "clip": lambda a, row, some, one: (a.clip(-0.5, 0.5), np.clip(a, some - 1, some)),
     **{f"{f.__name__} over {axes}": (
         lambda a, row, some, one, f=f, axes=axes: (f(a, axes), f(a, axis=axes, keepdims=True)))
-       for f in (np.sum, np.mean, np.max, np.min)
-       for axes in (None, 0, 1, -1, (0, 1), (2, 1), (0, 2), ())},
+       for f, those in {
+           np.sum: (None, 0, 1, -1, (0, 1), (2, 1), (0, 2), ()), np.mean: (None, 1, (0, 2), ()),
+           np.max: (None, 1, -1, (0, 2)), np.min: (1, -1)}.items()
+       for axes in those},
     "sum in double precision": lambda a, row, some, one: np.sum(a, dtype=np.float64),
     "methods": lambda a, row, some, one: (a.sum(), a.mean(0), a.max(1), a.min(axis=(1, 2))),
     "transposed": lambda a, row, some, one: (
@@ -264,8 +266,9 @@ def test_another_float_type_is_made_on_the_device(gpu, pair):
         close(one, wanted.astype(np.float32), np.float32)
 
 
-def test_sums_along_axes_repeat_bit_for_bit(gpu, rng):
-    a = on_device(rng.normal(size=(7, 50, 3)).astype(np.float32))
+def test_sums_along_axes_repeat_bit_for_bit(gpu, rng, monkeypatch):
+    monkeypatch.setattr(operations, "SHARE", 4)  # several shares of an axis
+    a = on_device(rng.normal(size=(3, 11, 3)).astype(np.float32))
     for axes in (0, 1, 2, (0, 1), None):
         first, again = (np.asarray(a.sum(axis=axes)) for _ in range(2))
         np.testing.assert_array_equal(first, again)
@@ -517,8 +520,9 @@ def test_sums(gpu, rng, dtype, size, monkeypatch):
 
 @pytest.mark.filterwarnings("ignore:.*invalid value")  # infinity times zero
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("factor", [1e-3, 1.0, 1e3, 0.0])
-@pytest.mark.parametrize("entry", [1.0, np.inf, np.nan])
+@pytest.mark.parametrize(("factor", "entry"), [
+    (1e-3, 1.0), (1.0, 1.0), (1e3, 1.0), (0.0, 1.0), (1.0, np.inf), (1.0, np.nan),
+])  # fmt: skip
 @pytest.mark.parametrize("parts", [[slice(None)], [slice(0, 3), slice(5, 7)]], ids=str)
 @pytest.mark.parametrize("needs_direction", [False, True])
 def test_limited_norms(gpu, rng, dtype, factor, entry, parts, needs_direction):
@@ -588,18 +592,18 @@ def check(dtype="float64", **kwargs):
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("cell", CELLS)
 def test_sweeps(gpu, dtype, cell):
-    check(dtype, seed=0, rows=2, steps=4, width=3, units=5, cell=cell, state=True, sequences=True,
+    check(dtype, seed=0, rows=2, steps=3, width=3, units=3, cell=cell, state=True, sequences=True,
           mask="runs")
 
 
 @pytest.mark.parametrize("cell", CELLS)
 def test_sweeps_of_lookups(gpu, cell):
-    check(seed=1, rows=2, steps=4, width=3, units=3, cell=cell, lookup=True, padded=True)
+    check(seed=1, rows=2, steps=3, width=3, units=3, cell=cell, lookup=True, padded=True)
 
 
 @pytest.mark.parametrize("case", [
-    {"noise": 1}, {"units": 33, "cell": "simple_rnn"}, {"activation": "gelu", "sequences": True},
-    {"noise": 1, "lookup": True},
+    {"noise": 1}, {"rows": 1, "units": 33, "cell": "simple_rnn"},
+    {"activation": "gelu", "sequences": True}, {"noise": 1, "lookup": True},
 ], ids=str)  # fmt: skip
 def test_sweeps_that_have_no_kernel(gpu, case):
     check(**{"seed": 2, "rows": 2, "steps": 2, "width": 1, "units": 2, "cell": "lstm"} | case)
@@ -639,7 +643,8 @@ def data(rows=5, steps=4, seed=3):
     return rng.integers(0, 7, (rows, steps)), rng.integers(0, 2, rows)
 
 
-def trained(device, make=small_model, x=None, optimizer="rmsprop", epochs=2, y=None, **options):
+def trained(device, make=small_model, x=None, optimizer="rmsprop", epochs=2, y=None, batch_size=4,
+            **options):
     """The weights and the history of a model after two epochs on a device."""
     context = engines.using(device) if device else contextlib.nullcontext()
     x = data()[0] if x is None else x
@@ -647,7 +652,7 @@ def trained(device, make=small_model, x=None, optimizer="rmsprop", epochs=2, y=N
     with context:
         model = make()
         model.compile(optimizer, "binary_crossentropy", metrics=["accuracy"])
-        history = model.fit(x, y, epochs=epochs, batch_size=4, verbose=0, **options)
+        history = model.fit(x, y, epochs=epochs, batch_size=batch_size, verbose=0, **options)
         return model.get_weights(), history.history, model
 
 
@@ -671,8 +676,17 @@ def test_training_as_on_the_cpu_and_bit_for_bit_repeatable():
 def plain_model(recurrent=lambda: layers.SimpleRNN(3)):
     fastrnn.utils.set_random_seed(5)
     return fastrnn.Sequential([
-        fastrnn.Input((4,)), layers.Embedding(7, 2), recurrent(),
+        fastrnn.Input((None,)), layers.Embedding(7, 2), recurrent(),
         layers.Dense(1, activation="sigmoid"),
+    ])  # fmt: skip
+
+
+def normalizing():
+    """What remembers the batches that it has seen, and a penalty for each."""
+    return fastrnn.Sequential([
+        layers.SimpleRNN(2, return_sequences=True, activity_regularizer="l2"),
+        layers.BatchNormalization(momentum=0.5, gamma_regularizer="l1"),
+        layers.LayerNormalization(), layers.GlobalMaxPooling1D(),
     ])  # fmt: skip
 
 
@@ -696,16 +710,18 @@ def recordings(monkeypatch):
 
 
 @pytest.mark.parametrize(("recurrent", "optimizer"), [
-    (lambda: layers.SimpleRNN(3), "adam"), (lambda: layers.Bidirectional(layers.LSTM(1)), "sgd"),
-], ids=["simple_rnn", "both ways"])  # fmt: skip
+    (lambda: layers.SimpleRNN(2), fastrnn.optimizers.Adam),
+    (lambda: layers.Bidirectional(layers.SimpleRNN(1)), fastrnn.optimizers.SGD),
+    (normalizing, lambda: fastrnn.optimizers.SGD(0.1, global_clipnorm=0.5)),
+], ids=["simple_rnn", "both ways", "normalizing"])  # fmt: skip
 def test_steps_are_recorded_and_done_again(recordings, recurrent, optimizer):
     """Of 2 rows twice an epoch, of the rest once, each from the third time on."""
-    x, y = data()[0], np.arange(5) % 2
+    x, y = data(steps=3)[0], np.arange(5) % 2
     results = {}
     for device in ("cpu", "cuda"):
         with engines.using(device):
             model = plain_model(recurrent)
-            model.compile(optimizer, "binary_crossentropy", metrics=["accuracy"])
+            model.compile(optimizer(), "binary_crossentropy", metrics=["accuracy"])
             history = model.fit(x, y, epochs=3, batch_size=2, verbose=0).history
             results[device] = model.get_weights(), history
     same(results["cuda"], results["cpu"])
@@ -715,7 +731,7 @@ def test_steps_are_recorded_and_done_again(recordings, recurrent, optimizer):
 def test_steps_with_numbers_from_the_host_are_not_recorded(recordings):
     """Masks are made of ids on the host, factors of dropout are drawn there."""
     for make in (small_model, lambda: plain_model(lambda: layers.SimpleRNN(2, dropout=0.5))):
-        trained("cuda", make, x=np.tile(data()[0][:1], (12, 1)), y=np.arange(12) % 2, epochs=1)
+        trained("cuda", make, x=data()[0][:4], epochs=1, batch_size=1)
         assert not recordings
 
 
@@ -934,26 +950,26 @@ L = layers
 
 
 def over_floats(*parts):
-    """A model that starts from floats (B, 4, 3)."""
-    return fastrnn.Sequential([fastrnn.Input((4, 3)), *parts, L.Flatten(), L.Dense(1)])
+    """A model that starts from floats (B, 3, 2)."""
+    return fastrnn.Sequential([fastrnn.Input((3, 2)), *parts, L.Flatten(), L.Dense(1)])
 
 
 def over_ids(*parts, **embedding):
-    """A model that starts from ids (B, 4), masked with holes."""
+    """A model that starts from ids (B, 3), masked with holes."""
     embedding = {"mask_zero": True} | embedding
     return fastrnn.Sequential([
-        fastrnn.Input((4,)), L.Embedding(7, 2, **embedding), *parts, L.Flatten(), L.Dense(1),
+        fastrnn.Input((3,)), L.Embedding(7, 2, **embedding), *parts, L.Flatten(), L.Dense(1),
     ])  # fmt: skip
 
 
 def merged(*merges, **embedding):
     """A model that merges a looked up sequence with itself, shifted, and with its last state."""
-    ids = fastrnn.Input((4,))
+    ids = fastrnn.Input((3,))
     words = L.Embedding(7, 2, **embedding)(ids)
     read = L.SimpleRNN(2, return_sequences=True)(words)
     found = [merge([words, read]) for merge in merges]
     last = L.SimpleRNN(2)(words)
-    ended = L.Add()([found[0], last]) if found[0].shape[1:] == (4, 2) else found[0]
+    ended = L.Add()([found[0], last]) if found[0].shape[1:] == (3, 2) else found[0]
     flat = [L.Flatten()(part) for part in (*found, ended)]
     return fastrnn.Model(ids, L.Dense(1)(L.Concatenate()(flat)))
 
@@ -989,14 +1005,13 @@ class Leaky(L.RecurrentCell):
 # What runs on the device alone: by name a function that makes a model, and an optimizer.
 WHOLLY = {
     **{f"activation {name}": (lambda name=name: dense(activation=name))
-       for name in ("gelu", "silu", "elu", "selu", "softplus", "softsign", "exponential", "relu6",
-                    "leaky_relu", "softmax")},
+       for name in ("gelu", "softmax")},
     "dropout": lambda: over_floats(L.Dropout(0.5)),
     "dropout, shared": lambda: over_floats(L.Dropout(0.5, noise_shape=(None, None, 1))),
     "spatial dropout": lambda: over_floats(L.SpatialDropout1D(0.5)),
     "embedding dropout": lambda: over_ids(L.SimpleRNN(2), dropout=0.5),
     "token dropout": lambda: fastrnn.Sequential([
-        fastrnn.Input((4,)), L.TokenDropout(0.5, 1), L.Embedding(7, 2), L.Flatten(), L.Dense(1)]),
+        fastrnn.Input((3,)), L.TokenDropout(0.5, 1), L.Embedding(7, 2), L.Flatten(), L.Dense(1)]),
     "masking": lambda: over_floats(L.Masking(), L.SimpleRNN(2, return_sequences=True)),
     "layer normalization": lambda: over_floats(L.LayerNormalization()),
     "layer normalization, two axes": lambda: over_floats(
@@ -1011,16 +1026,16 @@ WHOLLY = {
     "maximum": lambda: over_floats(L.GlobalMaxPooling1D()),
     "maximum, channels first": lambda: over_floats(L.GlobalMaxPooling1D("channels_first")),
     "repeat": lambda: over_floats(L.SimpleRNN(2), L.RepeatVector(3)),
-    "permute, reshape": lambda: over_floats(L.Permute((2, 1)), L.Reshape((2, 6))),
+    "permute, reshape": lambda: over_floats(L.Permute((2, 1)), L.Reshape((3, 2))),
     "flatten, channels first": lambda: over_floats(L.Flatten("channels_first")),
     "merges": lambda: merged(L.Add(), L.Subtract(), L.Average(), L.Multiply()),
     "choices": lambda: merged(L.Maximum(), L.Minimum()),
     "merges, masked": lambda: merged(L.Multiply(), L.Maximum(), L.Average(), mask_zero=True),
     "dot": lambda: merged(L.Dot(axes=2), L.Dot(axes=(1, 1), normalize=True)),
     "side by side": lambda: merged(L.Concatenate(), L.Concatenate(axis=1), mask_zero=True),
-    "holes": lambda: over_ids(L.LSTM(2, return_sequences=True)),
-    "holes, last": lambda: over_ids(L.GRU(2)),
-    "holes, both ways": lambda: over_ids(L.Bidirectional(L.GRU(2, return_sequences=True))),
+    "holes": lambda: over_ids(L.SimpleRNN(2, return_sequences=True)),
+    "holes, last": lambda: over_ids(L.LSTM(2)),
+    "holes, both ways": lambda: over_ids(L.Bidirectional(L.SimpleRNN(2, return_sequences=True))),
     "holes of values": lambda: over_ids(
         L.Dropout(0.5), L.SimpleRNN(2, return_sequences=True, zero_output_for_mask=True)),
     "both ways, product": lambda: over_floats(
@@ -1030,7 +1045,7 @@ WHOLLY = {
     "cells": lambda: over_floats(L.RNN([L.GRUCell(2), L.LSTMCell(2)])),
     "a cell of one's own": lambda: over_ids(L.RNN(Leaky(), return_sequences=True)),
     "in pieces": lambda: over_floats(L.SimpleRNN(2, recompute=2, return_sequences=True)),
-    "in pieces, masked": lambda: over_ids(L.GRU(2, recompute=2, return_sequences=True)),
+    "in pieces, masked": lambda: over_ids(L.LSTM(2, recompute=2, return_sequences=True)),
     "penalties": lambda: dense(kernel_regularizer="l1_l2", bias_regularizer="l2",
                                activity_regularizer="l1"),
     "orthogonal": lambda: dense(kernel_regularizer="orthogonal_regularizer"),
@@ -1043,10 +1058,10 @@ WHOLLY = {
 def check_steps(make, rng, monkeypatch, **options):
     """Steps bring nothing back, and do on the GPU what they do on the CPU."""
     monkeypatch.setattr(fastrnn.config, "_floatx", "float64")
-    x = rng.normal(size=(4, 4, 3))
-    x[0, 1] = x[2, 3] = 0
+    x = rng.normal(size=(4, 3, 2))
+    x[0, 1] = x[2, 2] = 0
     if len(make().input_shape) == 2:
-        x = np.array([[1, 0, 2, 0], [0, 3, 4, 4], [5, 0, 0, 6], [6, 1, 2, 0]])
+        x = np.array([[1, 0, 2], [0, 3, 4], [5, 0, 6], [4, 1, 0]])
     found, wanted = (
         Steps(device, make, x, np.arange(4.0), **options) for device in ("cuda", "cpu")
     )
