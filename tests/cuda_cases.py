@@ -14,7 +14,7 @@ pytest.importorskip("numba_cuda", reason="numba-cuda is not installed (make test
 from numba import cuda  # noqa: E402
 from numba.cuda import types  # noqa: E402
 
-from fastrnn.cuda import discovery, matmul, tiles  # noqa: E402
+from fastrnn.cuda import discovery, matmul, stream, tiles  # noqa: E402
 
 DTYPES = ("float32", "float64")
 # A tile like the others, so small that the simulator runs many blocks in a blink.
@@ -62,6 +62,18 @@ def make_simulator_safe(monkeypatch):
     if discovery.simulated():
         make_shared_arrays_safe(monkeypatch)
         let_threads_sleep(monkeypatch)
+        refuse_arrays_of_the_host(monkeypatch)
+
+
+def refuse_arrays_of_the_host(monkeypatch):
+    """Let no kernel get an array of the host: the simulator would bring it over, and back."""
+
+    def of_numba(argument):
+        assert not isinstance(argument, np.ndarray), "an array of the host for a kernel"
+        return own(argument)
+
+    own = stream._of_numba
+    monkeypatch.setattr(stream, "_of_numba", of_numba)
 
 
 def let_threads_sleep(monkeypatch):
