@@ -142,13 +142,15 @@ def sweep(cell, x, states, mask=None, return_sequences=False, zero_output_for_ma
             own_mask = mask_of_steps(mask, where)
             if return_sequences:
                 if sequence is None:
-                    sequence = np.empty((len(y), steps, y.shape[-1]), y.dtype)
-                sequence[:, where] = y
+                    sequence = np.empty_like(y, shape=(len(y), steps, y.shape[-1]))
+                ended = _ended(mask, where) if tape.repeats else None
+                if ended is not None and ended.any():
+                    sequence[:, where] = np.where(ended[:, None, None], output[:, None], y)
+                else:
+                    sequence[:, where] = y
             if tape.repeats:
-                ended = _ended(mask, where)
-                if ended.any():
-                    sequence[ended, where] = output[ended][:, None]
-                y = y[np.arange(len(y)), np.maximum(own_mask.stop - 1, 0)]
+                last = np.maximum(own_mask.stop - 1, 0)[:, None, None]
+                y = np.take_along_axis(y, last, axis=1)[:, 0]
             if not return_sequences or tape.repeats:
                 output = y if mask is None or output is None else np.where(
                     own_mask.any[:, None], y, output
@@ -171,7 +173,7 @@ def sweep_backward(tape, doutput, dstates):
             dx = add_gradients(dx, part)
             continue
         if dx is None:
-            dx = np.empty((len(part), *tape.x.shape[1:]), part.dtype)
+            dx = np.empty_like(part, shape=(len(part), *tape.x.shape[1:]))
         dx[:, where] = part
     return dx, dstates
 
@@ -188,13 +190,12 @@ def _of_piece(tape, where, own_mask, doutput, late):
     dy = doutput[:, where]
     if not tape.repeats:
         return engines.current().asarray(dy), None
-    late = np.zeros_like(dy[:, 0]) if late is None else late
-    ended = _ended(tape.mask, where)
-    late[ended] += dy[ended].sum(axis=1)
-    dy = np.array(dy)
-    (rows,) = np.nonzero(own_mask.any & (tape.mask.stop <= where.stop))
-    dy[rows, own_mask.stop[rows] - 1] += late[rows]
-    return dy, late
+    behind = np.where(_ended(tape.mask, where)[:, None], dy.sum(axis=1), 0)
+    late = behind if late is None else late + behind
+    last = own_mask.any & (tape.mask.stop <= where.stop)
+    here = np.arange(dy.shape[1]) == np.where(last, own_mask.stop - 1, -1)[:, None]
+    dy = dy + np.where(here[..., None], late[:, None], 0)
+    return engines.current().asarray(dy), late
 
 
 # -- parts of a sequence ---------------------------------------------------------------------------

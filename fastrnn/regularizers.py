@@ -61,7 +61,7 @@ class Regularizer(Configurable):
     """What every regularizer has."""
 
     def __call__(self, w):
-        """The penalty, a float."""
+        """The penalty, a float; on an engine that `runs_ahead` what ``float()`` makes one of."""
         raise NotImplementedError
 
     def add_gradient(self, w, dw):
@@ -118,7 +118,7 @@ class L2(Regularizer):
 
 
 def _l1(factor, w):
-    return factor * float(np.sum(np.abs(w), dtype=np.float64)) if factor else 0.0
+    return factor * engines.current().sum_magnitudes(w) if factor else 0.0
 
 
 def _l2(factor, w):
@@ -164,13 +164,13 @@ class OrthogonalRegularizer(Regularizer):
         norms = np.maximum(np.sqrt(np.sum(np.square(rows), axis=1, keepdims=True)), 1e-12)
         units = rows / norms
         cosines = units @ units.T
-        np.fill_diagonal(cosines, 0)
         n = len(rows)
+        cosines = np.where(np.eye(n, dtype=bool), 0, cosines)
         return units, norms, cosines, self.factor / max(1, n * (n - 1))
 
     def __call__(self, w):
         _, _, cosines, each = self._cosines(w)
-        return each * float(np.abs(cosines).sum())
+        return each * engines.current().sum_magnitudes(cosines)
 
     def add_gradient(self, w, dw):
         units, norms, cosines, each = self._cosines(w)

@@ -232,7 +232,7 @@ class Scores:
         values = [[*map(float, own)] for own in values]
         for own, penalty, outputs in zip(values, penalties, others[0], strict=True):
             parts = [head.factor * v for head, v in zip(self.heads, own, strict=True)]
-            self.loss += (sum(parts) + penalty) * len(outputs[0])
+            self.loss += (sum(parts) + float(penalty)) * len(outputs[0])
             self.rows += len(outputs[0])
         by_head = [zip(*part, strict=True) for part in (values, *others)]
         for head, *own in zip(self.heads, *by_head, strict=True):
@@ -709,8 +709,9 @@ class Trainer:
         """Run a batch forward to its loss.
 
         Returns ``(values, penalty, results, backward)``: the loss of each output, without its
-        factor; the penalties on weights and outputs; lists of the outputs and of the masks that go
-        with them; and a function that adds the loss's gradient into the parameters'.
+        factor, and the penalties on weights and outputs, all of them what ``float()`` takes; lists
+        of the outputs and of the masks that go with them; and a function that adds the loss's
+        gradient into the parameters'.
         """
         heads = self._scores.heads
         targets, weights = ([target], [weight]) if len(heads) == 1 else (target, weight)

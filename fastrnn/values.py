@@ -129,7 +129,7 @@ def _add_rows(a, b):
     if np.array_equal(a.rows, b.rows):  # the same ids, read in two directions
         return RowGradient(a.rows, a.values + b.values)
     rows = np.union1d(a.rows, b.rows)
-    values = np.zeros((len(rows), a.values.shape[1]), a.values.dtype)
+    values = np.zeros_like(a.values, shape=(len(rows), a.values.shape[1]))
     for part in (a, b):
         values[np.searchsorted(rows, part.rows)] += part.values
     return RowGradient(rows, values)

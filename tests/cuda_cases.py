@@ -14,11 +14,17 @@ pytest.importorskip("numba_cuda", reason="numba-cuda is not installed (make test
 from numba import cuda  # noqa: E402
 from numba.cuda import types  # noqa: E402
 
-from fastrnn.cuda import discovery, tiles  # noqa: E402
+from fastrnn.cuda import discovery, matmul, stream, tiles  # noqa: E402
 
 DTYPES = ("float32", "float64")
 # A tile like the others, so small that the simulator runs many blocks in a blink.
 SMALL = {"float32": tiles.Tile(8, 8, 4, 4, 4, 2, 1), "float64": tiles.Tile(8, 4, 4, 4, 2, 2, 1)}
+
+
+def choose_small_tiles(monkeypatch):
+    """Let the simulator compute all products by the tiles of `SMALL`; a GPU chooses as it does."""
+    if discovery.simulated():
+        monkeypatch.setattr(matmul, "choose_tile", lambda dtype, *_: SMALL[dtype])
 
 
 class Tensor:
@@ -51,6 +57,73 @@ def address(array):
     return array.__cuda_array_interface__["data"][0]
 
 
+def make_simulator_safe(monkeypatch):
+    """Mend what the simulator's blocks get wrong, or take too long for; a GPU needs none of it."""
+    if discovery.simulated():
+        make_shared_arrays_safe(monkeypatch)
+        let_threads_sleep(monkeypatch)
+        refuse_arrays_of_the_host(monkeypatch)
+
+
+def refuse_arrays_of_the_host(monkeypatch):
+    """Let no kernel get an array of the host: the simulator would bring it over, and back."""
+
+    def of_numba(argument):
+        assert not isinstance(argument, np.ndarray), "an array of the host for a kernel"
+        return own(argument)
+
+    own = stream._of_numba
+    monkeypatch.setattr(stream, "_of_numba", of_numba)
+
+
+def let_threads_sleep(monkeypatch):
+    """Let the threads of a simulated block sleep at a barrier until the last one comes.
+
+    The simulator asks all of them, again and again, who has come, and so takes time from those that
+    work. As there, a thread that has ended is not waited for.
+    """
+    from numba.cuda.simulator import kernel
+
+    def run_block(self, grid_point, *args):
+        threads = [
+            kernel.BlockThread(lambda: self._f(*args), self, grid_point, place, self._debug)
+            for place in np.ndindex(*self._block_dim)
+        ]
+        self.turn, self.alive, self.waiting, self.passed = (
+            threading.Condition(), len(threads), 0, 0
+        )
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        for thread in threads:
+            if thread.exception:
+                raise thread.exception[0].with_traceback(thread.exception[1])
+
+    def run_thread(self):
+        run(self)  # keeps an exception
+        with self._manager.turn:
+            self._manager.alive -= 1
+            pass_together(self._manager)
+
+    def syncthreads(self):
+        block = self._manager
+        with block.turn:
+            block.waiting, before = block.waiting + 1, block.passed
+            pass_together(block)
+            block.turn.wait_for(lambda: block.passed > before)
+
+    def pass_together(block):
+        if block.waiting == block.alive:
+            block.waiting, block.passed = 0, block.passed + 1
+            block.turn.notify_all()
+
+    run = kernel.BlockThread.run
+    monkeypatch.setattr(kernel.BlockManager, "run", run_block)
+    monkeypatch.setattr(kernel.BlockThread, "run", run_thread)
+    monkeypatch.setattr(kernel.BlockThread, "syncthreads", syncthreads)
+
+
 def make_shared_arrays_safe(monkeypatch):
     """Let the threads of a simulated block agree on their shared arrays.
 
@@ -58,8 +131,6 @@ def make_shared_arrays_safe(monkeypatch):
     ask at a time get one each. And let all arrays of a kernel begin as NaN: on a device they are
     undefined, and so it is seen where that reaches a result.
     """
-    if not discovery.simulated():
-        return
     from numba.cuda.np import numpy_support
     from numba.cuda.simulator import kernelapi
 

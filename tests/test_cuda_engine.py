@@ -8,29 +8,25 @@ import pytest
 from engine_cases import CELLS, Problem
 
 import fastrnn
-from fastrnn import engines, layers, streaming
-from fastrnn.cuda import discovery
+from fastrnn import activations, engines, layers, streaming
 from fastrnn.interrupts import Shield
 from fastrnn.values import Lookup, RowGradient
 
 pytest.importorskip("numba_cuda", reason="numba-cuda is not installed (make test-cuda)")
 
-from cuda_cases import DTYPES, make_shared_arrays_safe  # noqa: E402
+from cuda_cases import DTYPES, choose_small_tiles, make_simulator_safe  # noqa: E402
 
-from fastrnn.cuda import matmul, operations, stream, tiles  # noqa: E402
+from fastrnn.cuda import operations, stream  # noqa: E402
 from fastrnn.cuda.device_array import DeviceArray, on_device  # noqa: E402
 
 TOLERANCE = {"float32": 1e-5, "float64": 1e-10}
-# A tile like the others, so small that the simulator runs many blocks in a blink.
-SMALL = {"float32": tiles.Tile(8, 8, 4, 4, 4, 1, 1), "float64": tiles.Tile(8, 4, 4, 4, 2, 1, 1)}
 reference = engines._engine("reference")
 
 
 @pytest.fixture(autouse=True)
 def safe(monkeypatch):
-    make_shared_arrays_safe(monkeypatch)
-    if discovery.simulated():
-        monkeypatch.setattr(matmul, "choose_tile", lambda dtype, *_: SMALL[dtype])
+    make_simulator_safe(monkeypatch)
+    choose_small_tiles(monkeypatch)
 
 
 @pytest.fixture
@@ -42,6 +38,14 @@ def gpu():
 @pytest.fixture
 def rng():
     return np.random.default_rng(0)
+
+
+@contextlib.contextmanager
+def nothing_fetched():
+    """Fail where the values of an array on the device are brought to the host."""
+    with stream.watched() as trips:
+        yield
+    assert "to the host" not in {where for where, _ in trips}
 
 
 def close(found, wanted, dtype=None):
@@ -122,11 +126,186 @@ def test_operations_are_those_of_numpy(pair, operation):
     np.testing.assert_allclose(np.asarray(found), wanted, rtol=1e-15)
 
 
-def test_results_of_kernels_stay_on_the_device(pair):
-    _, b = pair
-    kept = [b + b, 2 * b, b - 1, np.where(np.ones((3, 1, 1), bool), b, 0), b[:, 1:], b[[0, 1]],
-            np.concatenate([b, b]), np.zeros_like(b)]
-    assert all(isinstance(array, DeviceArray) for array in kept)
+# Of a (3, 4, 2), row (4, 1), some (3, 1, 2), one (), which all lie on the device.
+KERNELS = {
+    **{f"stretched {f.__name__}": (lambda a, row, some, one, f=f: f(a, row)) for f in (
+        np.add, np.subtract, np.multiply, np.divide, np.maximum, np.minimum)},
+    **{f.__name__: (lambda a, row, some, one, f=f: f(a)) for f in (
+        np.negative, np.absolute, np.sign, np.square, np.exp, np.expm1, np.tanh, np.reciprocal)},
+    **{f"{f.__name__} of what is positive": (lambda a, row, some, one, f=f: f(a * a + 1)) for f in (
+        np.sqrt, np.log, np.log1p)},
+    **{f"{f.__name__}, chosen by": (lambda a, row, some, one, f=f: np.where(f(a, some), a, 0))
+       for f in (np.equal, np.not_equal, np.less, np.less_equal, np.greater, np.greater_equal)},
+    "power": lambda a, row, some, one: np.abs(a) ** row + a**3,
+    "maximum of a number": lambda a, row, some, one: np.maximum(0.1, a),
+    "stretched both": lambda a, row, some, one: row * some,
+    "stretched from the host": lambda a, row, some, one: a * np.arange(2.0, dtype=a.dtype),
+    "a number of the device": lambda a, row, some, one: (a / one, 2 * one, one + one),
+    "of other types": lambda a, row, some, one: (a > 0) * a + a.astype("float64"),
+    "counted": lambda a, row, some, one: (
+        (a > some).sum(axis=1, keepdims=True).astype(a.dtype), (a > 0).sum(axis=2).astype(a.dtype)),
+    "both": lambda a, row, some, one: np.where(~((a > 0) & (a < 1)) | (a == one), a, some),
+    "booleans stretched": lambda a, row, some, one: np.where((a > 0) | (row > 0), 1, some),
+    "chosen by the host": lambda a, row, some, one: (
+        np.where(np.array([[[True], [False], [True], [False]]] * 3), 1, a)),
+    "chosen stretched": lambda a, row, some, one: np.where(row > 0, some, one),
+    "chosen by numbers": lambda a, row, some, one: np.where(a, some, 7),
+    "clip": lambda a, row, some, one: (a.clip(-0.5, 0.5), np.clip(a, some - 1, some)),
+    **{f"{f.__name__} over {axes}": (
+        lambda a, row, some, one, f=f, axes=axes: (f(a, axes), f(a, axis=axes, keepdims=True)))
+       for f, those in {
+           np.sum: (None, 0, 1, -1, (0, 1), (2, 1), (0, 2), ()), np.mean: (None, 1, (0, 2), ()),
+           np.max: (None, 1, -1, (0, 2)), np.min: (1, -1)}.items()
+       for axes in those},
+    "sum in double precision": lambda a, row, some, one: np.sum(a, dtype=np.float64),
+    "methods": lambda a, row, some, one: (a.sum(), a.mean(0), a.max(1), a.min(axis=(1, 2))),
+    "transposed": lambda a, row, some, one: (
+        a.T, a.transpose(0, 2, 1), a.transpose((2, 1, 0)), a.swapaxes(0, -1), some.swapaxes(1, 2)),
+    "moved": lambda a, row, some, one: (np.moveaxis(a, 1, -1), np.moveaxis(a, -1, 0)),
+    "four axes": lambda a, row, some, one: a.reshape(3, 2, 2, 2).T + row.reshape(2, 2, 1, 1),
+    "stretched out": lambda a, row, some, one: (
+        np.broadcast_to(some, (2, 3, 4, 2)), np.repeat(a, 3, axis=1), np.repeat(some, 2, axis=-1)),
+    "product": lambda a, row, some, one: (
+        a @ a.swapaxes(1, 2), some @ np.ones((1, 2, 3), a.dtype), a @ np.ones((2, 5), a.dtype),
+        row @ row.T),
+    "put together": lambda a, row, some, one: (
+        np.concatenate([a, some], axis=1), np.stack([a, a], axis=1), np.stack([a, a], axis=-1),
+        *np.split(a, [1, 3], axis=1), *np.split(a, indices_or_sections=np.array([2]), axis=-2)),
+    "other shapes": lambda a, row, some, one: (
+        np.expand_dims(a, 1), some.squeeze(1), np.squeeze(some), a[:, None], a[None, ..., None, 1],
+        a[1, None, :, None], a.flatten(), a.copy()),
+    "taken": lambda a, row, some, one: (
+        np.take_along_axis(a, np.array([[[3], [-1]]] * 3), axis=1), a[[0, 2, 0]],
+        np.take_along_axis(a, np.array([[[2]]]).repeat(4, 1).repeat(2, 2), axis=0)),
+    "new": lambda a, row, some, one: (
+        np.zeros_like(a), np.ones_like(a), np.zeros_like(a, shape=(2, 5))),
+}  # fmt: skip
+ON_THE_HOST = {"taken"}  # in part
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", KERNELS)
+def test_functions_of_numpy_that_have_kernels(gpu, rng, dtype, name, monkeypatch):
+    """They give what NumPy gives, without a copy to the host."""
+    monkeypatch.setattr(operations, "SHARE", 3)  # several shares of an axis
+    monkeypatch.setattr(operations, "REDUCING", 5)
+    arrays = [rng.normal(size=size).astype(dtype) for size in ((3, 4, 2), (4, 1), (3, 1, 2), ())]
+    own = [on_device(a) for a in arrays]
+    with contextlib.nullcontext() if name in ON_THE_HOST else nothing_fetched():
+        found = KERNELS[name](*own)
+    wanted = KERNELS[name](*arrays)
+    pairs = zip(found, wanted, strict=True) if isinstance(wanted, tuple) else [(found, wanted)]
+    for a, b in pairs:
+        assert isinstance(a, DeviceArray) or name in ON_THE_HOST
+        close(a, b, b.dtype)
+
+
+def test_what_is_no_number_stays(gpu):
+    a = np.array([[np.nan, 1.0], [2.0, np.nan], [-1.0, 0.0]])
+    b = on_device(a)
+    for f in (
+        lambda x: np.maximum(x, 0), lambda x: np.minimum(0, x), lambda x: np.maximum(0, x),
+        lambda x: x.max(axis=0), lambda x: x.min(axis=1), lambda x: x.sum(axis=1), np.sign,
+        lambda x: x.max(), lambda x: np.clip(x, 0, 1),
+    ):
+        np.testing.assert_array_equal(np.asarray(f(b)), f(a))
+
+
+def test_more_axes_than_kernels_have(gpu, rng):
+    a = rng.normal(size=(2, 2, 2, 2, 2))
+    b, row = on_device(a), rng.normal(size=(2, 1, 2, 1))
+    for f in (lambda x: x.T, lambda x: x + row, lambda x: np.where(row > 0, x, 1),
+              lambda x: np.broadcast_to(x[..., :1, :], x.shape)):
+        np.testing.assert_array_equal(np.asarray(f(b)), f(a))
+    b[...] = b[:1, :, :1, :, :1]
+    np.testing.assert_array_equal(np.asarray(b), np.broadcast_to(a[:1, :, :1, :, :1], a.shape))
+
+
+@pytest.mark.parametrize("shape", [(0, 3), (3, 0)])
+def test_functions_of_empty_arrays(gpu, shape):
+    a = np.zeros(shape)
+    b = on_device(a)
+    for f in (lambda x: x + x[:1], lambda x: x.sum(axis=0), lambda x: x.T, lambda x: x @ x.T,
+              lambda x: np.where(x > 0, x, 1), lambda x: np.repeat(x, 2, axis=1), np.exp):
+        np.testing.assert_array_equal(np.asarray(f(b)), f(a))
+
+
+@pytest.mark.parametrize("bad", [
+    lambda a: a + np.ones(3), lambda a: a.sum(axis=3), lambda a: a.sum(axis=(0, 0)),
+    lambda a: a.transpose(0, 0, 1), lambda a: a @ a, lambda a: np.broadcast_to(a, (3, 4)),
+    lambda a: a.squeeze(0), lambda a: a.__setitem__(slice(0, 2), np.ones((3, 4, 2))),
+    lambda a: a.transpose(0, 1, 5), lambda a: a.swapaxes(0, 3), lambda a: np.moveaxis(a, 0, 3),
+    lambda a: np.expand_dims(a, 4), lambda a: np.concatenate([a, a], axis=-4),
+    lambda a: np.stack([a, a], axis=4),
+    lambda a: a.__iadd__(np.ones((2, 3, 4, 2))),
+])  # fmt: skip
+def test_what_does_not_fit_is_refused_as_by_numpy(pair, bad):
+    for x in pair:
+        with pytest.raises(ValueError):  # NumPy's errors of axes are such, too
+            bad(x)
+
+
+def test_a_grid_is_within_what_a_gpu_has(monkeypatch):
+    """Up to 2^31 - 1 blocks along the first axis, 65,535 along the others, whatever is summed."""
+    grids = []
+    monkeypatch.setattr(operations, "_launch", lambda kernel, blocks, *_: grids.append(blocks))
+    some = on_device(np.ones(1, np.float32))
+    for outer, n, inner in ((1, 2, 3_000_000), (3_000_000, 2, 3), (100_000, 600, 1), (1, 2, 3)):
+        operations.fold("sum", some, outer, n, inner, some)
+    assert len(grids) >= 4
+    for grid in grids:
+        first, *others = grid if isinstance(grid, tuple) else (grid,)
+        assert first < 2**31 and all(n <= 65_535 for n in others)
+
+
+def test_another_float_type_is_made_on_the_device(gpu, pair):
+    a, b = pair
+    with nothing_fetched():
+        found = gpu.asarray(b, np.float32), on_device(b > 0, np.float32)
+    for one, wanted in zip(found, (a, a > 0), strict=True):
+        close(one, wanted.astype(np.float32), np.float32)
+
+
+def test_sums_along_axes_repeat_bit_for_bit(gpu, rng, monkeypatch):
+    monkeypatch.setattr(operations, "SHARE", 4)  # several shares of an axis
+    a = on_device(rng.normal(size=(3, 11, 3)).astype(np.float32))
+    for axes in (0, 1, 2, (0, 1), None):
+        first, again = (np.asarray(a.sum(axis=axes)) for _ in range(2))
+        np.testing.assert_array_equal(first, again)
+
+
+def test_parts_of_one_array_that_overlap(pair):
+    """What is read is what was there before anything was written."""
+    a, b = pair
+    for x in (a, b):
+        x[1:] += x[:-1]
+        x[:-1] = x[1:]
+        x *= x[1]
+        x[:, 1:] = x[:, :-1]
+        x[::2] = x[1]
+        x[[0, 2]] = x[:2]
+        x[...] = x[:1]
+    np.testing.assert_allclose(np.asarray(b), a, rtol=1e-15)
+
+
+def test_writing_of_rows_and_what_is_stretched(pair):
+    a, b = pair
+    some = np.arange(8.0).reshape(4, 2)
+    with nothing_fetched():
+        b[[2, 0]] = on_device(some)
+        b[:, 1] = on_device(some[:1, :])
+        b[1] = on_device(some[0])
+        b[[-2]] += 1
+    a[[2, 0]], a[:, 1], a[1] = some, some[:1], some[0]
+    a[[-2]] += 1
+    np.testing.assert_array_equal(np.asarray(b), a)
+    b[[1, 1]] = a[[1, 1]] = np.stack([some, some + 1])  # the last one counts
+    np.testing.assert_array_equal(np.asarray(b), a)
+
+
+def test_a_number_on_the_device_is_one_of_python_when_it_is_asked_for(gpu):
+    found = on_device(np.arange(4.0)).sum()
+    assert float(found) == 6 and f"{found:.1f}" == "6.0" and bool(found > 5)
 
 
 def test_writing_in_place(pair):
@@ -277,14 +456,25 @@ def test_projection_and_back(gpu, rng, dtype, shape, monkeypatch):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("name", ["linear", "relu", "tanh", "sigmoid", "hard_sigmoid", "softmax",
-                                  "gelu"])
+@pytest.mark.parametrize("name", activations._TABLE)
 def test_activations(gpu, rng, dtype, name):
     z, dy = (rng.normal(size=(3, 7), scale=3).astype(dtype) for _ in range(2))
-    y = reference.activate(name, z.astype(np.float64)).astype(dtype)
-    close(gpu.activate(name, z), y, dtype)
-    close(gpu.activate_backward(name, z, y, dy), reference.activate_backward(name, z, y, dy), dtype)
-    assert isinstance(gpu.activate(name, z), DeviceArray)
+    z[0, :3] = 0, -50, 50
+    y = reference.activate(name, z.astype(np.float64))
+    wanted = reference.activate_backward(name, z.astype(np.float64), y, dy.astype(np.float64))
+    z, dy = map(on_device, (z, dy))
+    z._twin = None
+    with nothing_fetched():
+        found = gpu.activate(name, z)
+        back = gpu.activate_backward(name, z, found, dy)
+    close(found, y, dtype)
+    close(back, wanted, dtype)
+
+
+@pytest.mark.parametrize("name", sorted({*activations._TABLE} - {"softmax"}))
+def test_activations_of_what_is_no_number(gpu, name):
+    found = np.asarray(gpu.activate(name, np.array([np.nan, 1.0])))
+    assert np.isnan(found[0]) and not np.isnan(found[1])
 
 
 LOSSES = ["binary_crossentropy", "categorical_crossentropy", "sparse_categorical_crossentropy",
@@ -323,7 +513,28 @@ def test_a_loss_that_is_no_number_shows(gpu, kind):
 def test_sums(gpu, rng, dtype, size, monkeypatch):
     monkeypatch.setattr(operations, "REDUCING", 7)
     a = rng.normal(size=size).astype(dtype)
-    assert gpu.sum_squares(a) == pytest.approx(reference.sum_squares(a), rel=1e-12)
+    for name in ("sum_squares", "sum_magnitudes"):
+        found, wanted = (getattr(engine, name)(a) for engine in (gpu, reference))
+        assert float(found) == pytest.approx(wanted, rel=1e-12)
+
+
+@pytest.mark.filterwarnings("ignore:.*invalid value")  # infinity times zero
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("factor", "entry"), [
+    (1e-3, 1.0), (1.0, 1.0), (1e3, 1.0), (0.0, 1.0), (1.0, np.inf), (1.0, np.nan),
+])  # fmt: skip
+@pytest.mark.parametrize("parts", [[slice(None)], [slice(0, 3), slice(5, 7)]], ids=str)
+@pytest.mark.parametrize("needs_direction", [False, True])
+def test_limited_norms(gpu, rng, dtype, factor, entry, parts, needs_direction):
+    gradient = (rng.normal(size=8) * factor).astype(dtype)
+    gradient[1] *= entry
+    own, on_host = gpu.asarray(gradient.copy()), gradient.copy()
+    reference.limit_norm(gradient, parts, 1.0, needs_direction)
+    with nothing_fetched():
+        gpu.limit_norm(own, parts, 1.0, needs_direction)
+    gpu.limit_norm(on_host, parts, 1.0, needs_direction)
+    for found in (own, on_host):
+        np.testing.assert_allclose(np.asarray(found), gradient, rtol=TOLERANCE[dtype])
 
 
 RULES = [
@@ -381,18 +592,18 @@ def check(dtype="float64", **kwargs):
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("cell", CELLS)
 def test_sweeps(gpu, dtype, cell):
-    check(dtype, seed=0, rows=2, steps=4, width=3, units=5, cell=cell, state=True, sequences=True,
+    check(dtype, seed=0, rows=2, steps=3, width=3, units=3, cell=cell, state=True, sequences=True,
           mask="runs")
 
 
 @pytest.mark.parametrize("cell", CELLS)
 def test_sweeps_of_lookups(gpu, cell):
-    check(seed=1, rows=2, steps=4, width=3, units=3, cell=cell, lookup=True, padded=True)
+    check(seed=1, rows=2, steps=3, width=3, units=3, cell=cell, lookup=True, padded=True)
 
 
 @pytest.mark.parametrize("case", [
-    {"noise": 1}, {"units": 33, "cell": "simple_rnn"}, {"activation": "gelu", "sequences": True},
-    {"noise": 1, "lookup": True},
+    {"noise": 1}, {"rows": 1, "units": 33, "cell": "simple_rnn"},
+    {"activation": "gelu", "sequences": True}, {"noise": 1, "lookup": True},
 ], ids=str)  # fmt: skip
 def test_sweeps_that_have_no_kernel(gpu, case):
     check(**{"seed": 2, "rows": 2, "steps": 2, "width": 1, "units": 2, "cell": "lstm"} | case)
@@ -432,7 +643,8 @@ def data(rows=5, steps=4, seed=3):
     return rng.integers(0, 7, (rows, steps)), rng.integers(0, 2, rows)
 
 
-def trained(device, make=small_model, x=None, optimizer="rmsprop", epochs=2, y=None, **options):
+def trained(device, make=small_model, x=None, optimizer="rmsprop", epochs=2, y=None, batch_size=4,
+            **options):
     """The weights and the history of a model after two epochs on a device."""
     context = engines.using(device) if device else contextlib.nullcontext()
     x = data()[0] if x is None else x
@@ -440,7 +652,7 @@ def trained(device, make=small_model, x=None, optimizer="rmsprop", epochs=2, y=N
     with context:
         model = make()
         model.compile(optimizer, "binary_crossentropy", metrics=["accuracy"])
-        history = model.fit(x, y, epochs=epochs, batch_size=4, verbose=0, **options)
+        history = model.fit(x, y, epochs=epochs, batch_size=batch_size, verbose=0, **options)
         return model.get_weights(), history.history, model
 
 
@@ -464,8 +676,17 @@ def test_training_as_on_the_cpu_and_bit_for_bit_repeatable():
 def plain_model(recurrent=lambda: layers.SimpleRNN(3)):
     fastrnn.utils.set_random_seed(5)
     return fastrnn.Sequential([
-        fastrnn.Input((4,)), layers.Embedding(7, 2), recurrent(),
+        fastrnn.Input((None,)), layers.Embedding(7, 2), recurrent(),
         layers.Dense(1, activation="sigmoid"),
+    ])  # fmt: skip
+
+
+def normalizing():
+    """What remembers the batches that it has seen, and a penalty for each."""
+    return fastrnn.Sequential([
+        layers.SimpleRNN(2, return_sequences=True, activity_regularizer="l2"),
+        layers.BatchNormalization(momentum=0.5, gamma_regularizer="l1"),
+        layers.LayerNormalization(), layers.GlobalMaxPooling1D(),
     ])  # fmt: skip
 
 
@@ -489,16 +710,18 @@ def recordings(monkeypatch):
 
 
 @pytest.mark.parametrize(("recurrent", "optimizer"), [
-    (lambda: layers.SimpleRNN(3), "adam"), (lambda: layers.Bidirectional(layers.LSTM(1)), "sgd"),
-], ids=["simple_rnn", "both ways"])  # fmt: skip
+    (lambda: layers.SimpleRNN(2), fastrnn.optimizers.Adam),
+    (lambda: layers.Bidirectional(layers.SimpleRNN(1)), fastrnn.optimizers.SGD),
+    (normalizing, lambda: fastrnn.optimizers.SGD(0.1, global_clipnorm=0.5)),
+], ids=["simple_rnn", "both ways", "normalizing"])  # fmt: skip
 def test_steps_are_recorded_and_done_again(recordings, recurrent, optimizer):
     """Of 2 rows twice an epoch, of the rest once, each from the third time on."""
-    x, y = data()[0], np.arange(5) % 2
+    x, y = data(steps=3)[0], np.arange(5) % 2
     results = {}
     for device in ("cpu", "cuda"):
         with engines.using(device):
             model = plain_model(recurrent)
-            model.compile(optimizer, "binary_crossentropy", metrics=["accuracy"])
+            model.compile(optimizer(), "binary_crossentropy", metrics=["accuracy"])
             history = model.fit(x, y, epochs=3, batch_size=2, verbose=0).history
             results[device] = model.get_weights(), history
     same(results["cuda"], results["cpu"])
@@ -508,7 +731,7 @@ def test_steps_are_recorded_and_done_again(recordings, recurrent, optimizer):
 def test_steps_with_numbers_from_the_host_are_not_recorded(recordings):
     """Masks are made of ids on the host, factors of dropout are drawn there."""
     for make in (small_model, lambda: plain_model(lambda: layers.SimpleRNN(2, dropout=0.5))):
-        trained("cuda", make, x=np.tile(data()[0][:1], (12, 1)), y=np.arange(12) % 2, epochs=1)
+        trained("cuda", make, x=data()[0][:4], epochs=1, batch_size=1)
         assert not recordings
 
 
@@ -528,7 +751,7 @@ def test_what_is_done_again_gives_results_of_its_own_each_time(gpu, recordings):
 
 def test_what_cannot_be_recorded(gpu):
     a = gpu.asarray(np.arange(4.0))
-    for work in (lambda: a.sum(), lambda: gpu.asarray(np.ones(3)), lambda: float(a[0])):
+    for work in (lambda: a.cumsum(), lambda: gpu.asarray(np.ones(3)), lambda: float(a[0])):
         with pytest.raises(stream.NotRecordable, match="go to the"):
             stream.Recording(work)
     with pytest.raises(stream.NotRecordable, match="inside another"):
@@ -558,7 +781,7 @@ def test_sequences_of_different_lengths_train_as_on_the_cpu():
     same(trained("cuda", **options), trained("cpu", **options))
 
 
-def test_layers_without_kernels_and_options_of_optimizers(monkeypatch):
+def test_layers_and_options_of_optimizers(monkeypatch):
     monkeypatch.setattr(fastrnn.config, "_floatx", "float64")
 
     def make():
@@ -688,24 +911,178 @@ def test_a_model_trained_there_is_saved_and_loaded(tmp_path):
     close(copied.predict(x, verbose=0), model.predict(x, verbose=0))
 
 
+class Steps:
+    """A model after some steps on a device, each on two rows.
+
+    ``sent`` and ``fetched`` are the sizes of the arrays that travelled meanwhile, beside which what
+    is fetched to tell the loss.
+    """
+
+    def __init__(self, device, make, x, y, optimizer=lambda: fastrnn.optimizers.SGD(1.0), steps=1):
+        fastrnn.utils.set_random_seed(1)
+        model = make()
+        with engines.using(device):
+            model.compile(optimizer(), "mse", metrics=["mae"])
+            model._rows(x)  # builds it
+            model._prepare()
+            batches = model._data(x, y)
+            with stream.watched() as trips, Shield() as shield:
+                for first in range(steps):
+                    model._train_step(batches.batch(np.array([first + 2, first])), shield)
+            self.sent, self.fetched = (
+                [size for there, size in trips if there == where]
+                for where in ("to the device", "to the host")
+            )
+            self.results = model._scores.results()
+            self.weights = model.get_weights()
+
+
 def test_per_batch_only_row_numbers_and_factors_travel():
     """Nothing comes back before somebody asks, and what goes there does not grow with T."""
     x, y = data(rows=4, steps=9)
-    with engines.using("cuda"):
-        model = fastrnn.Sequential([
-            fastrnn.Input((9,)), layers.Embedding(7, 2), layers.SimpleRNN(2), layers.Dense(1),
-        ])  # fmt: skip
-        model.compile("sgd", "mse", metrics=["mae"])
-        model._rows(x)  # builds it
-        model._prepare()
-        batches = model._data(x, y)
-        with Shield() as shield, stream.watched() as trips:
-            for rows in (np.array([2, 0]), np.array([1, 3])):
-                model._train_step(batches.batch(rows), shield)
-            assert {where for where, _ in trips} == {"to the device"}
-            assert max(size for _, size in trips) <= 2
-            model._scores.results()
-            assert "to the host" in {where for where, _ in trips}
+    steps = Steps("cuda", lambda: fastrnn.Sequential([
+        fastrnn.Input((9,)), layers.Embedding(7, 2), layers.SimpleRNN(2), layers.Dense(1),
+    ]), x, y, steps=2)  # fmt: skip
+    assert not steps.fetched and max(steps.sent) <= 2
+
+
+L = layers
+
+
+def over_floats(*parts):
+    """A model that starts from floats (B, 3, 2)."""
+    return fastrnn.Sequential([fastrnn.Input((3, 2)), *parts, L.Flatten(), L.Dense(1)])
+
+
+def over_ids(*parts, **embedding):
+    """A model that starts from ids (B, 3), masked with holes."""
+    embedding = {"mask_zero": True} | embedding
+    return fastrnn.Sequential([
+        fastrnn.Input((3,)), L.Embedding(7, 2, **embedding), *parts, L.Flatten(), L.Dense(1),
+    ])  # fmt: skip
+
+
+def merged(*merges, **embedding):
+    """A model that merges a looked up sequence with itself, shifted, and with its last state."""
+    ids = fastrnn.Input((3,))
+    words = L.Embedding(7, 2, **embedding)(ids)
+    read = L.SimpleRNN(2, return_sequences=True)(words)
+    found = [merge([words, read]) for merge in merges]
+    last = L.SimpleRNN(2)(words)
+    ended = L.Add()([found[0], last]) if found[0].shape[1:] == (3, 2) else found[0]
+    flat = [L.Flatten()(part) for part in (*found, ended)]
+    return fastrnn.Model(ids, L.Dense(1)(L.Concatenate()(flat)))
+
+
+def dense(**options):
+    return over_floats(L.Dense(3, **options))
+
+
+class Leaky(L.RecurrentCell):
+    """A cell of one's own, step by step."""
+
+    def __init__(self, units=2, **kwargs):
+        super().__init__(**kwargs)
+        self.state_size = units
+
+    def create(self, input_shape):
+        self.kernel = self.add_weight((input_shape[-1], self.state_size), name="kernel")
+
+    def forward(self, x, states, training=False):
+        engine = engines.current()
+        x = engine.asarray(x)
+        z = 0.5 * states[0] + engine.project(x, self.kernel.value)
+        y = np.tanh(z)
+        return y, [y], (x, y)
+
+    def backward(self, tape, dy, dstates):
+        x, y = tape
+        dz = (dy + dstates[0]) * (1 - np.square(y))
+        dx = engines.current().project_backward(x, self.kernel.value, dz, self.kernel.grad)
+        return dx, [0.5 * dz]
+
+
+# What runs on the device alone: by name a function that makes a model, and an optimizer.
+WHOLLY = {
+    **{f"activation {name}": (lambda name=name: dense(activation=name))
+       for name in ("gelu", "softmax")},
+    "dropout": lambda: over_floats(L.Dropout(0.5)),
+    "dropout, shared": lambda: over_floats(L.Dropout(0.5, noise_shape=(None, None, 1))),
+    "spatial dropout": lambda: over_floats(L.SpatialDropout1D(0.5)),
+    "embedding dropout": lambda: over_ids(L.SimpleRNN(2), dropout=0.5),
+    "token dropout": lambda: fastrnn.Sequential([
+        fastrnn.Input((3,)), L.TokenDropout(0.5, 1), L.Embedding(7, 2), L.Flatten(), L.Dense(1)]),
+    "masking": lambda: over_floats(L.Masking(), L.SimpleRNN(2, return_sequences=True)),
+    "layer normalization": lambda: over_floats(L.LayerNormalization()),
+    "layer normalization, two axes": lambda: over_floats(
+        L.LayerNormalization(axis=[1, 2], scale=False)),
+    "batch normalization": lambda: over_floats(L.BatchNormalization()),
+    "batch normalization, steps": lambda: over_floats(L.BatchNormalization(axis=1)),
+    "batch normalization, masked": lambda: over_ids(L.BatchNormalization()),
+    "average": lambda: over_floats(L.GlobalAveragePooling1D()),
+    "average, masked": lambda: over_ids(L.GlobalAveragePooling1D()),
+    "average, channels first": lambda: over_floats(
+        L.GlobalAveragePooling1D("channels_first", keepdims=True)),
+    "maximum": lambda: over_floats(L.GlobalMaxPooling1D()),
+    "maximum, channels first": lambda: over_floats(L.GlobalMaxPooling1D("channels_first")),
+    "repeat": lambda: over_floats(L.SimpleRNN(2), L.RepeatVector(3)),
+    "permute, reshape": lambda: over_floats(L.Permute((2, 1)), L.Reshape((3, 2))),
+    "flatten, channels first": lambda: over_floats(L.Flatten("channels_first")),
+    "merges": lambda: merged(L.Add(), L.Subtract(), L.Average(), L.Multiply()),
+    "choices": lambda: merged(L.Maximum(), L.Minimum()),
+    "merges, masked": lambda: merged(L.Multiply(), L.Maximum(), L.Average(), mask_zero=True),
+    "dot": lambda: merged(L.Dot(axes=2), L.Dot(axes=(1, 1), normalize=True)),
+    "side by side": lambda: merged(L.Concatenate(), L.Concatenate(axis=1), mask_zero=True),
+    "holes": lambda: over_ids(L.SimpleRNN(2, return_sequences=True)),
+    "holes, last": lambda: over_ids(L.LSTM(2)),
+    "holes, both ways": lambda: over_ids(L.Bidirectional(L.SimpleRNN(2, return_sequences=True))),
+    "holes of values": lambda: over_ids(
+        L.Dropout(0.5), L.SimpleRNN(2, return_sequences=True, zero_output_for_mask=True)),
+    "both ways, product": lambda: over_floats(
+        L.Bidirectional(L.SimpleRNN(2, return_sequences=True), merge_mode="mul")),
+    "noise": lambda: over_floats(L.LSTM(2, dropout=0.5, recurrent_dropout=0.5)),
+    "by step": lambda: over_floats(L.TimeDistributed(L.Dense(2))),
+    "cells": lambda: over_floats(L.RNN([L.GRUCell(2), L.LSTMCell(2)])),
+    "a cell of one's own": lambda: over_ids(L.RNN(Leaky(), return_sequences=True)),
+    "in pieces": lambda: over_floats(L.SimpleRNN(2, recompute=2, return_sequences=True)),
+    "in pieces, masked": lambda: over_ids(L.LSTM(2, recompute=2, return_sequences=True)),
+    "penalties": lambda: dense(kernel_regularizer="l1_l2", bias_regularizer="l2",
+                               activity_regularizer="l1"),
+    "orthogonal": lambda: dense(kernel_regularizer="orthogonal_regularizer"),
+    "constraints": lambda: dense(kernel_constraint="max_norm", bias_constraint="non_neg"),
+    "other constraints": lambda: over_floats(
+        L.Dense(2, kernel_constraint="unit_norm"), L.Dense(2, kernel_constraint="min_max_norm")),
+}  # fmt: skip
+
+
+def check_steps(make, rng, monkeypatch, **options):
+    """Steps bring nothing back, and do on the GPU what they do on the CPU."""
+    monkeypatch.setattr(fastrnn.config, "_floatx", "float64")
+    x = rng.normal(size=(4, 3, 2))
+    x[0, 1] = x[2, 2] = 0
+    if len(make().input_shape) == 2:
+        x = np.array([[1, 0, 2], [0, 3, 4], [5, 0, 6], [4, 1, 0]])
+    found, wanted = (
+        Steps(device, make, x, np.arange(4.0), **options) for device in ("cuda", "cpu")
+    )
+    assert not found.fetched
+    for a, b in zip(found.weights, wanted.weights, strict=True):
+        close(a, b, "float64")
+    assert found.results == pytest.approx(wanted.results, rel=1e-10)
+
+
+@pytest.mark.parametrize("name", WHOLLY)
+def test_nothing_comes_back_from_layers(name, rng, monkeypatch):
+    check_steps(WHOLLY[name], rng, monkeypatch)
+
+
+@pytest.mark.parametrize("options", [
+    {"clipnorm": 0.1}, {"global_clipnorm": 0.1}, {"clipvalue": 0.01}, {"weight_decay": 0.1},
+    {"use_ema": True, "ema_overwrite_frequency": 1}, {"gradient_accumulation_steps": 2},
+], ids=str)  # fmt: skip
+def test_nothing_comes_back_from_optimizers(options, rng, monkeypatch):
+    check_steps(dense, rng, monkeypatch, steps=2,
+                optimizer=lambda: fastrnn.optimizers.SGD(0.1, **options))
 
 
 # -- choosing the device ------------------------------------------------------------

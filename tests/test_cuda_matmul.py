@@ -11,7 +11,7 @@ from fastrnn.cuda import batched_matmul, tiles
 
 pytest.importorskip("numba_cuda", reason="numba-cuda is not installed (make test-cuda)")
 
-from cuda_cases import DTYPES, SMALL, Tensor, make_shared_arrays_safe  # noqa: E402
+from cuda_cases import DTYPES, SMALL, Tensor, make_simulator_safe  # noqa: E402
 from numba import cuda  # noqa: E402
 
 from fastrnn.cuda import discovery, matmul  # noqa: E402
@@ -29,7 +29,7 @@ ALL_TILES = [(dtype, tile) for dtype in DTYPES for tile in tiles.TILES[dtype]]
 
 @pytest.fixture(autouse=True)
 def safe(monkeypatch):
-    make_shared_arrays_safe(monkeypatch)
+    make_simulator_safe(monkeypatch)
 
 
 @pytest.fixture

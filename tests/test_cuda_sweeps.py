@@ -10,7 +10,7 @@ from fastrnn.values import Lookup, RowGradient
 
 pytest.importorskip("numba_cuda", reason="numba-cuda is not installed (make test-cuda)")
 
-from cuda_cases import DTYPES, SMALL, make_shared_arrays_safe  # noqa: E402
+from cuda_cases import DTYPES, choose_small_tiles, make_simulator_safe  # noqa: E402
 from numba import cuda  # noqa: E402
 
 from fastrnn.cuda import arrays, discovery, matmul, sweeps, tiles  # noqa: E402
@@ -23,9 +23,8 @@ WAYS = ("rows", "groups", "steps")
 
 @pytest.fixture(autouse=True)
 def safe(monkeypatch):
-    make_shared_arrays_safe(monkeypatch)
-    if discovery.simulated():
-        monkeypatch.setattr(matmul, "choose_tile", lambda dtype, *_: SMALL[dtype])
+    make_simulator_safe(monkeypatch)
+    choose_small_tiles(monkeypatch)
 
 
 @pytest.fixture

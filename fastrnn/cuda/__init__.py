@@ -4,9 +4,11 @@
     `batched_matmul`: many products of one size.
 ``sweeps``
     The sweeps of recurrent layers, there and back.
-``device_array``, ``memory``, ``operations``
-    What `fastrnn.engines.cuda` computes with: arrays on the device that NumPy's functions take,
-    memory that is used again, and the kernels as functions of such arrays.
+``device_array``, ``numpy_functions``, ``functions``, ``parts``, ``strides``
+    What `fastrnn.engines.cuda` computes with: arrays on the device, the functions of NumPy that
+    take them, what an index takes of them, and how kernels walk over them.
+``operations``, ``memory``
+    The kernels as functions of such arrays, and memory that is used again.
 ``arrays``, ``discovery``
     Arrays of users as kernels take them; which GPU there is, or what is missing.
 ``tiles``, ``kernels``

@@ -1,11 +1,11 @@
 """Arrays on the device that NumPy's functions take: what has no kernel is done on the host.
 
 `DeviceArray` is what the CUDA engine computes with. Layers, optimizers and users' own code may
-treat one like an array of NumPy: it goes through operators, ufuncs and functions of NumPy. A few of
-these (sums of two arrays, parts of one, arrays put together, rows by their numbers, choices) have a
-kernel and give a `DeviceArray`. For all others the values are brought to the host, and what
-comes out is an array of NumPy, which the engine takes to the device again when it needs it there.
-So everything is right, and what matters is fast.
+treat one like an array of NumPy: it goes through operators, ufuncs and functions of NumPy. What
+layers do most (`fastrnn.cuda.numpy_functions` has the list) has kernels and gives a `DeviceArray`.
+For all else the values are brought to the host, and what comes out is an array of NumPy, which the
+engine takes to the device again when it needs it there. So everything is right, and what matters is
+fast.
 """
 
 from __future__ import annotations
@@ -17,25 +17,31 @@ import numpy as np
 
 from fastrnn.cuda import operations, stream
 from fastrnn.cuda.memory import Borrowed, Memory, used
+from fastrnn.cuda.parts import are_rows, part_of, without_new_axes
+from fastrnn.cuda.strides import collapsed, steps_of
 
-__all__ = ["DTYPES", "DeviceArray", "empty", "on_device", "to_host"]
+__all__ = [
+    "DTYPES", "FLOATS", "FUNCTIONS", "UFUNCS", "DeviceArray", "alike", "apart", "converted",
+    "empty", "is_number", "laid_out", "on_device", "stretched", "to_host",
+]
 
-# What kernels have a type for: numbers, ids, and places.
-DTYPES = frozenset({"float32", "float64", "int32", "int64"})
 FLOATS = frozenset({"float32", "float64"})
+# What kernels have a type for: numbers, ids, places, and what is chosen by.
+DTYPES = FLOATS | {"int32", "int64", "bool"}
 
-# Operators of two arrays that have a kernel.
-KERNELS = {np.add: "add", np.subtract: "subtract", np.multiply: "multiply", np.divide: "divide"}
+# What has kernels: `fastrnn.cuda.numpy_functions` fills these. Each function takes what NumPy's
+# does (a ufunc's ``out`` is an array or None) and gives NotImplemented where there is no kernel.
+UFUNCS, FUNCTIONS = {}, {}
 # Functions that write to their first argument.
 WRITING = frozenset({
     np.copyto, np.fill_diagonal, np.place, np.put, np.put_along_axis, np.putmask,
 })  # fmt: skip
-# Methods of arrays, done on the host.
+# Methods of arrays. They are done on the host, unless `FUNCTIONS` has NumPy's function of the name.
 METHODS = (
-    "all", "any", "argmax", "argmin", "argsort", "astype", "clip", "copy", "cumsum", "diagonal",
-    "dot", "flatten", "item", "max", "mean", "min", "nonzero", "prod", "repeat", "round",
-    "searchsorted", "squeeze", "std", "sum", "swapaxes", "tolist", "trace", "transpose", "var",
-)  # fmt: skip
+    "all", "any", "argmax", "argmin", "argsort", "clip", "cumsum", "diagonal", "dot", "item", "max",
+    "mean", "min", "nonzero", "prod", "repeat", "round", "searchsorted", "squeeze", "std", "sum",
+    "swapaxes", "tolist", "trace", "var",
+)
 
 
 class DeviceArray(np.lib.mixins.NDArrayOperatorsMixin):
@@ -128,7 +134,7 @@ class DeviceArray(np.lib.mixins.NDArrayOperatorsMixin):
 
     @property
     def T(self):
-        return self.host().T
+        return self.transpose()
 
     def host(self):
         """The values as an array of NumPy: a copy, or the one that is there for good."""
@@ -158,6 +164,9 @@ class DeviceArray(np.lib.mixins.NDArrayOperatorsMixin):
     def __int__(self):
         return int(self.host())
 
+    def __format__(self, form):
+        return format(self.host()[()], form)
+
     def __repr__(self):
         return f"DeviceArray({self.host()!r})"
 
@@ -181,6 +190,30 @@ class DeviceArray(np.lib.mixins.NDArrayOperatorsMixin):
     def ravel(self):
         return self.reshape(-1)
 
+    def copy(self, order="C"):
+        """The same elements in memory of their own."""
+        found = empty(self.shape, self.dtype)
+        if found.size:
+            stream.copy(found, self)
+        return found
+
+    def flatten(self, order="C"):
+        return self.copy().ravel() if order == "C" else self.host().flatten(order)
+
+    def astype(self, dtype, order="K", casting="unsafe", subok=True, copy=True):
+        """The elements as another type; by a kernel, if that is a float type."""
+        dtype = np.dtype(dtype)
+        if dtype == self.dtype:
+            return self.copy() if copy else self
+        if dtype.name in FLOATS and casting == "unsafe":
+            return converted(self, dtype)
+        return self.host().astype(dtype, casting=casting)
+
+    def transpose(self, *axes):
+        """The axes in another order, in memory of their own: unlike NumPy's this is a copy."""
+        axes = axes[0] if len(axes) == 1 and not isinstance(axes[0], int) else axes or None
+        return np.transpose(self, axes)
+
     def take(self, index, axis=None, out=None, mode="raise"):
         """Entries by their numbers; rows of the first axis by a kernel."""
         if axis == 0 and out is None and self.ndim:
@@ -192,9 +225,12 @@ class DeviceArray(np.lib.mixins.NDArrayOperatorsMixin):
     def __getitem__(self, key):
         if type(key) is DeviceArray and key.ndim == 1 and key.limits is not None:
             return self._rows_there(key)
-        part = _part(key, self.shape)
+        part = part_of(key, self.shape)
         if part is None:
-            return self._rows(key) if _are_rows(key, self.ndim) else self.host()[key]
+            if are_rows(key, self.ndim):
+                return self._rows(key)
+            plain, shape = without_new_axes(key, self.ndim)
+            return self.host()[key] if plain is None else shape(self[plain])
         twin = self._twin and (lambda: self._twin()[key])
         if part.together:
             if part.shape == ():
@@ -206,16 +242,26 @@ class DeviceArray(np.lib.mixins.NDArrayOperatorsMixin):
 
     def _rows(self, index):
         """Rows by their numbers, on the device; only the numbers travel."""
-        rows, n = np.asarray(index), len(self)
-        if rows.size and not (-n <= rows.min() and rows.max() < n):
-            raise IndexError(f"row numbers from {rows.min()} to {rows.max()} for {n} rows")
-        width = math.prod(self.shape[1:])
+        rows, width = self._row_numbers(index), math.prod(self.shape[1:])
         twin = self._twin and (lambda: self._twin()[rows])
         found = empty((len(rows), *self.shape[1:]), self.dtype, twin, self.limits)
         if found.size:
-            numbers = on_device(np.where(rows < 0, rows + n, rows).astype(np.int32))
-            operations.gather(numbers, self, found, width)
+            operations.gather(on_device(rows.astype(np.int32)), self, found, width)
         return found
+
+    def _put_rows(self, rows, value):
+        """Overwrite rows, no two of them the same; only the numbers travel."""
+        value = apart(stretched(value, (len(rows), *self.shape[1:]), self.dtype), self)
+        if value.size:
+            width = math.prod(self.shape[1:])
+            operations.put_rows(on_device(rows.astype(np.int32)), value, self, width)
+
+    def _row_numbers(self, index):
+        """Numbers of rows, from 0 on."""
+        rows, n = np.asarray(index), len(self)
+        if rows.size and not (-n <= rows.min() and rows.max() < n):
+            raise IndexError(f"row numbers from {rows.min()} to {rows.max()} for {n} rows")
+        return np.where(rows < 0, rows + n, rows)
 
     def _rows_there(self, numbers):
         """Rows by numbers on the device whose limits are known: nothing travels."""
@@ -252,39 +298,36 @@ class DeviceArray(np.lib.mixins.NDArrayOperatorsMixin):
 
     def __setitem__(self, key, value):
         self._twin = self.limits = None
-        part = _part(key, self.shape)
-        if part is None:
+        part = part_of(key, self.shape)
+        if part is not None and part.together:
+            self.view(part.first * part.inner, part.shape)._overwrite(value)
+        elif part is not None:
+            source = apart(stretched(value, part.shape, self.dtype), self)
+            operations.copy_axis(source, self, *part.sizes, part.whole, part.place)
+        elif are_rows(key, self.ndim) and _all_different(rows := self._row_numbers(key)):
+            self._put_rows(rows, value)
+        else:
             host = np.array(self.host())
             host[to_host(key)] = to_host(value)
             self._overwrite(host)
-        elif part.together:
-            self.view(part.first * part.inner, part.shape)._overwrite(value)
-        else:
-            value = np.broadcast_to(to_host(value), part.shape) if not _alike(
-                value, part.shape, self.dtype
-            ) else value
-            source = on_device(value, self.dtype)
-            operations.copy_axis(source, self, *part.sizes, part.whole, part.place)
 
     def _overwrite(self, value):
         """Give all elements the values of an array or number that can be stretched to them."""
         if not self.size:
             return
-        if _is_number(value):
+        if is_number(value):
             operations.fill(self, value)
-        elif _alike(value, self.shape, self.dtype):
-            if value.memory is not self.memory or value.start != self.start:
-                stream.copy(self, value)
-        else:
-            host = np.broadcast_to(np.asarray(to_host(value), self.dtype), self.shape)
-            stream.send(self, np.ascontiguousarray(host).reshape(-1))
+            return
+        value = stretched(value, self.shape, self.dtype)
+        if value.memory is not self.memory or value.start != self.start:
+            stream.copy(self, apart(value, self))
 
     # -- NumPy's protocols -------------------------------------------------------------------------
 
     def __array_ufunc__(self, ufunc, method, *inputs, out=(), **kwargs):
-        if method == "__call__" and ufunc in KERNELS and len(inputs) == 2 and not kwargs:
-            found = _arithmetic(KERNELS[ufunc], *inputs, *out)
-            if found is not None:
+        if method == "__call__" and ufunc in UFUNCS and len(out) <= 1 and not kwargs:
+            found = UFUNCS[ufunc](*inputs, out=out[0] if out else None)
+            if found is not NotImplemented:
                 return found
         if out:
             kwargs["out"] = out if len(out) > 1 else out[0]
@@ -300,12 +343,14 @@ class DeviceArray(np.lib.mixins.NDArrayOperatorsMixin):
 
 
 def _method(name):
-    function = getattr(np.ndarray, name)
+    function, of_numpy = getattr(np.ndarray, name), getattr(np, name, None)
 
     def method(self, *args, **kwargs):
+        if of_numpy in FUNCTIONS:
+            return of_numpy(self, *args, **kwargs)
         return _on_host(function, (self, *args), kwargs)
 
-    method.__name__, method.__doc__ = name, f"As `numpy.ndarray.{name}`, on the host."
+    method.__name__, method.__doc__ = name, f"As `numpy.ndarray.{name}`."
     return method
 
 
@@ -337,19 +382,79 @@ def on_device(x, dtype=None):
     TypeError
         For a type that the kernels do not have.
     """
-    if type(x) is DeviceArray and (dtype is None or x.dtype == dtype):
-        return x
+    if type(x) is DeviceArray:
+        if dtype is None or x.dtype == dtype:
+            return x
+        if np.dtype(dtype).name in FLOATS:
+            return converted(x, dtype)
     host = np.ascontiguousarray(to_host(x), dtype).reshape(np.shape(x))
     if host.dtype.name not in DTYPES:
         raise TypeError(f"expected one of {sorted(DTYPES)} on the device; got {host.dtype}.")
     limits = twin = None
-    if host.dtype.kind == "i":  # ids, which nobody writes to
-        limits = (int(host.min()), int(host.max())) if host.size else (0, 0)
+    if host.dtype.kind in "ib":  # ids and masks, which nobody writes to
         twin = lambda: host  # noqa: E731
+    if host.dtype.kind == "i":
+        limits = (int(host.min()), int(host.max())) if host.size else (0, 0)
     found = empty(host.shape, host.dtype, twin, limits)
     if host.size:
         stream.send(found, host.reshape(-1))
     return found
+
+
+def converted(x, dtype):
+    """A new array on the device with the elements of ``x``, which lies there, as another type."""
+    return laid_out(x, x.shape, steps_of(x.shape, x.shape), dtype)
+
+
+def laid_out(x, shape, steps, dtype=None):
+    """A new array of that shape whose axes have these steps in ``x``; None if they are too many."""
+    walk = collapsed(shape, steps)
+    if walk is None:
+        return None
+    found = empty(shape, dtype or x.dtype)
+    if found.size:
+        operations.copy(x, *walk, found)
+    return found
+
+
+def stretched(x, shape, dtype):
+    """``x`` on the device, of that type and stretched to that shape; no copy if it is so already.
+
+    Raises
+    ------
+    ValueError
+        If it cannot be stretched to it.
+    """
+    if alike(x, shape, dtype):
+        return x
+    if is_number(x):
+        found = empty(shape, dtype)
+        operations.fill(found, x)
+        return found
+    given = np.shape(x)
+    while len(given) > len(shape) and given[0] == 1:  # as NumPy does where it writes
+        given = given[1:]
+    if given != shape and np.broadcast_shapes(given, shape) != shape:
+        raise ValueError(f"expected an array that can be stretched to {shape}; got {np.shape(x)}.")
+    if type(x) is DeviceArray:
+        found = laid_out(x, shape, steps_of(given, shape), dtype)
+        if found is not None:
+            return found
+    return on_device(np.broadcast_to(np.reshape(to_host(x), given), shape), dtype)
+
+
+def apart(x, target):
+    """``x``, or a copy if ``target`` is another part of the same memory that overlaps it.
+
+    A kernel's threads come in any order: one could write what another is yet to read.
+    """
+    if (
+        type(x) is not DeviceArray or x.memory is not target.memory
+        or (x.start, x.shape) == (target.start, target.shape)
+        or x.start + x.size <= target.start or target.start + target.size <= x.start
+    ):
+        return x
+    return x.copy()
 
 
 def to_host(x):
@@ -388,211 +493,14 @@ def _on_host(function, args, kwargs, writes=False):
     return found
 
 
-def _is_number(x):
+def _all_different(rows):
+    return len(np.unique(rows)) == len(rows)
+
+
+def is_number(x):
     return isinstance(x, (int, float, np.number, np.bool_))
 
 
-def _alike(x, shape, dtype):
+def alike(x, shape, dtype):
     """Whether ``x`` lies on the device and has this shape and type."""
     return type(x) is DeviceArray and x.shape == shape and x.dtype == dtype
-
-
-# -- what has kernels -----------------------------------------------------------------------------
-
-
-def _arithmetic(operation, a, b, out=None):
-    """``a op b`` by a kernel; None where there is none for these."""
-    swapped = _is_number(a)
-    if swapped:
-        a, b = b, a
-    like = next((x for x in (a, b) if type(x) is DeviceArray), None)
-    if like is None:  # only the target lies on the device
-        return None
-    if (
-        like.dtype.name not in FLOATS
-        or not all(_is_number(x) or hasattr(x, "dtype") and x.shape == like.shape for x in (a, b))
-        or np.result_type(*(getattr(x, "dtype", x) for x in (a, b))) != like.dtype
-        or not (out is None or _alike(out, like.shape, like.dtype))
-    ):
-        return None
-    target = empty(like.shape, like.dtype) if out is None else out
-    target._twin = None
-    b = b if _is_number(b) else on_device(b, like.dtype)
-    operations.arithmetic(operation, on_device(a, like.dtype), b, swapped, target)
-    return target
-
-
-def _where(choice, *sides):
-    """np.where for choices on the host that are alike along all axes behind theirs."""
-    arrays = [s for s in sides if not _is_number(s)]
-    if len(sides) != 2 or not arrays or type(choice) is DeviceArray:
-        return NotImplemented
-    choice, like = np.asarray(choice), next((s for s in arrays if type(s) is DeviceArray), None)
-    if (
-        like is None or like.dtype.name not in FLOATS
-        or any(not _alike(s, like.shape, like.dtype) for s in arrays)
-    ):
-        return NotImplemented
-    given = choice.shape
-    while given and given[-1] == 1:
-        given = given[:-1]
-    if choice.ndim != like.ndim or given != like.shape[: len(given)]:
-        return NotImplemented
-    found = empty(like.shape, like.dtype)
-    if found.size:
-        flags = on_device(choice.astype(np.int32).reshape(-1))
-        repeats = math.prod(like.shape[len(given) :])
-        operations.select(flags, repeats, *sides, found)
-    return found
-
-
-def _concatenate(arrays, axis=0, out=None, **kwargs):
-    """np.concatenate where one of the arrays lies on the device and all are of its type."""
-    arrays = list(arrays)
-    like = next((a for a in arrays if type(a) is DeviceArray and a.twin is None), None)
-    if like is None or out is not None or kwargs or axis is None or not all(
-        hasattr(a, "dtype") and a.dtype == like.dtype and a.ndim == like.ndim for a in arrays
-    ):
-        return NotImplemented
-    axis = axis + like.ndim if axis < 0 else axis
-    rest = like.shape[:axis], like.shape[axis + 1 :]
-    if not axis < like.ndim or any((a.shape[:axis], a.shape[axis + 1 :]) != rest for a in arrays):
-        return NotImplemented  # NumPy says what is wrong
-    total = sum(a.shape[axis] for a in arrays)
-    found = empty((*rest[0], total, *rest[1]), like.dtype)
-    outer, inner, place = math.prod(rest[0]), math.prod(rest[1]), 0
-    for a in arrays:
-        n = a.shape[axis]
-        source = on_device(a)
-        operations.copy_axis(source, found, outer, n, inner, (n, 0, 1), (total, place, 1))
-        place += n
-    return found
-
-
-def _split(array, ends, axis=0):
-    """np.split, each part a copy unless it lies together."""
-    if type(array) is not DeviceArray or isinstance(ends, int):
-        return NotImplemented
-    axis = axis + array.ndim if axis < 0 else axis
-    ends = [0, *map(int, ends), array.shape[axis]]
-    before = (slice(None),) * axis
-    return [array[(*before, slice(a, b))] for a, b in zip(ends[:-1], ends[1:], strict=True)]
-
-
-def _empty_like(prototype, dtype=None, order="K", subok=True, shape=None, **kwargs):
-    dtype = np.dtype(prototype.dtype if dtype is None else dtype)
-    if type(prototype) is not DeviceArray or dtype.name not in DTYPES:
-        return NotImplemented
-    return empty(prototype.shape if shape is None else shape, dtype)
-
-
-def _zeros_like(prototype, dtype=None, order="K", subok=True, shape=None, **kwargs):
-    found = _empty_like(prototype, dtype, shape=shape)
-    if found is not NotImplemented:
-        found[...] = 0
-    return found
-
-
-def _expand_dims(a, axis):
-    if type(a) is not DeviceArray or not isinstance(axis, int):
-        return NotImplemented
-    place = axis + a.ndim + 1 if axis < 0 else axis
-    return a.reshape((*a.shape[:place], 1, *a.shape[place:]))
-
-
-FUNCTIONS = {
-    np.where: _where, np.concatenate: _concatenate, np.split: _split, np.shape: lambda a: a.shape,
-    np.ndim: lambda a: a.ndim, np.size: lambda a, axis=None: (
-        a.size if axis is None else a.shape[axis]
-    ),
-    np.empty_like: _empty_like, np.zeros_like: _zeros_like, np.expand_dims: _expand_dims,
-}  # fmt: skip
-
-
-# -- parts of arrays: one axis, evenly spaced ---------------------------------------------------
-
-
-class _Part:
-    """What a key of whole numbers and slices takes of one axis; all of every other.
-
-    As (outer, n, inner): places first, first + step, ... of the axis of n.
-    """
-
-    __slots__ = ("count", "first", "inner", "n", "outer", "shape", "step")
-
-    @property
-    def together(self):
-        """Whether it lies in one piece."""
-        return self.outer == 1 and (self.step == 1 or self.count <= 1)
-
-    @property
-    def sizes(self):
-        return self.outer, self.count, self.inner
-
-    @property
-    def place(self):
-        """(n, first, step) in the array."""
-        return self.n, self.first, self.step
-
-    @property
-    def whole(self):
-        """(n, first, step) in an array that has nothing else."""
-        return self.count, 0, 1
-
-
-def _part(key, shape):
-    """The `_Part` of an array of this shape that a key takes; None for other keys.
-
-    Raises
-    ------
-    IndexError
-        For a number that is no place on its axis, or more keys than axes.
-    """
-    keys = key if isinstance(key, tuple) else (key,)
-    if not all(
-        k is Ellipsis or isinstance(k, (slice, int, np.integer)) and not isinstance(k, bool)
-        for k in keys
-    ) or sum(k is Ellipsis for k in keys) > 1:
-        return None
-    if Ellipsis in keys:
-        place = keys.index(Ellipsis)
-        missing = len(shape) - len(keys) + 1
-        keys = (*keys[:place], *[slice(None)] * missing, *keys[place + 1 :])
-    if len(keys) > len(shape):
-        raise IndexError(f"{len(keys)} keys for an array of shape {shape}")
-    axis, part = None, _Part()
-    for a, k in enumerate(keys):
-        if isinstance(k, slice) and k.indices(shape[a]) == (0, shape[a], 1):
-            continue
-        if axis is not None:
-            return None
-        axis = a
-    if axis is None:
-        axis, chosen, kept = 0, slice(None), True
-        if not shape:
-            part.outer = part.n = part.count = part.inner = part.step = 1
-            part.first, part.shape = 0, ()
-            return part
-    else:
-        chosen, kept = keys[axis], isinstance(keys[axis], slice)
-    n = shape[axis]
-    if kept:
-        start, stop, part.step = chosen.indices(n)
-        part.count = len(range(start, stop, part.step))
-        part.first = start if part.count else 0
-    else:
-        if not -n <= chosen < n:
-            raise IndexError(f"index {chosen} for axis {axis} of an array of shape {shape}")
-        part.first, part.count, part.step = int(chosen) % n, 1, 1
-    part.n = n
-    part.outer, part.inner = math.prod(shape[:axis]), math.prod(shape[axis + 1 :])
-    part.shape = (*shape[:axis], *[part.count] * kept, *shape[axis + 1 :])
-    return part
-
-
-def _are_rows(key, ndim):
-    """Whether a key is the numbers of some rows, in any order."""
-    return (
-        isinstance(key, (np.ndarray, list)) and ndim > 0
-        and np.ndim(key) == 1 and np.asarray(key).dtype.kind in "iu"
-    )

@@ -20,13 +20,14 @@ from fastrnn.rules import RULES
 
 __all__ = [
     "CLASS_LOSSES", "COLUMN_LOSSES", "activate", "activate_backward", "add_columns",
-    "add_rows", "arithmetic", "copy_axis", "fill", "gather", "loss", "pad", "reduce",
-    "scatter_add", "select", "softmax", "softmax_backward", "update",
+    "add_rows", "arithmetic", "choose", "combine", "copy", "copy_axis", "fill", "fold", "gather",
+    "loss", "pad", "put_rows", "reduce", "scatter_add", "shrink", "softmax", "softmax_backward",
+    "unary", "update",
 ]
 
 # Blocks of a reduction: as many as fill a GPU, and always as many, for they fix the order of sums.
 REDUCING = 256
-# Rows of which `add_columns` sums the columns in one block. Fixed for the same reason.
+# Places of an axis that one block of `fold` takes, where there are few blocks; for the same reason.
 SHARE = 512
 # Rows that one thread of `scatter_add` takes. Fixed for the same reason.
 NEIGHBOURS = 16
@@ -105,20 +106,11 @@ def pad(flat, starts, lengths, target, steps, width):
     _over(kernel, target.size, flat, starts, lengths, target, steps, width)
 
 
-def select(choice, repeats, a, b, target):
-    """target = a where choice, each of whose entries is for ``repeats`` of them, else b.
-
-    a and b are arrays or numbers.
-    """
+def put_rows(rows, values, target, width):
+    """target (V, width)[rows (n,)] = values (n, width); no row is there twice."""
     from fastrnn.cuda.kernels import elementwise
 
-    number = target.dtype.type
-    sides = [
-        (side, number(0), True) if hasattr(side, "memory") else (target, number(side), False)
-        for side in (a, b)
-    ]
-    kernel = elementwise.select(target.dtype.name)
-    _over(kernel, target.size, choice, repeats, *sides[0], *sides[1], target)
+    _over(elementwise.put_rows(target.dtype.name), values.size, rows, values, target, width)
 
 
 def arithmetic(operation, a, b, swapped, target):
@@ -131,6 +123,13 @@ def arithmetic(operation, a, b, swapped, target):
     _over(kernel, target.size, a, b if is_array else a, number, is_array, swapped, target)
 
 
+def unary(name, a, target):
+    """target = f(a), for the functions of `fastrnn.cuda.functions`."""
+    from fastrnn.cuda.kernels import elementwise
+
+    _over(elementwise.unary(name, a.dtype.name), a.size, a, target)
+
+
 def activate(name, z, target):
     """y = f(z), for the activations of `fastrnn.cuda.kernels.activations`."""
     from fastrnn.cuda.kernels import elementwise
@@ -138,11 +137,11 @@ def activate(name, z, target):
     _over(elementwise.activate(name, z.dtype.name), z.size, z, target)
 
 
-def activate_backward(name, y, dy, target):
-    """dz = dy f'(z), told from y."""
+def activate_backward(name, z, y, dy, target):
+    """dz = dy f'(z)."""
     from fastrnn.cuda.kernels import elementwise
 
-    _over(elementwise.activate_backward(name, y.dtype.name), y.size, y, dy, target)
+    _over(elementwise.activate_backward(name, y.dtype.name), y.size, z, y, dy, target)
 
 
 def update(rule, value, grad, slots, hyper):
@@ -154,6 +153,50 @@ def update(rule, value, grad, slots, hyper):
     numbers = [value.dtype.type(hyper[name]) for name in numbers]
     kernel = updates.update(rule, value.dtype.name)
     _over(kernel, value.size, value, grad, *arrays, *numbers, bool(hyper[flag]))
+
+
+# -- arrays that are stretched --------------------------------------------------
+#
+# ``sizes`` and the steps of each array: see `fastrnn.cuda.strides.collapsed`.
+
+
+def copy(source, sizes, steps, target):
+    """target = source, with other axes or of another type."""
+    from fastrnn.cuda.kernels import broadcasting
+
+    kernel = broadcasting.copy(target.dtype.name)
+    _over(kernel, target.size, source, sizes, steps, target)
+
+
+def combine(operation, dtype, sides, sizes, steps, target):
+    """target = a op b, of two ``sides``, arrays or numbers of that type."""
+    from fastrnn.cuda.kernels import broadcasting
+
+    kernel = broadcasting.combine(operation, dtype.name)
+    some = next(side for side in sides if hasattr(side, "memory"))
+    sides = _sides(sides, steps, dtype, some)
+    _over(kernel, target.size, *sides[0], *sides[1], sizes, target)
+
+
+def choose(choice, sides, sizes, steps, target):
+    """target = a where choice, of booleans, else b; ``sides``: a and b, arrays or numbers."""
+    from fastrnn.cuda.kernels import broadcasting
+
+    kernel = broadcasting.choose(target.dtype.name)
+    sides = _sides(sides, steps[1:], target.dtype, target)
+    _over(kernel, target.size, choice, steps[0], *sides[0], *sides[1], sizes, target)
+
+
+def _sides(sides, steps, dtype, some):
+    """(array, number, whether it is the array, its steps) of arrays or numbers.
+
+    The array ``some`` stands where there is a number, so that a kernel has one signature.
+    """
+    return [
+        (side, dtype.type(0), True, own) if hasattr(side, "memory")
+        else (some, dtype.type(side), False, own)
+        for side, own in zip(sides, steps, strict=True)
+    ]
 
 
 # -- rows -----------------------------------------------------------------------
@@ -192,35 +235,57 @@ def loss(kind, from_logits, low, target, output, weight, columns, values, doutpu
 # -- sums -----------------------------------------------------------------------
 
 
-def reduce(kind, a):
-    """The "sum", "sum of squares" or "largest" of a, an array of one element, float64."""
+def reduce(kind, a, found=None):
+    """The "sum", "largest" and so on (`REDUCTIONS`) of a, an array of one element, float64."""
     from fastrnn.cuda.kernels import reductions
     from fastrnn.cuda.kernels.elementwise import THREADS
 
     blocks = max(1, min(REDUCING, -(-a.size // THREADS)))
-    parts, found = _Scratch(blocks, np.float64), _Scratch(1, np.float64)
+    parts = _Scratch(blocks, np.float64)
+    found = _Scratch(1, np.float64) if found is None else found
     _launch(reductions.reduce(kind, a.dtype.name), blocks, THREADS, (a, parts))
     rest = "largest" if kind == "largest" else "sum"
     _launch(reductions.reduce(rest, "float64"), 1, THREADS, (parts, found))
     return found
 
 
+def shrink(values, squares, most, needs_direction):
+    """values *= min(1, most / norm), the norm being the root of ``squares``, of one element."""
+    from fastrnn.cuda.kernels import reductions
+
+    kernel = reductions.shrink(values.dtype.name)
+    _over(kernel, values.size, values, squares, float(most), bool(needs_direction))
+
+
 def add_columns(a, rows, columns, target, adds=True):
     """target (columns,) += the sum of the rows of a (rows, columns); or = without ``adds``."""
-    shares = -(-rows // SHARE)
+    fold("sum", a, 1, rows, columns, target, adds=adds)
+
+
+def fold(kind, a, outer, n, inner, target, divisor=1, adds=False):
+    """target (outer, inner) = the "sum", "max" or "min" of the n of a (outer, n, inner).
+
+    Over ``divisor``; or that is added to it.
+    """
+    from fastrnn.cuda.kernels.axes import ACROSS, DOWN, LANES, fold_columns, fold_rows
+
+    if not outer * inner:
+        return
+    across = -(-inner // ACROSS)
+    share = SHARE if outer * across < REDUCING else n  # if there are too few blocks else
+    shares = max(1, -(-n // max(share, 1)))
+    to, over = target, divisor
     if shares > 1:
-        parts = _Scratch(shares * columns, a.dtype)
-        _column_sums(a, rows, columns, SHARE, parts, False)
-        return add_columns(parts, shares, columns, target, adds)
-    _column_sums(a, rows, columns, SHARE, target, adds)
-
-
-def _column_sums(a, rows, columns, share, target, adds):
-    from fastrnn.cuda.kernels.reductions import ACROSS, DOWN, column_sums
-
-    blocks = max(1, -(-rows // share)), -(-columns // ACROSS)
-    kernel = column_sums(a.dtype.name)
-    _launch(kernel, blocks, (ACROSS, DOWN), (a, rows, columns, share, target, adds))
+        to, over = _Scratch(outer * shares * inner, target.dtype), 1
+    name, number = target.dtype.name, target.dtype.type(over)
+    if inner == 1 and not adds:
+        arguments = a, n, share, shares, number, to
+        _launch(fold_rows(kind, name), outer * shares, LANES, arguments)
+    else:
+        arguments = a, n, inner, share, shares, number, to, adds and shares == 1
+        _launch(fold_columns(kind, name), outer * shares * across, (ACROSS, DOWN), arguments)
+    if shares > 1:
+        fold(kind, to, outer, shares, inner, target, divisor, adds)
 
 
 def scatter_add(ids, dy, target, width, adds=True):

@@ -2,8 +2,8 @@
 
 Its arrays are `fastrnn.cuda.device_array.DeviceArray`. Every method takes arrays of the host as
 well, brings them over, and gives arrays on the device; what is to be added to an array of the host
-is brought back to it. What has no kernel (rare activations) is computed on the host, by the
-reference engine.
+is brought back to it. What has no kernel (a sweep with rare activations) is computed on the host,
+by the reference engine.
 
 Ids are checked by the least and largest that came to the device with them, so that no check waits
 for the GPU.
@@ -24,24 +24,23 @@ import numpy as np
 
 from fastrnn.config import epsilon
 from fastrnn.cuda import discovery, operations, stream, sweeps
-from fastrnn.cuda.arrays import WIDE
 from fastrnn.cuda.device_array import (
     DTYPES,
+    FLOATS,
     DeviceArray,
     borrowed,
     empty,
     on_device,
     to_host,
 )
-from fastrnn.cuda.matmul import Matrices, launch
+from fastrnn.cuda.matmul import launch
+from fastrnn.cuda.numpy_functions import matrices
 from fastrnn.cuda.tiles import length_of_parts
 from fastrnn.engines.reference import ReferenceEngine, check_ids
 from fastrnn.values import Lookup, RowGradient
 
 __all__ = ["CUDAEngine"]
 
-KERNEL_ACTIVATIONS = frozenset({"relu", "tanh", "sigmoid", "hard_sigmoid"})
-FLOATS = frozenset({"float32", "float64"})
 # Rows of x, at least, whose products with dz one block sums, for the gradient of W.
 SHARE = 64
 # Up to so many rows of a table for each step that takes one, all rows get a gradient: their sums
@@ -231,8 +230,8 @@ class CUDAEngine(ReferenceEngine):
     # -- arrays ------------------------------------------------------------------------------------
 
     def asarray(self, x, dtype=None):
-        if type(x) is DeviceArray and (dtype is None or x.dtype == dtype):
-            return x
+        if type(x) is DeviceArray:
+            return on_device(x, dtype)
         x = super().asarray(to_host(x), dtype)
         return on_device(x) if x.dtype.name in DTYPES and x.ndim else x
 
@@ -347,7 +346,7 @@ class CUDAEngine(ReferenceEngine):
         z = self.asarray(z)
         if activation == "linear":
             return z
-        if activation not in KERNEL_ACTIVATIONS | {"softmax"} or z.dtype.name not in FLOATS:
+        if z.dtype.name not in FLOATS:
             return self.asarray(super().activate(activation, to_host(z)))
         y = empty(z.shape, z.dtype)
         if activation != "softmax":
@@ -359,18 +358,22 @@ class CUDAEngine(ReferenceEngine):
     def activate_backward(self, activation, z, y, dy):
         if activation == "linear":
             return self.asarray(dy)
-        if activation not in KERNEL_ACTIVATIONS | {"softmax"} or y.dtype.name not in FLOATS:
+        if y.dtype.name not in FLOATS:
             return self.asarray(
                 super().activate_backward(activation, *map(to_host, (z, y, dy)))
             )
-        y, dy = self.asarray(y), self.asarray(dy, y.dtype)
+        y, z, dy = self.asarray(y), self.asarray(z, y.dtype), self.asarray(dy, y.dtype)
+        expect("z", z, y.shape)
         expect("dy", dy, y.shape)
         dz = empty(y.shape, y.dtype)
         if activation != "softmax":
-            operations.activate_backward(activation, y, dy, dz)
+            operations.activate_backward(activation, z, y, dy, dz)
         elif y.size:
             operations.softmax_backward(y, dy, y.size // y.shape[-1], dz)
         return dz
+
+    def mean_over(self, x, axes):
+        return x.mean(axis=axes, keepdims=True)
 
     # -- recurrence --------------------------------------------------------------------------------
 
@@ -486,8 +489,16 @@ class CUDAEngine(ReferenceEngine):
         return Repeated(function, rows)
 
     def sum_squares(self, a):
-        found = operations.reduce("sum of squares", self.asarray(a))
-        return float(stream.fetch(found.flat)[0])
+        return operations.reduce("sum of squares", on_device(a), empty((), np.float64))
+
+    def sum_magnitudes(self, a):
+        return operations.reduce("sum of magnitudes", on_device(a), empty((), np.float64))
+
+    def limit_norm(self, gradient, parts, most, needs_direction=False):
+        with added_to(gradient) as own:
+            given = [own[part] for part in parts]
+            squares = self.sum_squares(given[0] if len(given) == 1 else np.concatenate(given))
+            operations.shrink(own, squares, most, needs_direction)
 
     def update(self, rule, value, grad, slots, table=None, **hyper):
         self.bring_in(table, grad)
@@ -518,13 +529,6 @@ def added_to(array):
     yield own
     if own is not array:
         array[...] = own.host()
-
-
-def matrices(a, ld, step=0):
-    """A `DeviceArray` as `Matrices` for a product."""
-    places = a.start, ld, step
-    wide = all(place * a.dtype.itemsize % WIDE == 0 for place in places)
-    return Matrices(a.flat, step, ld, wide)
 
 
 def expect(name, array, shape):

@@ -352,7 +352,10 @@ class Layer:
 
     def convert_input(self, x):
         """``x`` as the array that `forward` takes: floats of the layer's type."""
-        return engines.current().asarray(x, self.dtype)
+        engine = engines.current()
+        if engine.holds(x):
+            return engine.asarray(x, self.dtype)
+        return engine.staged(np.require(x, self.dtype, ["C", "A"]))
 
     def check_input(self, x):
         """Raise if `forward` would refuse a value in ``x``, as `convert_input` made it."""

@@ -122,8 +122,9 @@ class RecurrentCell(Layer):
         rows, steps, _ = x.shape
         states = self.get_initial_state(rows) if states is None else states
         counts = np.ones((rows, steps), bool) if mask is None else np.asarray(mask)
-        output = np.zeros((rows, self.output_size), self.dtype)
-        sequence = np.zeros((rows, steps, self.output_size), self.dtype)
+        zeros = engines.current().zeros
+        output = zeros((rows, self.output_size), self.dtype)
+        sequence = zeros((rows, steps, self.output_size), self.dtype)
         tapes = []
         for t in range(steps):
             y, new, tape = self.forward(x[:, t], states, training)
@@ -142,12 +143,13 @@ class RecurrentCell(Layer):
         """
         shape, counts, tapes, sequences, zero_output_for_mask = tape
         rows, steps, _ = shape
-        dx = np.zeros(shape, self.dtype)
+        zeros = engines.current().zeros
+        dx = zeros(shape, self.dtype)
         dstates = [
-            np.zeros((rows, size), self.dtype) if d is None else d
+            zeros((rows, size), self.dtype) if d is None else d
             for d, size in zip(dstates, self.state_sizes, strict=True)
         ]
-        dy = np.zeros((rows, self.output_size), self.dtype)  # of the output shown from here on
+        dy = zeros((rows, self.output_size), self.dtype)  # of the output shown from here on
         if doutput is not None and not sequences:
             dy = dy + doutput
         for t in reversed(range(steps)):

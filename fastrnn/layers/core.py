@@ -37,7 +37,8 @@ class ActivityRegularized(Layer):
     ----------
     activity_regularizer : Regularizer or None
     activity_penalty : float
-        The sum of the penalties of all calls since it was set to zero.
+        The sum of the penalties of all calls since it was set to zero.  On an engine that
+        `runs_ahead` it is what ``float()`` makes one of.
     """
 
     def __init__(self, activity_regularizer=None, **kwargs):
@@ -499,11 +500,11 @@ class Masking(Layer):
         self.mask_value = mask_value
 
     def _keep(self, x):
-        return (x != self.mask_value).any(axis=-1)
+        return (engines.current().to_host(x) != self.mask_value).any(axis=-1)
 
     def forward(self, x, mask=None, training=False):
         x = self.dense(x)
-        keep = self._keep(x)[..., None]
+        keep = engines.current().asarray(self._keep(x)[..., None])
         return np.where(keep, x, 0), keep  # 0 * x would not do for an infinite mask_value
 
     def backward(self, tape, dy):
@@ -582,8 +583,8 @@ def token_ids(layer, x):
 
 
 def dropout_mask(stream, shape, rate, dtype):
-    """Zeros with probability ``rate``, else 1/(1 - rate)."""
+    """Zeros with probability ``rate``, else 1/(1 - rate), as an array of the engine."""
     if rate == 1:
-        return np.zeros(shape, dtype)
+        return engines.current().zeros(shape, dtype)
     keep = stream.uniform(shape) >= rate
-    return keep * np.dtype(dtype).type(1 / (1 - rate))
+    return engines.current().asarray(keep * np.dtype(dtype).type(1 / (1 - rate)))

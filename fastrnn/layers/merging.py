@@ -509,7 +509,8 @@ def steps_of(mask, x, ndim):
     """A mask as a bool array that meets ``x``; None where it has none, or was aligned."""
     if mask is None or x.ndim != ndim or ndim < 3:
         return None
-    return np.asarray(mask).reshape(*mask.shape, *[1] * (ndim - 2))
+    counts = np.asarray(mask).reshape(*mask.shape, *[1] * (ndim - 2))
+    return engines.current().asarray(counts)
 
 
 def either(a, b):

@@ -13,7 +13,7 @@ import math
 
 import numpy as np
 
-from fastrnn import constraints, initializers, regularizers
+from fastrnn import constraints, engines, initializers, regularizers
 from fastrnn.checks import shown
 from fastrnn.config import epsilon as tiny
 from fastrnn.layers.base import Layer
@@ -264,10 +264,11 @@ class BatchNormalization(Normalization):
         axes = tuple(a for a in range(x.ndim) if a not in features)
         counts, factor = None, 1
         if mask is not None:
-            counts = np.asarray(mask)[..., None]
+            asarray, counts = engines.current().asarray, np.asarray(mask)[..., None]
             # Makes a mean over all entries one over those that count.
-            share = mean_over(counts.astype(x.dtype), axes)
-            factor = 1 / (share + tiny() / math.prod(x.shape[a] for a in axes))
+            share = counts.astype(x.dtype).mean(axis=axes, keepdims=True)
+            factor = asarray(1 / (share + tiny() / math.prod(x.shape[a] for a in axes)))
+            counts = asarray(counts)
         mean = factor * mean_over(where(counts, x), axes)
         xhat = x - mean
         variance = factor * mean_over(np.square(where(counts, xhat)), axes)
@@ -318,15 +319,5 @@ def where(counts, x):
 
 
 def mean_over(x, axes):
-    """The mean over ``axes``, which stay with length 1.
-
-    As products with a vector where the array allows it, which take a fraction of the time.
-    """
-    if axes == (x.ndim - 1,):
-        width = x.shape[-1]
-        return x @ np.full((width, 1), 1 / width, x.dtype)
-    if axes == tuple(range(x.ndim - 1)):
-        rows = x.reshape(-1, x.shape[-1])
-        mean = np.full(len(rows), 1 / max(len(rows), 1), x.dtype) @ rows
-        return mean.reshape(*(1 for _ in axes), -1)
-    return x.mean(axis=axes, keepdims=True)
+    """The mean over ``axes``, which stay with length 1."""
+    return engines.current().mean_over(x, axes)

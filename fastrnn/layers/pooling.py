@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from fastrnn import engines
 from fastrnn.layers.base import Layer
 from fastrnn.layers.core import check_mask
 
@@ -91,6 +92,8 @@ class GlobalAveragePooling1D(GlobalPooling1D):
         self.check_rank(x, 3, "(batch, steps, features)")
         check_mask(self, mask, (x.shape[0], x.shape[self.steps_axis]))
         weights = self._weights(x, mask)
+        if mask is not None and engines.current().runs_ahead:  # to look at y would mean to wait
+            return self.pooled(self._mean(np.where(weights, x, 0), weights)), weights
         with np.errstate(invalid="ignore"):
             y = self._mean(x, weights)
         if mask is not None and not np.isfinite(y).all():
@@ -110,10 +113,12 @@ class GlobalAveragePooling1D(GlobalPooling1D):
         """The share of each step in the mean: (B or 1, T, 1), or (B or 1, 1, T)."""
         steps = x.shape[self.steps_axis]
         if mask is None:
-            shares = np.full((1, steps), 1 / max(steps, 1), x.dtype)
+            shares = engines.current().zeros((1, steps), x.dtype)
+            shares += 1 / max(steps, 1)
         else:
             counts = np.asarray(mask, x.dtype)
             shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+            shares = engines.current().asarray(shares)
         return np.expand_dims(shares, 3 - self.steps_axis)
 
 

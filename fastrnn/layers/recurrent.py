@@ -186,6 +186,7 @@ class RNN(Layer):
             # Without a step there is no output; a masked last step's is zero where asked for.
             counted = holes or mask
             shown = (counted.last if self.zero_output_for_mask else counted.any)[:, None]
+            shown = engines.current().asarray(shown)
             output = np.where(shown, output, 0)
         tape = holes, shown, initial_state is not None, in_pieces, tape
         return ([output, *self.cell.nest(last)] if self.return_state else output), tape
@@ -482,9 +483,7 @@ def close_holes(x, mask):
 def close_holes_backward(dx, holes):
     """Gradient of `close_holes`: every step back to its place."""
     order, _ = holes.packing()
-    out = np.zeros_like(dx)
-    np.put_along_axis(out, order[..., None], dx, axis=1)
-    return out
+    return np.take_along_axis(dx, np.argsort(order, axis=1)[..., None], axis=1)
 
 
 def _shown(holes, zero_output_for_mask):
@@ -498,15 +497,14 @@ def _shown(holes, zero_output_for_mask):
 def open_holes(sequence, holes, zero_output_for_mask):
     """The output of a packed sweep, (B, T, H), shown at the steps of the mask ``holes``."""
     place, hidden = _shown(holes, zero_output_for_mask)
-    opened = np.take_along_axis(sequence, place[..., None], axis=1)
-    opened[hidden] = 0
-    return opened
+    return np.where(hidden[..., None], 0, np.take_along_axis(sequence, place[..., None], axis=1))
 
 
 def open_holes_backward(dopened, holes, zero_output_for_mask):
     """Gradient of `open_holes`: an output shown at several steps sums their gradients."""
     place, hidden = _shown(holes, zero_output_for_mask)
-    dsequence = np.zeros_like(dopened)
-    rows = np.arange(len(place))[:, None]
-    np.add.at(dsequence, (rows, place), np.where(hidden[..., None], 0, dopened))
-    return dsequence
+    (rows, steps, units), engine = dopened.shape, engines.current()
+    dsequence = engine.zeros((rows * steps, units), dopened.dtype)
+    places = (place + steps * np.arange(rows)[:, None]).astype(np.int32)
+    engine.lookup_backward(places, np.where(hidden[..., None], 0, dopened), dsequence)
+    return dsequence.reshape(dopened.shape)

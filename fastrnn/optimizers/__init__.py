@@ -313,7 +313,7 @@ class Optimizer(Configurable):
         where = EVERYTHING if everything else [self.store.slices[i] for i in present]
         if self._gathered(where):
             if self.clipnorm or self.clipvalue or self.global_clipnorm:
-                self._clip(present)
+                self._clip(where, present)
             if self.weight_decay:
                 self._decay(present)
             self._update(where)
@@ -350,19 +350,16 @@ class Optimizer(Configurable):
         gathered[...] = 0
         return True
 
-    def _clip(self, present):
+    def _clip(self, where, present):
         engine, grad = engines.current(), self.store.grad
         if self.clipvalue:
             np.clip(grad, -self.clipvalue, self.clipvalue, out=grad)
         elif self.clipnorm:
             for i in present:
-                part = grad[self.store.slices[i]]
-                _shrink(part, math.sqrt(engine.sum_squares(part)), self.clipnorm)
+                engine.limit_norm(grad[self.store.slices[i]], EVERYTHING, self.clipnorm)
         else:
-            norms = [engine.sum_squares(grad[self.store.slices[i]]) for i in present]
-            norm = math.sqrt(sum(norms))
             # An infinite norm has no direction: the gradients become NaN, and show it.
-            _shrink(grad, norm if norm < math.inf else math.nan, self.global_clipnorm)
+            engine.limit_norm(grad, where, self.global_clipnorm, needs_direction=True)
 
     def _decay(self, present):
         keep = 1 - self.learning_rate * self.weight_decay
@@ -467,12 +464,6 @@ def _copy(i, variable):
             f"optimizer: expected variables to be arrays of floats; got dtype {value.dtype}."
         )
     return Parameter(path, np.array(value), constraint=constraint)
-
-
-def _shrink(gradient, norm, most):
-    """Scale ``gradient``, whose norm is known, down to a norm of ``most``."""
-    if not norm <= most:
-        gradient *= most / norm
 
 
 OPTIONS = list(inspect.signature(Optimizer).parameters.values())

@@ -7,7 +7,18 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastrnn.cells import CellSpec
-from fastrnn.cuda.kernels import elementwise, losses, reductions, stepwise, sums, updates
+from fastrnn.cuda.functions import ARITHMETIC, COMPARISONS, LOGICAL, UNARY
+from fastrnn.cuda.kernels import (
+    activations,
+    axes,
+    broadcasting,
+    elementwise,
+    losses,
+    reductions,
+    stepwise,
+    sums,
+    updates,
+)
 from fastrnn.cuda.kernels.matmul import Bias, Operand, matmul_kernel
 from fastrnn.cuda.kernels.sweep import WARP, sweep_backward, sweep_forward
 from fastrnn.cuda.kernels.target import THREADS
@@ -46,9 +57,11 @@ def variants():
         yield from _steps(dtype)
         yield from _sums(dtype)
         yield from _elementwise(dtype)
+        yield from _broadcasting(dtype)
         yield from _losses(dtype)
         yield from _reductions(dtype)
         yield from _updates(dtype)
+    yield from _booleans()
 
 
 def _products():
@@ -66,23 +79,68 @@ def _elementwise(dtype):
     flat, ids, yes = np.empty(1, dtype), np.empty(1, np.int32), True
     number = np.dtype(dtype).type(0)
     places = 1, 1, 1, 1, 0, 1, 1, 0, 1
-    side = flat, number, yes
     kernels = {
         "fill": (elementwise.fill(dtype), (flat, number)),
         "copy_axis": (elementwise.copy_axis(dtype), (flat, flat, *places)),
         "gather": (elementwise.gather(dtype), (ids, flat, flat, 1)),
         "add_rows": (elementwise.add_rows(dtype), (ids, flat, flat, 1)),
         "pad": (elementwise.pad(dtype), (flat, PLACES, PLACES, flat, 1, 1)),
-        "select": (elementwise.select(dtype), (ids, 1, *side, *side, flat)),
+        "put_rows": (elementwise.put_rows(dtype), (ids, flat, flat, 1)),
     }
-    for name in elementwise.OPERATIONS:
+    for name in ARITHMETIC:
         kernel = elementwise.arithmetic(name, dtype)
         kernels[name] = kernel, (flat, flat, number, yes, yes, flat)
-    for name in ("relu", "tanh", "sigmoid", "hard_sigmoid"):
+    for name in UNARY:
+        kernels[f"np.{name}"] = elementwise.unary(name, dtype), (flat, flat)
+    for name in activations.NAMES:
         kernels[name] = elementwise.activate(name, dtype), (flat, flat)
-        kernels[f"{name}, back"] = elementwise.activate_backward(name, dtype), (flat, flat, flat)
+        kernels[f"{name}, back"] = elementwise.activate_backward(name, dtype), (flat,) * 4
     for name, (kernel, arguments) in kernels.items():
         yield Variant(f"{name} {dtype}", kernel, arguments, elementwise.THREADS)
+
+
+def _broadcasting(dtype):
+    """Those of arrays that are stretched, and folds along an axis."""
+    flat, yes, flags = np.empty(1, dtype), True, np.empty(1, np.bool_)
+    number, sizes, steps = np.dtype(dtype).type(0), (1, 1, 1), (1, 1, 1, 1)
+    side = flat, number, yes, steps
+    kernels = {
+        "copy": (broadcasting.copy(dtype), (flat, sizes, steps, flat)),
+        "copy of bool,": (broadcasting.copy(dtype), (flags, sizes, steps, flat)),
+        "choose": (broadcasting.choose(dtype), (flags, steps, *side, *side, sizes, flat)),
+    }
+    for name in ARITHMETIC + COMPARISONS:
+        target = flat if name in ARITHMETIC else flags
+        kernels[f"stretched {name}"] = (
+            broadcasting.combine(name, dtype), (*side, *side, sizes, target)
+        )
+    for name, (kernel, arguments) in kernels.items():
+        yield Variant(f"{name} {dtype}", kernel, arguments, elementwise.THREADS)
+    for kind in axes.KINDS:
+        arguments = flat, 1, 1, 1, number, flat
+        yield Variant(f"{kind} of rows {dtype}", axes.fold_rows(kind, dtype), arguments, axes.LANES)
+        arguments = flat, 1, 1, 1, 1, number, flat, yes
+        yield Variant(f"{kind} of columns {dtype}", axes.fold_columns(kind, dtype), arguments,
+                      axes.ACROSS * axes.DOWN)
+
+
+def _booleans():
+    """What there is for booleans, and counts of them."""
+    flags, yes, sizes, steps = np.empty(1, np.bool_), True, (1, 1, 1), (1, 1, 1, 1)
+    side, one = (flags, np.bool_(0), yes, steps), np.int64(1)
+    kernels = {
+        "fill": (elementwise.fill("bool"), (flags, np.bool_(0))),
+        "logical_not": (elementwise.unary("logical_not", "bool"), (flags, flags)),
+        "copy": (broadcasting.copy("bool"), (flags, sizes, steps, flags)),
+    }
+    for name in LOGICAL:
+        kernels[name] = broadcasting.combine(name, "bool"), (*side, *side, sizes, flags)
+    for name, (kernel, arguments) in kernels.items():
+        yield Variant(f"{name} bool", kernel, arguments, elementwise.THREADS)
+    yield Variant("count of rows", axes.fold_rows("sum", "int64"), (flags, 1, 1, 1, one, PLACES),
+                  axes.LANES)
+    yield Variant("count of columns", axes.fold_columns("sum", "int64"),
+                  (flags, 1, 1, 1, 1, one, PLACES, yes), axes.ACROSS * axes.DOWN)
 
 
 def _losses(dtype):
@@ -109,8 +167,8 @@ def _reductions(dtype):
     for kind in reductions.REDUCTIONS:
         kernel = reductions.reduce(kind, dtype)
         yield Variant(f"{kind} {dtype}", kernel, (flat, one), elementwise.THREADS)
-    kernel, threads = reductions.column_sums(dtype), reductions.ACROSS * reductions.DOWN
-    yield Variant(f"column_sums {dtype}", kernel, (flat, 1, 1, 1, flat, True), threads)
+    yield Variant(f"shrink {dtype}", reductions.shrink(dtype), (flat, one, 1.0, True),
+                  elementwise.THREADS)
     for name, arguments in {
         "scatter": (ids, flat, 1, 1, one, 1, PLACES),
         "scattered": (PLACES, one, 1, flat, True),

@@ -10,17 +10,15 @@ import functools
 
 from numba import cuda
 
-from fastrnn.cuda.kernels import activations
-from fastrnn.cuda.kernels.target import SIMULATED, device_function, kernel
+from fastrnn.cuda.kernels import activations, functions
+from fastrnn.cuda.kernels.target import SIMULATED, kernel
 
 __all__ = [
-    "OPERATIONS", "THREADS", "activate", "activate_backward", "add_rows", "arithmetic",
-    "copy_axis", "fill", "gather", "pad", "select",
+    "THREADS", "activate", "activate_backward", "add_rows", "arithmetic", "copy_axis", "fill",
+    "gather", "pad", "put_rows", "unary",
 ]
 
 THREADS = 4 if SIMULATED else 256  # threads of Python are dear
-
-OPERATIONS = ("add", "subtract", "multiply", "divide")
 
 
 @functools.cache
@@ -103,45 +101,25 @@ def pad(dtype):
 
 
 @functools.cache
-def select(dtype):
-    """``(choice, repeats, a, a_number, a_is_array, b, b_number, b_is_array, target)``.
-
-    An entry of ``choice``, 0 or 1, decides on ``repeats`` entries: b or a, an array or a number.
-    """
+def put_rows(dtype):
+    """``(rows, values, target, width)``: target[rows] = values; each row is there once."""
 
     @kernel(THREADS)
-    def select(choice, repeats, a, a_number, a_is_array, b, b_number, b_is_array, target):
+    def put_rows(rows, values, target, width):
         i = cuda.grid(1)
-        if i < target.size:
-            if choice[i // repeats]:
-                target[i] = a[i] if a_is_array else a_number
-            else:
-                target[i] = b[i] if b_is_array else b_number
+        if i < values.size:
+            target[rows[i // width] * width + i % width] = values[i]
 
-    return select
+    return put_rows
 
 
 @functools.cache
 def arithmetic(operation, dtype):
-    """``(a, b, number, b_is_array, swapped, target)``: one of `OPERATIONS`.
+    """``(a, b, number, b_is_array, swapped, target)``: one of `ARITHMETIC`.
 
     Of a and b, or a and a number; ``swapped``: the other one first. The target may be a or b.
     """
-
-    def add(x, y):
-        return x + y
-
-    def subtract(x, y):
-        return x - y
-
-    def multiply(x, y):
-        return x * y
-
-    def divide(x, y):
-        return x / y
-
-    functions = dict(zip(OPERATIONS, (add, subtract, multiply, divide), strict=True))
-    f = device_function(functions[operation])
+    f = functions.binary(operation)
 
     @kernel(THREADS)
     def arithmetic(a, b, number, b_is_array, swapped, target):
@@ -151,6 +129,20 @@ def arithmetic(operation, dtype):
             target[i] = f(other, a[i]) if swapped else f(a[i], other)
 
     return arithmetic
+
+
+@functools.cache
+def unary(name, dtype):
+    """``(a, target)``: one of `UNARY`. The target may be a."""
+    f = functions.unary(name, dtype)
+
+    @kernel(THREADS)
+    def unary(a, target):
+        i = cuda.grid(1)
+        if i < target.size:
+            target[i] = f(a[i])
+
+    return unary
 
 
 @functools.cache
@@ -169,13 +161,13 @@ def activate(name, dtype):
 
 @functools.cache
 def activate_backward(name, dtype):
-    """``(y, dy, target)``: dz = dy f'(z), the slope told from y."""
-    slope = activations.slope(name, dtype)
+    """``(z, y, dy, target)``: dz = dy f'(z)."""
+    slope = activations.slope_at(name, dtype)
 
     @kernel(THREADS)
-    def activate_backward(y, dy, target):
+    def activate_backward(z, y, dy, target):
         i = cuda.grid(1)
         if i < target.size:
-            target[i] = dy[i] * slope(y[i])
+            target[i] = dy[i] * slope(z[i], y[i])
 
     return activate_backward

@@ -1,4 +1,4 @@
-"""Kernels that sum: of all elements, of columns, of the rows that share an id.
+"""Kernels that sum: of all elements, of the rows that share an id; and what a norm scales.
 
 Every sum is taken in an order that depends on shapes alone, or is one of whole numbers, which no
 order can change: results repeat bit for bit. No float is ever added atomically.
@@ -13,15 +13,11 @@ import numpy as np
 from numba import cuda
 
 from fastrnn.cuda.kernels.elementwise import THREADS
-from fastrnn.cuda.kernels.target import ALIGNMENT, SIMULATED, device_function, kernel
+from fastrnn.cuda.kernels.target import ALIGNMENT, device_function, kernel
 
-__all__ = [
-    "ACROSS", "DOWN", "REDUCTIONS", "column_sums", "reduce", "scatter", "scattered",
-]
+__all__ = ["REDUCTIONS", "reduce", "scatter", "scattered", "shrink"]
 
-REDUCTIONS = ("sum", "sum of squares", "largest")
-# Columns and rows that a block of `column_sums` takes at a time.
-ACROSS, DOWN = (2, 2) if SIMULATED else (32, 8)
+REDUCTIONS = ("sum", "sum of squares", "sum of magnitudes", "largest")
 
 
 @functools.cache
@@ -37,12 +33,16 @@ def reduce(kind, dtype):
     def plus_square(total, x):
         return total + x * x
 
+    def plus_magnitude(total, x):
+        return total + abs(x)
+
     def larger(total, x):
         x = abs(x)
         return x if x > total or x != x else total
 
     take = device_function({
-        "sum": plus, "sum of squares": plus_square, "largest": larger,
+        "sum": plus, "sum of squares": plus_square, "sum of magnitudes": plus_magnitude,
+        "largest": larger,
     }[kind])  # fmt: skip
     join = device_function(larger if kind == "largest" else plus)
 
@@ -68,34 +68,25 @@ def reduce(kind, dtype):
 
 
 @functools.cache
-def column_sums(dtype):
-    """``(a, rows, columns, share, target, adds)``: of each ``share`` rows of a (rows, columns).
+def shrink(dtype):
+    """``(values, squares, most, needs_direction)``: values *= min(1, most / norm).
 
-    ``kernel[(shares, column blocks), (ACROSS, DOWN)]`` writes target (shares, columns), or adds.
+    ``squares``, of one element, float64: the norm's square. An infinite norm makes what is finite
+    zero, or all NaN if ``needs_direction``; one that is NaN makes all NaN.
     """
     number = np.dtype(dtype).type
-    count = ACROSS * DOWN
 
-    @kernel(count)
-    def column_sums(a, rows, columns, share, target, adds):
-        shared = cuda.shared.array(count, number, ALIGNMENT)
-        x, y = cuda.threadIdx.x, cuda.threadIdx.y
-        column = cuda.blockIdx.y * ACROSS + x
-        first = cuda.blockIdx.x * share
-        last = min(first + share, rows)
-        total = number(0)
-        if column < columns:
-            for row in range(first + y, last, DOWN):
-                total += a[row * columns + column]
-        shared[y * ACROSS + x] = total
-        cuda.syncthreads()
-        if y == 0 and column < columns:
-            for other in range(1, DOWN):
-                total += shared[other * ACROSS + x]
-            at = cuda.blockIdx.x * columns + column
-            target[at] = target[at] + total if adds else total
+    @kernel(THREADS)
+    def shrink(values, squares, most, needs_direction):
+        i = cuda.grid(1)
+        if i < values.size:
+            norm = math.sqrt(squares[0])
+            if needs_direction and norm == math.inf:
+                norm = math.nan
+            if not norm <= most:
+                values[i] *= number(most / norm)
 
-    return column_sums
+    return shrink
 
 
 # -- rows by their ids ----------------------------------------------------------
