@@ -221,6 +221,20 @@ def test_runs_outside_the_rows_do_not_pass_the_door():
             _core.project(floats(6, 4), floats(4, 3), None, floats(6, 3), np.array([run]))
 
 
+def test_runs_that_follow_on_one_another_are_one(isa):
+    rng = np.random.default_rng(0)
+    x, W, dz = (rng.normal(size=shape).astype(np.float32) for shape in ((700, 5), (5, 9), (700, 9)))
+    runs = np.array([(3, 97), (100, 100), (200, 1), (300, 0), (300, 257), (600, 100), (0, 2)])
+    taken = np.concatenate([np.arange(first, first + count) for first, count in runs])
+    z, dW, db = np.full((700, 9), np.nan, "f"), np.zeros_like(W), np.zeros(9, "f")
+    _core.project(x, W, None, z, runs)
+    _core.project_dW(x, dz, dW, db, runs)
+    np.testing.assert_allclose(z[taken], x[taken] @ W, rtol=1e-5, atol=1e-5)
+    assert np.isnan(np.delete(z, taken, axis=0)).all()
+    np.testing.assert_allclose(dW, x[taken].T @ dz[taken], rtol=1e-5, atol=1e-4)
+    np.testing.assert_allclose(db, dz[taken].sum(0), rtol=1e-5, atol=1e-4)
+
+
 @pytest.mark.parametrize("rows, table, V", [
     ([0, 4], 0, 4), ([-1, 1], 0, 4), ([1, 0], 0, 4), ([1, 1], 0, 4),  # row numbers
     ([0, 1], 1, 10), ([0, 1], -1, 4), ([0, 1], 0, 2**62), ([0, 1], 31, 4),  # the table's place

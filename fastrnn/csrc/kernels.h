@@ -255,9 +255,9 @@ static void sum_parts(const REAL *partial, REAL *out, int64_t parts, int64_t par
 
 /* -- products summed over rows -------------------------------------------------------------------- */
 
-/* OUTER_DEPTH: rows of a packed panel that fills half of the first cache.  FEW_COLUMNS of x are read where they
+/* HALF_OF_L1: elements.  OUTER_DEPTH: rows of a packed panel of that size.  FEW_COLUMNS of x are read where they
  * stand: so few do not yet fall on the same sets of the first cache, row after row. */
-enum { OUTER_DEPTH = (1 << 14) / (NR * (int)sizeof(REAL)), FEW_COLUMNS = 64 };
+enum { HALF_OF_L1 = (1 << 14) / (int)sizeof(REAL), OUTER_DEPTH = HALF_OF_L1 / NR, FEW_COLUMNS = 64 };
 
 /* How far the packed tiles of x, K rows each, lie apart: not by a multiple of much. */
 INLINE int64_t tile_pitch(int64_t K) { return K * MAX_TILE + LINE; }
@@ -301,8 +301,11 @@ INLINE void add_outer_panel(const REAL *x, ptrdiff_t x_k, ptrdiff_t x_tile, int6
 static void add_outer(const REAL *x, ptrdiff_t x_k, const REAL *y, ptrdiff_t y_k, int64_t M, int64_t N,
                       int64_t K, REAL *c, ptrdiff_t c_m, REAL *room) {
     if (M <= FEW_COLUMNS) {
-        for (int64_t n = 0; n < N; n += NR)
-            add_outer_panel(x, x_k, 0, FEW_COLUMNS, y + n, y_k, panel_vectors(n, N), M, K, c + n, c_m, NULL, 0);
+        const int64_t most = HALF_OF_L1 / M;
+        for (int64_t k = 0; k < K; k += most)
+            for (int64_t n = 0; n < N; n += NR)
+                add_outer_panel(x + k * x_k, x_k, 0, FEW_COLUMNS, y + k * y_k + n, y_k, panel_vectors(n, N), M,
+                                K - k < most ? K - k : most, c + n, c_m, NULL, 0);
         return;
     }
     for (int64_t k = 0; k < K; k += OUTER_DEPTH) {

@@ -124,13 +124,18 @@ int64_t fastrnn_count_ids(const int32_t *ids, int64_t n, int64_t V, int32_t *cop
 }
 
 int64_t fastrnn_cut_runs(const run_t *runs, int64_t n_runs, int64_t most, run_t *pieces) {
+    enum { WHOLE_TILES = 12 }; /* rows that register tiles of every ISA divide */
     int64_t n = 0;
-    for (int64_t i = 0; i < n_runs; i++)
-        for (int64_t s = 0; s < runs[i].count; s += most, n++)
-            if (pieces) {
-                const int64_t left = runs[i].count - s;
-                pieces[n] = (run_t){runs[i].first + s, left < most ? left : most};
-            }
+    for (int64_t i = 0; i < n_runs;) {
+        const int64_t first = runs[i].first;
+        int64_t count = runs[i].count;
+        for (i++; i < n_runs && runs[i].first == first + count; i++) count += runs[i].count;
+        const int64_t least = (count + most - 1) / most, even = least ? (count + least - 1) / least : 0;
+        const int64_t rounded = (even + WHOLE_TILES - 1) / WHOLE_TILES * WHOLE_TILES;
+        const int64_t size = rounded < most ? rounded : most;
+        for (int64_t s = 0; s < count; s += size, n++)
+            if (pieces) pieces[n] = (run_t){first + s, count - s < size ? count - s : size};
+    }
     return n;
 }
 
