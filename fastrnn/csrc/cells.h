@@ -80,9 +80,9 @@ INLINE const REAL *dropped(const sweep_t *s, const walk_t *w, const REAL *h, int
 static NOINLINE void row_times_U(const sweep_t *s, const walk_t *w, step_t t, const REAL *h, int64_t from, int64_t to,
                                  int64_t first, int64_t end, const REAL *init, REAL *out) {
     const int64_t H = s->H, Hp = padded(H), together = H < ROW_TOGETHER * NR && H % NR == 0 && s->noises < 2 ? to - from : 1;
-    if (t.n_fetched) PREFETCH(t.next[0] + from * H + first, (size_t)((to - from) * (end - first)) * sizeof(REAL));
     for (int64_t gate = from; gate < to; gate += together) {
         const int64_t at = gate * Hp + first;
+        if (t.n_fetched) PREFETCH(t.next[0] + gate * H + first, (size_t)(together * (end - first)) * sizeof(REAL));
         row_times_panels(dropped(s, w, h, gate), (const REAL *)s->packed + gate * H * Hp + first * H, H * NR,
                          together * (end - first), H, init + at, out + at);
     }
