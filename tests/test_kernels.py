@@ -235,6 +235,15 @@ def test_runs_that_follow_on_one_another_are_one(isa):
     np.testing.assert_allclose(db, dz[taken].sum(0), rtol=1e-5, atol=1e-4)
 
 
+def test_inputs_without_columns_have_no_weights_but_a_bias(isa):
+    dz, z, db = floats(4, 3), floats(4, 3), np.zeros(3, np.float32)
+    dz[...] = 1
+    _core.project(floats(4, 0), floats(0, 3), None, z)
+    _core.project_dW(floats(4, 0), dz, floats(0, 3), db)
+    assert not z.any()
+    np.testing.assert_array_equal(db, 4)
+
+
 @pytest.mark.parametrize("rows, table, V", [
     ([0, 4], 0, 4), ([-1, 1], 0, 4), ([1, 0], 0, 4), ([1, 1], 0, 4),  # row numbers
     ([0, 1], 1, 10), ([0, 1], -1, 4), ([0, 1], 0, 2**62), ([0, 1], 31, 4),  # the table's place

@@ -79,7 +79,8 @@ INLINE const REAL *dropped(const sweep_t *s, const walk_t *w, const REAL *h, int
 /* `times_U` for one row.  Where H is a few whole panels (too few to share), the units of all gates are one row. */
 static NOINLINE void row_times_U(const sweep_t *s, const walk_t *w, step_t t, const REAL *h, int64_t from, int64_t to,
                                  int64_t first, int64_t end, const REAL *init, REAL *out) {
-    const int64_t H = s->H, Hp = padded(H), together = H < ROW_TOGETHER * NR && H % NR == 0 && s->noises < 2 ? to - from : 1;
+    const int64_t H = s->H, Hp = padded(H);
+    const int64_t together = H < ROW_TOGETHER * NR && H % NR == 0 && s->noises < 2 ? to - from : 1;
     for (int64_t gate = from; gate < to; gate += together) {
         const int64_t at = gate * Hp + first;
         if (t.n_fetched) PREFETCH(t.next[0] + gate * H + first, (size_t)(together * (end - first)) * sizeof(REAL));
@@ -121,8 +122,8 @@ typedef struct {
     units_fn units;
 } phase_t;
 
-/* The units [first, end) of a team's piece, when n rows are left: some panels, and no sum is split otherwise than on one
- * thread. */
+/* The units [first, end) of a team's piece, when n rows are left: some panels, and no sum is split otherwise than on
+ * one thread. */
 typedef struct {
     int64_t first, end;
 } units_t;

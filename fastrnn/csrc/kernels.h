@@ -72,7 +72,8 @@ static void rows_times_panel(int64_t rows, int vectors, const REAL *a, ptrdiff_t
 #define ROW_PANELS 1
 #include "row.h"
 
-enum { ROW_TOGETHER = 4 }; /* panels; how a sum is split depends on who is with it */
+/* Panels of one row that go together at most.  How a sum is split depends on how many do. */
+enum { ROW_TOGETHER = 4 };
 
 /* One row times panels that lie `stride` apart, N columns in all, the last panel perhaps of one vector. */
 static void row_times_panels(const REAL *a, const REAL *panel, ptrdiff_t stride, int64_t N, int64_t K, const REAL *init,
@@ -300,6 +301,7 @@ INLINE void add_outer_panel(const REAL *x, ptrdiff_t x_k, ptrdiff_t x_tile, int6
  * FEW_COLUMNS of x whole vectors of y must be readable. */
 static void add_outer(const REAL *x, ptrdiff_t x_k, const REAL *y, ptrdiff_t y_k, int64_t M, int64_t N,
                       int64_t K, REAL *c, ptrdiff_t c_m, REAL *room) {
+    if (M == 0) return;
     if (M <= FEW_COLUMNS) {
         const int64_t most = HALF_OF_L1 / M;
         for (int64_t k = 0; k < K; k += most)

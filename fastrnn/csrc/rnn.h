@@ -221,8 +221,8 @@ enum { COUNT_PARTS = 4 };
 int64_t fastrnn_count_ids(const int32_t *ids, int64_t n, int64_t V, int32_t *places, int32_t *rows,
                           int32_t *slot, uint8_t *seen, int slots);
 
-/* Cut runs into pieces of at most `most` rows, about equal ones; runs that follow on one another are one.  Returns their
- * number, and fills `pieces` unless NULL. */
+/* Cut runs into pieces of at most `most` rows, about equal ones; runs that follow on one another are one.  Returns
+ * their number, and fills `pieces` unless NULL. */
 int64_t fastrnn_cut_runs(const run_t *runs, int64_t n_runs, int64_t most, run_t *pieces);
 
 /* How many leading ids of each row (T wide) are the one that most rows begin with. */

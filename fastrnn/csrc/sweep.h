@@ -14,8 +14,8 @@ typedef struct {
     /* state[k] + step * rows * Hp: the k-th states before that step; kept: what that step left.  Without
      * `s->keep` two blocks of states take turns. */
     REAL *state[MAX_STATES], *kept;
-    /* Of the cells: noise (noises, rows, Hp), bias and zeros (G Hp each), and room: for one block (rows, Hp) at least, or
-     * as many as noises, and for one. */
+    /* Of the cells: noise (noises, rows, Hp), bias and zeros (G Hp each), and room for blocks (rows, Hp): `dropped`
+     * has one, or one a noise, `reset` one. */
     REAL *noise, *bias, *zeros, *dropped, *reset;
     /* Backward: */
     const REAL *inject[MAX_STATES]; /* prefix: gradients that reach its states, (longest + 1, Hp) each */
