@@ -1136,8 +1136,9 @@ class Trainer:
 
     def predict_on_batch(self, x):
         """`predict` for these rows as one batch."""
-        rows = self._rows(x)
-        return self.as_given(self._to_host(self.run(*rows.batch(slice(None)))[0]))
+        x, mask = self._rows(x).batch(slice(None))
+        with engines.without_tapes():
+            return self.as_given(self._to_host(self.run(x, mask)[0]))
 
     def __call__(self, x, mask=None, training=False):
         """The model's output for arrays, or lists of sequences, as one batch.

@@ -77,15 +77,15 @@ INLINE const REAL *dropped(const sweep_t *s, const walk_t *w, const REAL *h, int
 }
 
 /* `times_U` for one row.  Where H is a few whole panels (too few to share), the units of all gates are one row. */
-static NOINLINE void row_times_U(const sweep_t *s, const walk_t *w, step_t t, const REAL *h, int64_t from, int64_t to,
-                                 int64_t first, int64_t end, const REAL *init, REAL *out) {
+static NOINLINE void row_times_U(const sweep_t *s, const walk_t *w, const REAL *h, int64_t from, int64_t to, int64_t first,
+                        int64_t end, const REAL *init, REAL *out, const REAL *next, int32_t activation) {
     const int64_t H = s->H, Hp = padded(H);
     const int64_t together = H < ROW_TOGETHER * NR && H % NR == 0 && s->noises < 2 ? to - from : 1;
     for (int64_t gate = from; gate < to; gate += together) {
         const int64_t at = gate * Hp + first;
-        if (t.n_fetched) PREFETCH(t.next[0] + gate * H + first, (size_t)(together * (end - first)) * sizeof(REAL));
+        if (next) PREFETCH(next + gate * H + first, (size_t)(together * (end - first)) * sizeof(REAL));
         row_times_panels(dropped(s, w, h, gate), (const REAL *)s->packed + gate * H * Hp + first * H, H * NR,
-                         together * (end - first), H, init + at, out + at);
+                         together * (end - first), H, init + at, out + at, activation);
     }
 }
 
@@ -97,7 +97,7 @@ INLINE void times_U(const sweep_t *s, const walk_t *w, step_t t, const REAL *h, 
                     int32_t activation) {
     const int64_t H = s->H, Hp = padded(H);
     if (t.n == 1) {
-        row_times_U(s, w, t, h, from, to, first, end, init[0], out);
+        row_times_U(s, w, h, from, to, first, end, init[0], out, t.n_fetched ? t.next[0] : NULL, activation);
         return;
     }
     for (int64_t gate = from; gate < to; gate++) {
@@ -170,7 +170,7 @@ INLINE void times_panels_transposed(const sweep_t *s, int64_t n, const REAL *dz,
     const int64_t H = s->H, Hp = padded(H), G = fastrnn_cell(s->cell).gates;
     if (n == 1 && H % NR == 0) {
         row_times_panels(dz + gate * Hp, (const REAL *)s->packed + first * G * Hp + gate * Hp * NR, G * Hp * NR,
-                         end - first, gates * Hp, init[0] + first, out + first);
+                         end - first, gates * Hp, init[0] + first, out + first, ACT_LINEAR);
         return;
     }
     for (int64_t j = first; j < end; j += NR) {
@@ -247,7 +247,7 @@ static void pack_U_transposed(const sweep_t *s) {
 INLINE void simple_rnn_units(const sweep_t *s, const walk_t *w, step_t t, int64_t first, int64_t end) {
     const int64_t Hp = padded(s->H);
     times_U(s, w, t, t.h, 0, 1, first, end, t.init, t.new_h, Hp, s->activation);
-    if (TILES_ACTIVATE && t.n > 1) return; /* they have */
+    if (TILES_ACTIVATE || t.n == 1) return; /* they have */
     const int64_t whole = end - first == Hp, rows = whole ? 1 : t.n, width = whole ? t.n * Hp : end - first;
     EACH_ROW(rows) activate_block(s->activation, t.new_h + first + i * Hp, width);
 }

@@ -32,6 +32,13 @@
 #define IN_ORDER() ((void)0)
 #endif
 
+/* Forget what is known of where a pointer came from, so that it gets a register of its own. */
+#if defined(__GNUC__)
+#define OPAQUE(p) __asm__("" : "+r"(p))
+#else
+#define OPAQUE(p) ((void)(p))
+#endif
+
 /* Bring the `bytes` from p on nearer. */
 #if defined(__GNUC__)
 #define PREFETCH(p, bytes)                                                       \

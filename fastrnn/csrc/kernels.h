@@ -65,11 +65,13 @@ static void rows_times_panel(int64_t rows, int vectors, const REAL *a, ptrdiff_t
     TILE_WHILE(rows >= 1, 1)
 }
 
-#define ROW_PANELS 4
+#define ROW_VECTORS 8
 #include "row.h"
-#define ROW_PANELS 2
+#define ROW_VECTORS 4
 #include "row.h"
-#define ROW_PANELS 1
+#define ROW_VECTORS 2
+#include "row.h"
+#define ROW_VECTORS 1
 #include "row.h"
 
 /* Panels of one row that go together at most.  How a sum is split depends on how many do. */
@@ -77,12 +79,14 @@ enum { ROW_TOGETHER = 4 };
 
 /* One row times panels that lie `stride` apart, N columns in all, the last panel perhaps of one vector. */
 static void row_times_panels(const REAL *a, const REAL *panel, ptrdiff_t stride, int64_t N, int64_t K, const REAL *init,
-                             REAL *out) {
+                             REAL *out, int32_t activation) {
     int64_t n = 0;
-    for (; N - n > 3 * NR + VL; n += 4 * NR, panel += 4 * stride) row_times_4(a, panel, stride, K, init + n, out + n);
-    for (; N - n > NR + VL; n += 2 * NR, panel += 2 * stride) row_times_2(a, panel, stride, K, init + n, out + n);
-    for (; N - n > VL; n += NR, panel += stride) row_times_1(a, panel, stride, K, init + n, out + n);
-    if (n < N) rows_times_panel(1, 1, a, 0, 1, panel, VL, K, (const REAL *[]){init + n}, 0, out + n, 0, ACT_LINEAR);
+    for (; N - n > 3 * NR + VL; n += 4 * NR, panel += 4 * stride)
+        row_times_8(a, panel, stride, K, init + n, out + n, activation);
+    for (; N - n > NR + VL; n += 2 * NR, panel += 2 * stride)
+        row_times_4(a, panel, stride, K, init + n, out + n, activation);
+    for (; N - n > VL; n += NR, panel += stride) row_times_2(a, panel, stride, K, init + n, out + n, activation);
+    if (n < N) row_times_1(a, panel, stride, K, init + n, out + n, activation);
 }
 
 /* -- products ------------------------------------------------------------------------------------ */

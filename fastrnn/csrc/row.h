@@ -1,36 +1,76 @@
-/* One row times ROW_PANELS panels of two vectors, that lie `stride` apart; included once a number.
+/* One row times ROW_VECTORS vectors of columns, in panels of two that lie `stride` apart, or in one of a single vector;
+ * included once a number.
  *
- * out = init + sum_k a[k] panel[k, :]
+ * out = f(init + sum_k a[k] panel[k, :])
  *
  * As many sums side by side as hide that each waits for its own last addition, and no more loads than it takes: one
  * for each product, where a tile of one row also loads a[k] for every two. */
-#define ROW_SPLIT (4 / ROW_PANELS)
-#define row_times JOIN(row_times_, ROW_PANELS)
+#define ROW_SPLIT (ROW_VECTORS < 4 ? 4 : 8 / ROW_VECTORS)
+#define ROW_PANELS ((ROW_VECTORS + 1) / 2)
+#define ROW_WIDTH ((ROW_VECTORS < 2 ? 1 : 2) * VL)
+#define row_body JOIN(row_body_, ROW_VECTORS)
+#define row_sums JOIN(row_sums_, ROW_VECTORS)
+#define row_activated JOIN(row_activated_, ROW_VECTORS)
+#define row_times JOIN(row_times_, ROW_VECTORS)
 
-static void row_times(const REAL *a, const REAL *panel, ptrdiff_t stride, int64_t K, const REAL *init, REAL *out) {
-    vec sum[ROW_SPLIT][2 * ROW_PANELS];
-    UNROLL for (int v = 0; v < 2 * ROW_PANELS; v++) {
+INLINE void row_body(const REAL *a, const REAL *panel, ptrdiff_t stride, int64_t K, const REAL *init, REAL *out,
+                     int32_t activation) {
+    vec sum[ROW_SPLIT][ROW_VECTORS];
+    const REAL *own[ROW_PANELS]; /* an address each: with offsets to one of them there were not enough registers */
+    UNROLL for (int v = 0; v < ROW_VECTORS; v++) {
         sum[0][v] = vload(init + v * VL);
         UNROLL for (int u = 1; u < ROW_SPLIT; u++) sum[u][v] = vset(0);
     }
+    UNROLL for (int p = 0; p < ROW_PANELS; p++) {
+        own[p] = panel + p * stride;
+        OPAQUE(own[p]);
+    }
     if (K < 1) UNREACHABLE();
     int64_t k = 0;
-    for (; k + TILE_DEPTH <= K; k += TILE_DEPTH, panel += TILE_DEPTH * 2 * VL)
+    for (; k + TILE_DEPTH <= K; k += TILE_DEPTH) {
         UNROLL for (int u = 0; u < TILE_DEPTH; u++) {
             const vec x = vset(a[k + u]);
-            UNROLL for (int v = 0; v < 2 * ROW_PANELS; v++)
-                sum[u % ROW_SPLIT][v] += x * vload(panel + v / 2 * stride + (2 * u + v % 2) * VL);
+            UNROLL for (int v = 0; v < ROW_VECTORS; v++)
+                sum[u % ROW_SPLIT][v] += x * vload(own[v / 2] + u * ROW_WIDTH + v % 2 * VL);
             IN_ORDER();
         }
-    for (; k < K; k++, panel += 2 * VL)
-        UNROLL for (int v = 0; v < 2 * ROW_PANELS; v++)
-            sum[0][v] += vset(a[k]) * vload(panel + v / 2 * stride + v % 2 * VL);
-    UNROLL for (int v = 0; v < 2 * ROW_PANELS; v++) {
-        UNROLL for (int u = 1; u < ROW_SPLIT; u++) sum[0][v] += sum[u][v];
-        vstore(out + v * VL, sum[0][v]);
+        UNROLL for (int p = 0; p < ROW_PANELS; p++) own[p] += TILE_DEPTH * ROW_WIDTH;
     }
+    for (; k < K; k++)
+        UNROLL for (int v = 0; v < ROW_VECTORS; v++) {
+            sum[0][v] += vset(a[k]) * vload(own[v / 2] + v % 2 * VL);
+            if (v % 2 || v + 1 == ROW_VECTORS) own[v / 2] += ROW_WIDTH;
+        }
+    UNROLL for (int v = 0; v < ROW_VECTORS; v++)
+        UNROLL for (int u = 1; u < ROW_SPLIT; u++) sum[0][v] += sum[u][v];
+#define BODY(A) UNROLL for (int v = 0; v < ROW_VECTORS; v++) vstore(out + v * VL, apply(A, sum[0][v]))
+    EACH_ACTIVATION(activation, BODY)
+#undef BODY
+}
+
+/* Two functions: sums alone take fewer registers. */
+static void row_sums(const REAL *a, const REAL *panel, ptrdiff_t stride, int64_t K, const REAL *init, REAL *out) {
+    row_body(a, panel, stride, K, init, out, ACT_LINEAR);
+}
+
+static void row_activated(const REAL *a, const REAL *panel, ptrdiff_t stride, int64_t K, const REAL *init, REAL *out,
+                          int32_t activation) {
+    row_body(a, panel, stride, K, init, out, activation);
+}
+
+INLINE void row_times(const REAL *a, const REAL *panel, ptrdiff_t stride, int64_t K, const REAL *init, REAL *out,
+                      int32_t activation) {
+    if (activation == ACT_LINEAR)
+        row_sums(a, panel, stride, K, init, out);
+    else
+        row_activated(a, panel, stride, K, init, out, activation);
 }
 
 #undef row_times
-#undef ROW_SPLIT
+#undef row_activated
+#undef row_sums
+#undef row_body
+#undef ROW_WIDTH
 #undef ROW_PANELS
+#undef ROW_SPLIT
+#undef ROW_VECTORS

@@ -257,6 +257,30 @@ INLINE void keep_gates(const sweep_t *s, const REAL *gates, REAL *kept, int64_t 
         for (int64_t j = 0; j < n; j += VL) vstore(kept + j, vload(gates + j));
 }
 
+/* Whether a walk is a mere chain: one row of a simple RNN, of whole vectors, by itself. */
+INLINE int is_chain(const sweep_t *s, const walk_t *w) {
+    return s->cell == CELL_SIMPLE_RNN && w->rows == 1 && !w->team && !s->noise && s->H % VL == 0;
+}
+
+/* The steps of such a walk, from its first state on.  A step is the latency of its sums and of an activation, one after
+ * the other: what any walk does around that, for rows that leave, noise and gates, took a quarter of it. */
+static void chain_forward(const sweep_t *s, const walk_t *w, int keep, int is_prefix) {
+    const int64_t H = s->H, steps = w->length[0], first = w->row[0] * s->T + w->start[0];
+    const REAL *h = w->state[0];
+    REAL *y = s->y && !is_prefix ? (REAL *)s->y + first * H : NULL;
+#define INPUT(step) ((const REAL *)s->xz + (s->ids ? (int64_t)w->id_at[step] : first + (step)) * H)
+    for (int64_t step = 0; step < steps; step++) {
+        REAL *new_h = w->state[0] + (keep ? step + 1 : (step + 1) % 2) * H;
+        if (step + 1 < steps) PREFETCH(INPUT(step + 1), (size_t)H * sizeof(REAL));
+        row_times_panels(h, s->packed, H * NR, H, H, INPUT(step), new_h, s->activation);
+        if (is_prefix) fastrnn_report(s->prefix_done, step + 2);
+        if (y) copy_row(y + step * H, new_h, H);
+        h = new_h;
+    }
+#undef INPUT
+    if (!is_prefix) copy_row((REAL *)s->last[0] + w->row[0] * H, h, H);
+}
+
 /* The shard that `prefix` leads to, or the prefix itself (`is_prefix`), or a shard without one. */
 static void walk_forward(const sweep_t *s, walk_t *w, const walk_t *prefix, int is_prefix, REAL *work) {
     const int64_t H = s->H, Hp = padded(H), block = w->rows * Hp;
@@ -270,6 +294,10 @@ static void walk_forward(const sweep_t *s, walk_t *w, const walk_t *prefix, int 
     for (int64_t k = 0; k < S && !keep; k++) w->state[k] = take(&work, 2 * block);
     first_states(s, w, prefix);
     if (is_prefix) fastrnn_report(s->prefix_done, 1);
+    if (is_chain(s, w)) {
+        chain_forward(s, w, keep, is_prefix);
+        return;
+    }
     step_t t = {.n = w->rows, .h = w->state[0], .c = w->state[1], .gates = gates, .y = s->y && !is_prefix ? y : NULL};
     const size_t bytes = (size_t)(w->cell.gates * H) * sizeof(REAL), at_once = bytes <= FETCHED_AT_ONCE ? bytes : 0;
     int64_t n_next = rows_at(w, 0);

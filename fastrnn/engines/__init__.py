@@ -106,16 +106,16 @@ def recording():
     return getattr(_thread, "recording", True)
 
 
-@contextlib.contextmanager
-def without_tapes():
+class without_tapes:
     """Promise, for this thread, that nothing run inside the ``with`` block will go backward.
 
     >>> with without_tapes():
     ...     recording()
     False
     """
-    before, _thread.recording = recording(), False
-    try:
-        yield
-    finally:
-        _thread.recording = before
+
+    def __enter__(self):
+        self._before, _thread.recording = recording(), False
+
+    def __exit__(self, *error):
+        _thread.recording = self._before
