@@ -84,6 +84,7 @@ def loss(
     from_logits: bool,
     epsilon: float,
 ) -> None: ...
+def walks(B: int) -> int: ...
 def sweep_forward(
     kind: Literal["simple_rnn", "lstm", "gru"],
     activation: _Activation,
@@ -91,7 +92,7 @@ def sweep_forward(
     reset_after: bool,
     B: int,
     T: int,
-    xz: _Real,
+    xz: _Real | tuple[_Real, _Real, _Real | None],
     ids: Ids | None,
     U: _Real,
     first: Sequence[_Real] | None,

@@ -100,6 +100,7 @@ cdef extern from "csrc/rnn.h" nogil:
         int32_t cell, activation, recurrent_activation
         const void *xz
         const int32_t *ids
+        gemm_t input
         const void *U
         const void *bias
         const void *noise
@@ -932,18 +933,20 @@ cdef class Sweep:
         return block
 
 
-cdef int64_t _shard_rows(int64_t B, int64_t H):
+cdef int64_t _shard_rows(int64_t B):
     """Rows that walk together: by the shapes alone, so that sums do not depend on the threads.
 
-    Sixteen divide the usual batches evenly between two, four or eight threads, and still leave a
-    shard's states in a core's own cache.  Large recurrent kernels do not stay in the first cache;
-    more rows then share each fetch of them.
+    Sixteen divide the usual batches evenly between two, four or eight threads and fill register
+    tiles, and a shard's states stay in a core's own cache; of few rows eight leave work for as
+    many threads.
     """
-    cdef int64_t rows = 16 if H <= 96 else 32 if H <= 192 else 64
-    # but leave work for several threads
-    while rows > 8 and B < 4 * rows:
-        rows //= 2
-    return rows
+    return 8 if B < 64 else 16
+
+
+def walks(int64_t B):
+    """How many walks, each by one thread, a batch of B rows takes without shared steps."""
+    cdef int64_t rows = _shard_rows(B)
+    return (B + rows - 1) // rows
 
 
 cdef int _take_states(_Arguments a, void **to, given, str name, int64_t states, tuple shape,
@@ -975,6 +978,7 @@ def sweep_forward(str kind, str activation, str recurrent_activation, bint reset
         Of a GRU.
     B, T : int
     xz : (B * T, G * H), or with ids (n, G * H), the rows of those that occur
+        Or a tuple x (B * T, D), W (D, G * H), b (G * H,) or None: x W + b, made on the way.
     ids : Ids of B * T, or None
     U : (H, G * H)
     first : list of (B, H) each, or None for zeros
@@ -1011,6 +1015,8 @@ def sweep_forward(str kind, str activation, str recurrent_activation, bint reset
     cdef int64_t shard_rows, shards, tape_bytes
     if H < 1:
         raise ValueError("U: expected at least one unit; got none.")
+    if isinstance(xz, tuple) and ids is not None:
+        raise ValueError("ids: only with an xz that is there.")
     if B < 0 or T < 0 or (T > 0 and B > 0x7FFFFFFFFFFF // T):
         raise ValueError(f"B and T: expected a number of rows and of steps; got {B} and {T}.")
     memset(s, 0, sizeof(sweep_t))
@@ -1027,7 +1033,11 @@ def sweep_forward(str kind, str activation, str recurrent_activation, bint reset
     sweep.real = a.real
     sweep.kernels = kernels
     columns, s.V = cell.gates * H, B * T if ids is None else ids.n
-    s.xz, s.U = a.matrix(xz, "xz", &s.V, &columns), Uv.buf
+    s.U = Uv.buf
+    if isinstance(xz, tuple):
+        _take_input(a, &s.input, s.V, columns, xz)
+    else:
+        s.xz = a.matrix(xz, "xz", &s.V, &columns)
     if ids is not None:
         if ids.count != B * T:
             raise ValueError(f"ids: expected {B * T} of them; got {ids.count}.")
@@ -1062,7 +1072,7 @@ def sweep_forward(str kind, str activation, str recurrent_activation, bint reset
                 )
     elif share and ids is not None and first is None and noise is None and B > 1 and T > 0:
         shared = <int64_t *>a.bytes(B * sizeof(int64_t))
-    shard_rows = _shard_rows(B, H)
+    shard_rows = _shard_rows(B)
     shards = (B + shard_rows - 1) // shard_rows
     sweep.order = Block((3 * B + shards) * sizeof(int64_t))
     order = <int64_t *>sweep.order.data
@@ -1091,6 +1101,19 @@ def sweep_forward(str kind, str activation, str recurrent_activation, bint reset
     with nogil:
         kernels.sweep_forward(s)
     return sweep
+
+
+cdef int _take_input(_Arguments a, gemm_t *g, int64_t S, int64_t M, factors) except -1:
+    """The product x W + b of S rows that a sweep makes by itself."""
+    cdef int64_t D = -1
+    x, W, b = factors
+    g.a = a.matrix(x, "x", &S, &D)
+    g.b = a.matrix(W, "W", &D, &M)
+    g.bias = a.maybe(b, "b", (M,))
+    g.a_m, g.b_k, g.b_n, g.c_m = D, M, 1, M
+    g.N, g.K = M, D
+    g.packed = a.scratch(a.kernels().gemm_packed_size(M, D))
+    return 0
 
 
 cdef int _room_for_met(Sweep sweep, int64_t states, int64_t shards) except -1:

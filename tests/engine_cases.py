@@ -78,7 +78,7 @@ class Problem:
             return (scale * rng.normal(size=shape)).astype(dtype)
 
         self.sequences, self.zero_output = sequences, zero_output
-        self.W = normal(width, columns, scale=width**-0.5)
+        self.W = normal(width, columns, scale=max(width, 1) ** -0.5)
         self.U = normal(units, columns, scale=0.8 * units**-0.5)
         self.b = normal(columns, scale=0.3)
         inner = self.cell.kind == "gru" and self.cell.reset_after
@@ -104,7 +104,7 @@ class Problem:
 
     def forward(self, engine):
         x = self.x if self.ids is None else Lookup(self.ids, self.x)
-        xz = engine.project(x, self.W, self.b, self.mask)
+        xz = engine.project(x, self.W, self.b, self.mask, for_sweep=True)
         return x, engine.recurrent(
             self.cell, xz, self.U, self.states, self.mask, self.sequences, self.zero_output,
             bias=self.bias, noise=self.noise,

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from fastrnn import _core, engines
 from fastrnn.engines.base import Engine
+from fastrnn.engines.cpu import Projection
 from fastrnn.values import Lookup, RowGradient
 
 ENGINES = ("reference", "cpu")
@@ -196,6 +197,58 @@ def test_results_do_not_depend_on_threads(threads, mask, cell, dtype):
     for other in results[1:]:
         for name, expected in results[0].items():
             np.testing.assert_array_equal(other[name], expected, err_msg=name)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("state", [False, True])
+@pytest.mark.parametrize("cell", CELLS)
+def test_inputs_projected_on_the_way_are_the_same_on_any_number_of_threads(
+    threads, cell, state, dtype
+):
+    problem = Problem(11, 64, 13, 20, 32, state=state, sequences=True, dtype=dtype, cell=cell,
+                      noise=4 * state)
+    with engines.using("cpu") as cpu:
+        kinds, results = [], []
+        for n in (1, 2, 4, 5, 9):  # four walks: more threads project before the sweep begins
+            threads(n)
+            kinds.append(type(cpu.project(problem.x, problem.W, problem.b, for_sweep=True)))
+            results.append(problem.run(cpu))
+    assert [kind is np.ndarray for kind in kinds] == [False] * 3 + [True] * 2
+    for other in results[1:]:
+        for name, expected in results[0].items():
+            np.testing.assert_array_equal(other[name], expected, err_msg=name)
+
+
+# Rows, steps, width of the inputs and units: walks of several blocks and of less than one, rows
+# that fill no tile, deep sums, units that fill no vector, inputs of no width or of one, a step that
+# is shared.
+ON_THE_WAY = [(33, 40, 5, 13), (3, 7, 300, 9), (70, 30, 1, 16), (9, 5, 0, 4), (2, 9, 3, 300)]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("sizes", ON_THE_WAY)
+@pytest.mark.parametrize("mask", ["none", "runs"])
+@pytest.mark.parametrize("cell", CELLS)
+def test_inputs_projected_on_the_way(cell, mask, sizes, dtype):
+    problem = Problem(12, *sizes, mask=mask, sequences=True, dtype=dtype, cell=cell)
+    arguments = (problem.U, None, problem.mask, True)
+    with engines.using("cpu") as cpu:
+        for b in (problem.b, None):
+            before = cpu.project(problem.x, problem.W, b)
+            on_the_way = Projection(problem.x, problem.W, b)
+            for keep in (True, False):
+                expected, found = (
+                    cpu.recurrent(problem.cell, xz, *arguments, keep=keep, bias=problem.bias)
+                    for xz in (before, on_the_way)
+                )
+                close({"y": found[0]}, {"y": expected[0]}, dtype)
+                close(dict(enumerate(found[1])), dict(enumerate(expected[1])), dtype)
+
+
+def test_an_input_to_be_projected_is_checked():
+    x, W, U = np.ones((2, 3, 4), "f4"), np.ones((5, 8), "f4"), np.ones((8, 8), "f4")
+    with engines.using("cpu") as cpu, pytest.raises(ValueError, match="W: expected 4 rows, 8 wide"):
+        cpu.recurrent(CELLS["simple_rnn"], Projection(x, W, None), U)
 
 
 # Layers so wide that threads without rows of their own share each step's products.

@@ -77,8 +77,9 @@ INLINE const REAL *dropped(const sweep_t *s, const walk_t *w, const REAL *h, int
 }
 
 /* `times_U` for one row.  Where H is a few whole panels (too few to share), the units of all gates are one row. */
-static NOINLINE void row_times_U(const sweep_t *s, const walk_t *w, const REAL *h, int64_t from, int64_t to, int64_t first,
-                        int64_t end, const REAL *init, REAL *out, const REAL *next, int32_t activation) {
+static NOINLINE void row_times_U(const sweep_t *s, const walk_t *w, const REAL *h, int64_t from, int64_t to,
+                                 int64_t first, int64_t end, const REAL *init, REAL *out, const REAL *next,
+                                 int32_t activation) {
     const int64_t H = s->H, Hp = padded(H);
     const int64_t together = H < ROW_TOGETHER * NR && H % NR == 0 && s->noises < 2 ? to - from : 1;
     for (int64_t gate = from; gate < to; gate += together) {

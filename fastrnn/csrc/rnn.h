@@ -91,6 +91,9 @@ typedef struct {
      * xz + ids[b T + t] G H. */
     const void *xz;
     const int32_t *ids; /* (B, T), each in [0, V), or NULL */
+    /* Or, with input.a (B T, D), the product that xz would be, c left open: a walk makes the rows of a few steps at a
+     * time, which then lie in its core's own cache. */
+    gemm_t input;
     const void *U;      /* (H, G H) */
     const void *bias;   /* (H,) or NULL: of a GRU's last gate, inside the reset */
     const void *noise;  /* (noises, B, H) or NULL: dropout of the state, noises being 1 or G */
@@ -173,7 +176,7 @@ enum { LEAVE_TOGETHER = 4 };
  * without.  Half of it (11 MB) does stay, and the way back would be 7 % longer. */
 enum { STREAM_BYTES = 1 << 24 };
 /* Rows of a product that make a task, and rows that a shard may have. */
-enum { GEMM_ROWS = 96, MAX_SHARD = 64 };
+enum { GEMM_ROWS = 96, MAX_SHARD = 16 };
 
 typedef struct {
     int64_t vector_length; /* elements in a vector */

@@ -58,6 +58,21 @@ INLINE int64_t id_room(const sweep_t *s) {
     return s->ids ? (s->T * s->shard_rows + FEWEST - 1) / FEWEST : 0;
 }
 
+/* Steps of so many rows whose inputs are projected together; they are read once a step, so they need not stay in the
+ * first cache. */
+INLINE int64_t input_steps(const sweep_t *s, int64_t rows) {
+    enum { ELEMENTS = 1 << 16 };
+    const int64_t fit = ELEMENTS / s->input.N, many = fit < GEMM_ROWS ? fit : GEMM_ROWS;
+    return many < rows ? 1 : many / rows;
+}
+
+/* Room for them, and for the inputs themselves, in elements. */
+INLINE int64_t input_room(const sweep_t *s) {
+    if (!s->input.a) return 0;
+    const int64_t rows = input_steps(s, s->shard_rows) * s->shard_rows;
+    return rows * (s->input.N + s->input.K) + LINE;
+}
+
 /* Blocks of states with dropout; the way back needs one. */
 INLINE int64_t dropped_blocks(const sweep_t *s) { return s->noises > 1 ? s->noises : 1; }
 
@@ -66,7 +81,7 @@ static int64_t sweep_work_size(const sweep_t *s) {
     const cell_t cell = fastrnn_cell(s->cell);
     const int64_t Hp = padded(s->H), block = s->shard_rows * Hp, G = cell.gates;
     const int64_t shared = (s->noises + dropped_blocks(s) + 1) * block + 2 * G * Hp;
-    const int64_t forward = (G + 2 * cell.states + cell.kept) * block + id_room(s);
+    const int64_t forward = (G + 2 * cell.states + cell.kept) * block + id_room(s) + input_room(s);
     const int64_t steps = step_block(s->H, s->shard_rows);
     const int64_t backward = (cell.states + steps) * block + steps * s->shard_rows * dz_pitch(s) +
                              add_outer_room(s->H);
@@ -240,6 +255,20 @@ INLINE void find_inputs(const sweep_t *s, const walk_t *w, int64_t n, int64_t st
     }
 }
 
+/* Project the inputs of the steps from `from` to `to` - 1 into z, step after step, n rows at the first. */
+static void project_steps(const sweep_t *s, const walk_t *w, int64_t n, int64_t from, int64_t to, REAL *x, REAL *z) {
+    gemm_t product = s->input;
+    const int64_t D = product.K;
+    run_t rows = {0, 0};
+    for (int64_t step = from; step < to; step++) {
+        n = rows_left(w, n, step);
+        for (int64_t i = 0; i < n; i++, rows.count++)
+            copy_row(x + rows.count * D, (const REAL *)s->input.a + (w->row[i] * s->T + w->start[i] + step) * D, D);
+    }
+    product.a = x, product.c = z;
+    multiply_run(&product, rows, 0, product.N, product.packed);
+}
+
 /* Copy rows of inputs to where whole vectors of each gate can be read. */
 INLINE void pad_inputs(const sweep_t *s, const walk_t *w, int64_t n, const REAL **inputs, REAL *room) {
     const int64_t H = s->H, Hp = padded(H), G = w->cell.gates;
@@ -259,7 +288,7 @@ INLINE void keep_gates(const sweep_t *s, const REAL *gates, REAL *kept, int64_t 
 
 /* Whether a walk is a mere chain: one row of a simple RNN, of whole vectors, by itself. */
 INLINE int is_chain(const sweep_t *s, const walk_t *w) {
-    return s->cell == CELL_SIMPLE_RNN && w->rows == 1 && !w->team && !s->noise && s->H % VL == 0;
+    return s->cell == CELL_SIMPLE_RNN && w->rows == 1 && !w->team && !s->noise && !s->input.a && s->H % VL == 0;
 }
 
 /* The steps of such a walk, from its first state on.  A step is the latency of its sums and of an activation, one after
@@ -291,6 +320,9 @@ static void walk_forward(const sweep_t *s, walk_t *w, const walk_t *prefix, int 
     work = give_room(s, w, work);
     REAL *padded_inputs = take(&work, w->cell.gates * block);
     REAL *gates = take(&work, K * block);
+    const int64_t together = s->input.a ? input_steps(s, w->rows) : 0, width = w->cell.gates * H;
+    REAL *const z = take(&work, together * w->rows * width), *const x = take(&work, together * w->rows * s->input.K);
+    const REAL *projected = z;
     for (int64_t k = 0; k < S && !keep; k++) w->state[k] = take(&work, 2 * block);
     first_states(s, w, prefix);
     if (is_prefix) fastrnn_report(s->prefix_done, 1);
@@ -301,7 +333,7 @@ static void walk_forward(const sweep_t *s, walk_t *w, const walk_t *prefix, int 
     step_t t = {.n = w->rows, .h = w->state[0], .c = w->state[1], .gates = gates, .y = s->y && !is_prefix ? y : NULL};
     const size_t bytes = (size_t)(w->cell.gates * H) * sizeof(REAL), at_once = bytes <= FETCHED_AT_ONCE ? bytes : 0;
     int64_t n_next = rows_at(w, 0);
-    find_inputs(s, w, n_next, 0, bytes, inputs[0]);
+    if (!together) find_inputs(s, w, n_next, 0, bytes, inputs[0]);
     for (int64_t step = 0;; step++, t.h = t.new_h, t.c = t.new_c) {
         for (; t.n > n_next; t.n--)
             for (int64_t k = 0; k < S && !is_prefix; k++)
@@ -313,9 +345,17 @@ static void walk_forward(const sweep_t *s, walk_t *w, const walk_t *prefix, int 
         t.new_h = w->state[0] + to * block;
         t.new_c = S > 1 ? w->state[1] + to * block : NULL;
         n_next = rows_left(w, t.n, step + 1);
-        find_inputs(s, w, n_next, step + 1, at_once, next);
+        if (together) {
+            if (step % together == 0) {
+                project_steps(s, w, t.n, step, step + together, x, z);
+                projected = z;
+            }
+            for (int64_t i = 0; i < t.n; i++, projected += width) init[i] = projected;
+        } else {
+            find_inputs(s, w, n_next, step + 1, at_once, next);
+        }
         if (Hp != H) pad_inputs(s, w, t.n, init, padded_inputs);
-        t.init = init, t.next = next, t.n_fetched = at_once ? 0 : n_next;
+        t.init = init, t.next = next, t.n_fetched = at_once || together ? 0 : n_next;
         for (int64_t i = 0; t.y && i < t.n; i++)
             y[i] = (REAL *)s->y + (w->row[i] * s->T + w->start[i] + step) * H;
         step_forward(s, w, t);
@@ -373,6 +413,8 @@ static void forward_task(const void *context, int64_t task, int slot) {
 static void sweep_forward(const sweep_t *s) {
     const int64_t walks = shards_of(s) + (s->prefix_length > 0);
     const sweep_t own = with_team(s, walks);
+    const gemm_t *input = &s->input;
+    if (input->a) pack(input->b, input->b_k, input->b_n, input->N, input->K, input->packed, s->slots);
     pack_U(s);
     if (s->prefix_length) fastrnn_report(s->prefix_done, 0);
     fastrnn_parallel(walks, s->slots, forward_task, &own);

@@ -70,13 +70,14 @@ class Engine(abc.ABC):
         """Add a `RowGradient` into ``dtable`` (V, D)."""
 
     @abc.abstractmethod
-    def project(self, x, W, b=None, mask=None, keep=True):
+    def project(self, x, W, b=None, mask=None, keep=True, for_sweep=False):
         """``x @ W + b``: x (..., D), W (D, M), b (M,) or None -> (..., M).
 
         Steps that a `StepMask` leaves out may be left undefined.
 
         A `Lookup` gives a `Lookup`, whose table may lack the rows that do not occur: for
-        `recurrent` only.  Without ``keep`` nothing goes backward.
+        `recurrent` only.  With ``for_sweep`` the result is for `recurrent` in any case, and may be
+        whatever that takes.  Without ``keep`` nothing goes backward.
         """
 
     @abc.abstractmethod
@@ -120,7 +121,7 @@ class Engine(abc.ABC):
         ----------
         cell : `fastrnn.cells.CellSpec`
             Which equations, and with which activations.
-        xz : array of shape (B, T, G * H) or such a `Lookup`
+        xz : array of shape (B, T, G * H), such a `Lookup`, or what `project` made ``for_sweep``
             The projected input of every step, bias included.
         U : array of shape (H, G * H)
         states : list of arrays of shape (B, H), or None for zeros

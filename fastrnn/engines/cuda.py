@@ -284,7 +284,7 @@ class CUDAEngine(ReferenceEngine):
             check_ids(ids.host(), rows)  # the limits may be those of more ids than these
         return ids
 
-    def project(self, x, W, b=None, mask=None, keep=True):
+    def project(self, x, W, b=None, mask=None, keep=True, for_sweep=False):
         if isinstance(x, Lookup):
             return Lookup(x.ids, self.project(x.table, W, b))
         x, W = self.asarray(x, W.dtype), self.asarray(W)

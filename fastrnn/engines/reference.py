@@ -56,7 +56,7 @@ class ReferenceEngine(Engine):
     def add_rows(self, gradient, dtable):
         dtable[gradient.rows] += gradient.values
 
-    def project(self, x, W, b=None, mask=None, keep=True):
+    def project(self, x, W, b=None, mask=None, keep=True, for_sweep=False):
         if isinstance(x, Lookup):
             check_ids(x.ids, len(x.table))
             return Lookup(x.ids, self.project(x.table, W, b))

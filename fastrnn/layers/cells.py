@@ -339,9 +339,9 @@ class EngineCell(RecurrentCell):
         project = engines.current().project
         W = self.kernel.value
         if noise is None:
-            return project(x, W, bias, mask, keep)
+            return project(x, W, bias, mask, keep, for_sweep=True)
         if len(noise) == 1:
-            return project(x * noise[0], W, bias, mask, keep)
+            return project(x * noise[0], W, bias, mask, keep, for_sweep=True)
         return np.concatenate(
             [project(x * own, part, None if bias is None else bias[columns], mask, keep)
              for own, columns, part in self._gates_of(noise, W)], axis=-1,
