@@ -160,10 +160,12 @@ def is_symbolic(x, *others):
 
     ``x`` may be a list of data as well, so only its entries are looked at.
     """
-    parts = list(x.values()) if isinstance(x, dict) else x
-    parts = parts if isinstance(parts, (list, tuple)) else [parts]
-    parts = [*parts, *(leaf for other in others for leaf in flatten(as_lists(other)))]
-    return any(isinstance(part, (SymbolicTensor, MaskOf)) for part in parts)
+    parts = x.values() if isinstance(x, dict) else x if isinstance(x, (list, tuple)) else (x,)
+    leaves = [leaf for other in others if other is not None for leaf in flatten(as_lists(other))]
+    for part in (*parts, *leaves):  # a plain loop: this is asked at each call of a layer
+        if isinstance(part, (SymbolicTensor, MaskOf)):
+            return True
+    return False
 
 
 # -- applying a layer ------------------------------------------------------------------------------
