@@ -221,8 +221,11 @@ def test_inputs_projected_on_the_way_are_the_same_on_any_number_of_threads(
 
 # Rows, steps, width of the inputs and units: walks of several blocks and of less than one, rows
 # that fill no tile, deep sums, units that fill no vector, inputs of no width or of one, a step that
-# is shared.
-ON_THE_WAY = [(33, 40, 5, 13), (3, 7, 300, 9), (70, 30, 1, 16), (9, 5, 0, 4), (2, 9, 3, 300)]
+# is shared, a last walk of one row with blocks longer than the others'.
+ON_THE_WAY = [
+    (33, 40, 5, 13), (3, 7, 300, 9), (70, 30, 1, 16), (9, 5, 0, 4), (2, 9, 3, 300),
+    (9, 100, 3, 172),
+]
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

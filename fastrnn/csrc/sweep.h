@@ -58,19 +58,25 @@ INLINE int64_t id_room(const sweep_t *s) {
     return s->ids ? (s->T * s->shard_rows + FEWEST - 1) / FEWEST : 0;
 }
 
+/* Rows of inputs that are projected together. */
+INLINE int64_t input_rows(const sweep_t *s) {
+    enum { ELEMENTS = 1 << 16 };
+    const int64_t fit = ELEMENTS / s->input.N;
+    return fit < GEMM_ROWS ? fit : GEMM_ROWS;
+}
+
 /* Steps of so many rows whose inputs are projected together; they are read once a step, so they need not stay in the
  * first cache. */
 INLINE int64_t input_steps(const sweep_t *s, int64_t rows) {
-    enum { ELEMENTS = 1 << 16 };
-    const int64_t fit = ELEMENTS / s->input.N, many = fit < GEMM_ROWS ? fit : GEMM_ROWS;
-    return many < rows ? 1 : many / rows;
+    const int64_t most = input_rows(s);
+    return most < rows ? 1 : most / rows;
 }
 
-/* Room for them, and for the inputs themselves, in elements. */
+/* Room for them, and for the inputs themselves, in elements; a walk may have fewer rows than others, and more steps. */
 INLINE int64_t input_room(const sweep_t *s) {
     if (!s->input.a) return 0;
-    const int64_t rows = input_steps(s, s->shard_rows) * s->shard_rows;
-    return rows * (s->input.N + s->input.K) + LINE;
+    const int64_t most = input_rows(s), rows = most < s->shard_rows ? s->shard_rows : most;
+    return rows * (s->input.N + s->input.K);
 }
 
 /* Blocks of states with dropout; the way back needs one. */
@@ -317,13 +323,16 @@ static void walk_forward(const sweep_t *s, walk_t *w, const walk_t *prefix, int 
     const int keep = s->keep || is_prefix;
     const REAL *inputs[2][MAX_SHARD]; /* of a step, and of the next */
     REAL *y[MAX_SHARD];
+    const REAL *const given = work;
+    (void)given; /* but for the check */
     work = give_room(s, w, work);
     REAL *padded_inputs = take(&work, w->cell.gates * block);
     REAL *gates = take(&work, K * block);
+    for (int64_t k = 0; k < S && !keep; k++) w->state[k] = take(&work, 2 * block);
     const int64_t together = s->input.a ? input_steps(s, w->rows) : 0, width = w->cell.gates * H;
     REAL *const z = take(&work, together * w->rows * width), *const x = take(&work, together * w->rows * s->input.K);
     const REAL *projected = z;
-    for (int64_t k = 0; k < S && !keep; k++) w->state[k] = take(&work, 2 * block);
+    CHECK(work - given + id_room(s) <= sweep_work_size(s));
     first_states(s, w, prefix);
     if (is_prefix) fastrnn_report(s->prefix_done, 1);
     if (is_chain(s, w)) {
