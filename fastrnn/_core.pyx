@@ -604,17 +604,25 @@ def project(x, W, bias, z, runs=None, Ids ids=None):
     cdef gemm_t g
     cdef int64_t S = -1, D = -1, M = -1
     memset(&g, 0, sizeof(g))
-    g.a = a.matrix(x, "x", &S, &D)
-    g.b = a.matrix(W, "W", &D, &M)
+    _take_product(a, &g, &S, &D, &M, x, W, bias)
     if ids is not None:
         if ids.V > S:
             raise IndexError(f"ids: expected ids below {S}; got ids below {ids.V}.")
         g.a_row = <const int32_t *>ids.occurring.data
         S = ids.n
     g.c = a.matrix(z, "z", &S, &M, True)
-    g.bias = a.maybe(bias, "bias", (M,))
-    g.a_m, g.b_k, g.b_n, g.c_m = D, M, 1, M
     _gemm(a, &g, M, D, S, runs)
+
+
+cdef int _take_product(_Arguments a, gemm_t *g, int64_t *S, int64_t *D, int64_t *M, x, W,
+                       bias) except -1:
+    """The factors of x W + bias; the numbers are set where they are negative, else expected."""
+    g.a = a.matrix(x, "x", S, D)
+    g.b = a.matrix(W, "W", D, M)
+    g.bias = a.maybe(bias, "bias", (M[0],))
+    g.a_m, g.b_k, g.b_n, g.c_m = D[0], M[0], 1, M[0]
+    g.N, g.K = M[0], D[0]
+    return 0
 
 
 def project_dx(dz, W, dx, runs=None):
@@ -1012,7 +1020,7 @@ def sweep_forward(str kind, str activation, str recurrent_activation, bint reset
     cdef int64_t *shared = NULL
     cdef int64_t *order
     cdef int64_t *bucket
-    cdef int64_t shard_rows, shards, tape_bytes
+    cdef int64_t shard_rows, shards, tape_bytes, D = -1
     if H < 1:
         raise ValueError("U: expected at least one unit; got none.")
     if isinstance(xz, tuple) and ids is not None:
@@ -1035,7 +1043,9 @@ def sweep_forward(str kind, str activation, str recurrent_activation, bint reset
     columns, s.V = cell.gates * H, B * T if ids is None else ids.n
     s.U = Uv.buf
     if isinstance(xz, tuple):
-        _take_input(a, &s.input, s.V, columns, xz)
+        x, W, b = xz
+        _take_product(a, &s.input, &s.V, &D, &columns, x, W, b)
+        s.input.packed = a.scratch(kernels.gemm_packed_size(columns, D))
     else:
         s.xz = a.matrix(xz, "xz", &s.V, &columns)
     if ids is not None:
@@ -1072,8 +1082,7 @@ def sweep_forward(str kind, str activation, str recurrent_activation, bint reset
                 )
     elif share and ids is not None and first is None and noise is None and B > 1 and T > 0:
         shared = <int64_t *>a.bytes(B * sizeof(int64_t))
-    shard_rows = _shard_rows(B)
-    shards = (B + shard_rows - 1) // shard_rows
+    shard_rows, shards = _shard_rows(B), walks(B)
     sweep.order = Block((3 * B + shards) * sizeof(int64_t))
     order = <int64_t *>sweep.order.data
     bucket = <int64_t *>a.bytes((T + 2) * sizeof(int64_t))
@@ -1101,19 +1110,6 @@ def sweep_forward(str kind, str activation, str recurrent_activation, bint reset
     with nogil:
         kernels.sweep_forward(s)
     return sweep
-
-
-cdef int _take_input(_Arguments a, gemm_t *g, int64_t S, int64_t M, factors) except -1:
-    """The product x W + b of S rows that a sweep makes by itself."""
-    cdef int64_t D = -1
-    x, W, b = factors
-    g.a = a.matrix(x, "x", &S, &D)
-    g.b = a.matrix(W, "W", &D, &M)
-    g.bias = a.maybe(b, "b", (M,))
-    g.a_m, g.b_k, g.b_n, g.c_m = D, M, 1, M
-    g.N, g.K = M, D
-    g.packed = a.scratch(a.kernels().gemm_packed_size(M, D))
-    return 0
 
 
 cdef int _room_for_met(Sweep sweep, int64_t states, int64_t shards) except -1:
