@@ -6,12 +6,14 @@ import importlib.util
 import inspect
 import json
 import platform
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from fastrnn import layers
+import fastrnn
+from fastrnn import _core, layers
 from fastrnn.cuda import discovery
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -191,6 +193,22 @@ def test_share_of_the_peak_is_that_of_all_cores_and_the_widest_instructions():
         peak.Peak("read", "L1", 2, 400.0, "GB/s"),
     ]
     assert peak.fma_peak(peaks) == 200.0
+
+
+# -- two builds in turn ----------------------------------------------------------------------------
+
+
+def test_two_builds_in_one_process_are_told_apart():
+    here = Path(fastrnn.__file__).parents[1]
+    command = [sys.executable, "-m", "benchmarks.pair", here, f"{here}@scalar", "LSTM:32:8:4"]
+    done = subprocess.run(
+        [*command, "--what", "recur", "--seconds", "0.1", "--threads", "1"],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    work, what, first, second, _, ratio, *_ = done.stdout.split()
+    assert (work, what) == ("LSTM:32:8:4", "recur")
+    slower = 0.9 if _core.isa() == "scalar" else 1.5
+    assert float(ratio) > slower and float(second) > slower * float(first)
 
 
 # -- the history -----------------------------------------------------------------------------------
