@@ -1,5 +1,5 @@
 /* All kernels, for one ISA and one float type: isa/ has a file for each pair, which defines
- * ISA (a word), VBYTES (width of a vector, 0 for plain C), MAX_TILE (12 or 6, the rows of a register
+ * ISA (a word), VBYTES (width of a vector, 0 for plain C), MAX_TILE (8 or 6, the rows of a register
  * tile) and REAL_BITS, and includes this once.  See rnn.h for the contract. */
 #include "system.h"
 
@@ -8,7 +8,7 @@
 
 /* With 32 registers a tile applies the activation before it is stored: 3 % of a step.  With 16 its
  * coefficients would push the sums out of them. */
-enum { TILES_ACTIVATE = MAX_TILE == 12 };
+enum { TILES_ACTIVATE = MAX_TILE == 8 };
 
 /* -- register tiles ------------------------------------------------------------------------------ */
 
@@ -54,8 +54,7 @@ static void rows_times_panel(int64_t rows, int vectors, const REAL *a, ptrdiff_t
                 vstore(out + r * out_m + v * VL, vload(init[r] + column + v * VL));
         return;
     }
-#if MAX_TILE == 12
-    TILE_WHILE(rows >= 12, 12)
+#if MAX_TILE == 8
     TILE_WHILE(rows >= 8, 8)
 #else
     TILE_WHILE(rows >= 6 && rows != 8, 6) /* 4 and 4 rather than 6 and 2, whose loads take as long as its sums */

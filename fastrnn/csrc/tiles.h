@@ -1,7 +1,5 @@
 /* The sizes of register tiles, largest first; MAX_TILE belongs to the ISA's number of registers. */
-#if MAX_TILE == 12
-#define TILE_ROWS 12
-#include "tile.h"
+#if MAX_TILE == 8
 #define TILE_ROWS 8
 #include "tile.h"
 #else

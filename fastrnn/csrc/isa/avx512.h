@@ -13,7 +13,7 @@
 
 #define ISA avx512
 #define VBYTES 64
-#define MAX_TILE 12
+#define MAX_TILE 8
 
 /* The compiler's vectors have no such operations of their own. */
 #define VECTOR_ALL_ZERO(bits) (_mm512_test_epi32_mask((__m512i)(bits), (__m512i)(bits)) == 0)

@@ -3,7 +3,7 @@
 #define ISA baseline
 #define VBYTES 16
 #if defined(__aarch64__)
-#define MAX_TILE 12 /* 32 registers */
+#define MAX_TILE 8 /* 32 registers */
 #else
 #define MAX_TILE 6
 #endif
