@@ -81,12 +81,19 @@ static NOINLINE void row_times_U(const sweep_t *s, const walk_t *w, const REAL *
                                  int64_t first, int64_t end, const REAL *init, REAL *out, const REAL *next,
                                  int32_t activation) {
     const int64_t H = s->H, Hp = padded(H);
-    const int64_t together = H < ROW_TOGETHER * NR && H % NR == 0 && s->noises < 2 ? to - from : 1;
-    for (int64_t gate = from; gate < to; gate += together) {
-        const int64_t at = gate * Hp + first;
-        if (next) PREFETCH(next + gate * H + first, (size_t)(together * (end - first)) * sizeof(REAL));
-        row_times_panels(dropped(s, w, h, gate), (const REAL *)s->packed + gate * H * Hp + first * H, H * NR,
-                         together * (end - first), H, init + at, out + at, activation);
+    const REAL *packed = s->packed;
+    if (H < ROW_TOGETHER * NR && H % NR == 0 && s->noises < 2) {
+        const int64_t all = (to - from) * H;
+        if (next) PREFETCH(next + from * H, (size_t)all * sizeof(REAL));
+        row_times_panels(dropped(s, w, h, from), packed + from * H * H, H * NR, all, H, init + from * H, out + from * H,
+                         activation, ROW_MOST, w->back);
+        return;
+    }
+    for (int64_t i = from; i < to; i++) {
+        const int64_t gate = w->back ? from + to - 1 - i : i, at = gate * Hp + first;
+        if (next) PREFETCH(next + gate * H + first, (size_t)(end - first) * sizeof(REAL));
+        row_times_panels(dropped(s, w, h, gate), packed + gate * H * Hp + first * H, H * NR, end - first, H, init + at,
+                         out + at, activation, ROW_TOGETHER, w->back);
     }
 }
 
@@ -123,14 +130,22 @@ typedef struct {
     units_fn units;
 } phase_t;
 
-/* The units [first, end) of a team's piece, when n rows are left: some panels, and no sum is split otherwise than on
- * one thread. */
+/* The units that go together when n rows are left: some panels, and no sum is split otherwise than on one thread. */
+INLINE int64_t units_together(int64_t n) { return n == 1 ? ROW_TOGETHER * NR : NR; }
+
+INLINE int pieces_for_each(const sweep_t *s, const walk_t *w, int64_t n) {
+    return fastrnn_each(w->team, (s->H + units_together(n) - 1) / units_together(n));
+}
+
+/* The units [first, end) of a team's piece, those of a member in the order of this step. */
 typedef struct {
     int64_t first, end;
 } units_t;
 
-INLINE units_t units_of(const sweep_t *s, int64_t n, int64_t piece, int64_t pieces) {
-    const int64_t width = n == 1 ? ROW_TOGETHER * NR : NR, many = (s->H + width - 1) / width;
+INLINE units_t units_of(const sweep_t *s, const walk_t *w, int64_t n, int64_t piece) {
+    const int64_t width = units_together(n), many = (s->H + width - 1) / width, each = pieces_for_each(s, w, n);
+    const int64_t pieces = each * w->team->phase.members, own = piece % each;
+    if (w->back) piece += each - 1 - 2 * own;
     const int64_t end = many * (piece + 1) / pieces * width;
     return (units_t){many * piece / pieces * width, end < s->H ? end : padded(s->H)};
 }
@@ -138,13 +153,13 @@ INLINE units_t units_of(const sweep_t *s, int64_t n, int64_t piece, int64_t piec
 /* The pieces of a phase for a team. */
 static void phase_piece(const void *context, int64_t piece, int member) {
     const phase_t *p = context;
-    const units_t u = units_of(p->s, p->t.n, piece, fastrnn_pieces(p->w->team));
+    const units_t u = units_of(p->s, p->w, p->t.n, piece);
     (void)member;
     if (u.first < u.end) p->units(p->s, p->w, p->t, u.first, u.end);
 }
 
 static NOINLINE void phase_together(const sweep_t *s, const walk_t *w, step_t t, units_fn units) {
-    fastrnn_together(w->team, phase_piece, &(phase_t){s, w, t, units});
+    fastrnn_together(w->team, pieces_for_each(s, w, t.n), phase_piece, &(phase_t){s, w, t, units});
 }
 
 INLINE void phase(const sweep_t *s, const walk_t *w, step_t t, units_fn units) {
@@ -157,27 +172,26 @@ INLINE void phase(const sweep_t *s, const walk_t *w, step_t t, units_fn units) {
 /* out = init + a U^T over some gates: what a panel of it takes. */
 typedef struct {
     const sweep_t *s;
+    const walk_t *w;
     int64_t n; /* rows */
     const REAL *a;
     int64_t from, to; /* gates */
     const REAL *const *init;
     REAL *out;
-    int64_t pitch; /* of `a` */
-    int64_t pieces;
 } product_t;
 
-INLINE void times_panels_transposed(const sweep_t *s, int64_t n, const REAL *dz, int64_t pitch, int64_t gate,
+INLINE void times_panels_transposed(const sweep_t *s, const walk_t *w, int64_t n, const REAL *dz, int64_t gate,
                                     int64_t gates, int64_t first, int64_t end, const REAL *const *init, REAL *out) {
     const int64_t H = s->H, Hp = padded(H), G = fastrnn_cell(s->cell).gates;
     if (n == 1 && H % NR == 0) {
         row_times_panels(dz + gate * Hp, (const REAL *)s->packed + first * G * Hp + gate * Hp * NR, G * Hp * NR,
-                         end - first, gates * Hp, init[0] + first, out + first, ACT_LINEAR);
+                         end - first, gates * Hp, init[0] + first, out + first, ACT_LINEAR, ROW_TOGETHER, w->back);
         return;
     }
     for (int64_t j = first; j < end; j += NR) {
         const int vectors = panel_vectors(j, H);
         const REAL *packed = (const REAL *)s->packed + j * G * Hp + gate * Hp * vectors * VL;
-        rows_times_panel(n, vectors, dz + gate * Hp, pitch, 1, packed, vectors * VL, gates * Hp, init, j, out + j, Hp,
+        rows_times_panel(n, vectors, dz + gate * Hp, w->pitch, 1, packed, vectors * VL, gates * Hp, init, j, out + j, Hp,
                          ACT_LINEAR);
     }
 }
@@ -185,10 +199,10 @@ INLINE void times_panels_transposed(const sweep_t *s, int64_t n, const REAL *dz,
 /* Pieces of it for a team. */
 static void times_U_transposed_piece(const void *context, int64_t piece, int member) {
     const product_t *p = context;
-    const units_t u = units_of(p->s, p->n, piece, p->pieces);
+    const units_t u = units_of(p->s, p->w, p->n, piece);
     (void)member;
     if (u.first < u.end)
-        times_panels_transposed(p->s, p->n, p->a, p->pitch, p->from, p->to - p->from, u.first, u.end, p->init, p->out);
+        times_panels_transposed(p->s, p->w, p->n, p->a, p->from, p->to - p->from, u.first, u.end, p->init, p->out);
 }
 
 /* dh += dz U^T for the gates from .. to - 1; or, without `add`, dh = dz U^T. */
@@ -206,11 +220,10 @@ INLINE void times_U_transposed(const sweep_t *s, const walk_t *w, int64_t n, con
     for (int64_t gate = from; gate < to; gate += many) {
         REAL *out = s->noise ? w->dropped : dh;
         if (w->team)
-            fastrnn_together(w->team, times_U_transposed_piece,
-                             &(product_t){s, n, dz, gate, gate + many, init, out, w->pitch,
-                                          fastrnn_pieces(w->team)});
+            fastrnn_together(w->team, pieces_for_each(s, w, n), times_U_transposed_piece,
+                             &(product_t){s, w, n, dz, gate, gate + many, init, out});
         else
-            times_panels_transposed(s, n, dz, w->pitch, gate, many, 0, s->H, init, out);
+            times_panels_transposed(s, w, n, dz, gate, many, 0, s->H, init, out);
         if (!s->noise) continue;
         const REAL *noise = w->noise + gate % s->noises * w->rows * Hp;
         for (int64_t k = 0; k < n * Hp; k += VL)
@@ -253,7 +266,7 @@ INLINE void simple_rnn_units(const sweep_t *s, const walk_t *w, step_t t, int64_
     EACH_ROW(rows) activate_block(s->activation, t.new_h + first + i * Hp, width);
 }
 
-static void simple_rnn_step(const sweep_t *s, const walk_t *w, step_t t) {
+INLINE void simple_rnn_step(const sweep_t *s, const walk_t *w, step_t t) {
     drop(s, w, t.n, t.h, 0, 1);
     phase(s, w, t, simple_rnn_units);
 }
@@ -290,7 +303,7 @@ INLINE void lstm_units(const sweep_t *s, const walk_t *w, step_t t, int64_t firs
 #undef BODY
 }
 
-static void lstm_step(const sweep_t *s, const walk_t *w, step_t t) {
+INLINE void lstm_step(const sweep_t *s, const walk_t *w, step_t t) {
     drop(s, w, t.n, t.h, 0, 4);
     phase(s, w, t, lstm_units);
 }
@@ -337,7 +350,7 @@ INLINE void gru_units(const sweep_t *s, const walk_t *w, step_t t, int64_t first
 #undef BODY
 }
 
-static void gru_step(const sweep_t *s, const walk_t *w, step_t t) {
+INLINE void gru_step(const sweep_t *s, const walk_t *w, step_t t) {
     drop(s, w, t.n, t.h, 0, 3);
     phase(s, w, t, gru_units);
 }
@@ -393,7 +406,7 @@ INLINE void gru_before_units(const sweep_t *s, const walk_t *w, step_t t, int64_
 #undef BODY
 }
 
-static void gru_before_step(const sweep_t *s, const walk_t *w, step_t t) {
+INLINE void gru_before_step(const sweep_t *s, const walk_t *w, step_t t) {
     drop(s, w, t.n, t.h, 0, 2);
     phase(s, w, t, gru_before_gates);
     drop(s, w, t.n, w->reset, 2, 3);
@@ -430,7 +443,7 @@ static void gru_before_step_backward(const sweep_t *s, const walk_t *w, step_t t
 
 /* -- all of them ------------------------------------------------------------------------------------------ */
 
-static void step_forward(const sweep_t *s, const walk_t *w, step_t t) {
+INLINE void step_forward(const sweep_t *s, const walk_t *w, step_t t) {
     switch (s->cell) {
         case CELL_LSTM: lstm_step(s, w, t); break;
         case CELL_GRU: gru_step(s, w, t); break;

@@ -73,19 +73,37 @@ static void rows_times_panel(int64_t rows, int vectors, const REAL *a, ptrdiff_t
 #define ROW_VECTORS 1
 #include "row.h"
 
-/* Panels of one row that go together at most.  How a sum is split depends on how many do. */
-enum { ROW_TOGETHER = 4 };
+/* Panels of one row that go together: at most, and where there are many.  How a sum is split depends on how many do. */
+enum { ROW_MOST = 4, ROW_TOGETHER = VBYTES == 64 ? 2 : 4 };
 
-/* One row times panels that lie `stride` apart, N columns in all, the last panel perhaps of one vector. */
-static void row_times_panels(const REAL *a, const REAL *panel, ptrdiff_t stride, int64_t N, int64_t K, const REAL *init,
-                             REAL *out, int32_t activation) {
+/* One row times at most ROW_MOST panels that lie `stride` apart, N columns in all, the last panel perhaps of one
+ * vector. */
+INLINE void row_times_few_panels(const REAL *a, const REAL *panel, ptrdiff_t stride, int64_t N, int64_t K,
+                                 const REAL *init, REAL *out, int32_t activation) {
     int64_t n = 0;
-    for (; N - n > 3 * NR + VL; n += 4 * NR, panel += 4 * stride)
-        row_times_8(a, panel, stride, K, init + n, out + n, activation);
+    if (N > 3 * NR + VL) {
+        row_times_8(a, panel, stride, K, init, out, activation);
+        return;
+    }
     for (; N - n > NR + VL; n += 2 * NR, panel += 2 * stride)
         row_times_4(a, panel, stride, K, init + n, out + n, activation);
     for (; N - n > VL; n += NR, panel += stride) row_times_2(a, panel, stride, K, init + n, out + n, activation);
     if (n < N) row_times_1(a, panel, stride, K, init + n, out + n, activation);
+}
+
+/* Any number of panels, `together` at a time, from the last to the first if `back`. */
+static NOINLINE void row_times_panels(const REAL *a, const REAL *panel, ptrdiff_t stride, int64_t N, int64_t K,
+                                      const REAL *init, REAL *out, int32_t activation, int together, int back) {
+    const int64_t width = together * NR;
+    if (N <= width) {
+        row_times_few_panels(a, panel, stride, N, K, init, out, activation);
+        return;
+    }
+    for (int64_t i = 0; i < N; i += width) {
+        const int64_t n = back ? (N - 1 - i) / width * width : i;
+        row_times_few_panels(a, panel + n / NR * stride, stride, N - n < width ? N - n : width, K, init + n, out + n,
+                             activation);
+    }
 }
 
 /* -- products ------------------------------------------------------------------------------------ */
@@ -124,8 +142,10 @@ typedef struct {
     REAL *packed;
 } pack_t;
 
-/* Panels that are packed together, by blocks of rows: whole runs of memory are read, not a line here and there. */
-enum { PANELS_TOGETHER = 8, ROWS_TOGETHER = 16 };
+/* Panels that are packed together, by blocks of rows: whole runs of memory are read, not a line here and there.  Fewer
+ * of a narrow matrix, for that is a task, and there should be some for every thread. */
+enum { ROWS_TOGETHER = 16 };
+INLINE int64_t panels_together(int64_t N) { return N < 16 * NR ? 2 : 4; }
 
 /* The panels from column `first` up to column `end`. */
 static void pack_panels(const pack_t *p, int64_t first, int64_t end, REAL *packed) {
@@ -139,11 +159,14 @@ static void pack_panels(const pack_t *p, int64_t first, int64_t end, REAL *packe
 }
 
 /* Tasks to pack N columns. */
-INLINE int64_t pack_tasks(int64_t N) { return (N + PANELS_TOGETHER * NR - 1) / (PANELS_TOGETHER * NR); }
+INLINE int64_t pack_tasks(int64_t N) {
+    const int64_t width = panels_together(N) * NR;
+    return (N + width - 1) / width;
+}
 
 static void pack_task(const void *context, int64_t task, int slot) {
     const pack_t *p = context;
-    const int64_t n = task * PANELS_TOGETHER * NR, end = n + PANELS_TOGETHER * NR;
+    const int64_t width = panels_together(p->N) * NR, n = task * width, end = n + width;
     (void)slot;
     pack_panels(p, n, end < p->N ? end : p->N, p->packed + n * p->K);
 }
@@ -206,8 +229,8 @@ static void gemm_task(const void *context, int64_t task, int slot) {
 /* Task: a few panels, all runs; they are packed where their thread packed those before, in a core's own cache. */
 static void gemm_panels_task(const void *context, int64_t task, int slot) {
     const gemm_t *g = context;
-    const pack_t p = {g->b, g->b_k, g->b_n, g->N, g->K, (REAL *)g->packed + slot * PANELS_TOGETHER * NR * g->K};
-    const int64_t n = task * PANELS_TOGETHER * NR, all = n + PANELS_TOGETHER * NR, end = all < g->N ? all : g->N;
+    const int64_t width = panels_together(g->N) * NR, n = task * width, end = n + width < g->N ? n + width : g->N;
+    const pack_t p = {g->b, g->b_k, g->b_n, g->N, g->K, (REAL *)g->packed + slot * width * g->K};
     pack_panels(&p, n, end, p.packed);
     for (int64_t i = 0; i < g->n_runs; i++) multiply_run(g, g->runs[i], n, end, p.packed);
 }
@@ -216,7 +239,7 @@ static void gemm_panels_task(const void *context, int64_t task, int slot) {
 enum { FEW_RUNS = 4 };
 
 static void gemm(const gemm_t *g) {
-    const int64_t room = g->N / (PANELS_TOGETHER * NR); /* threads that have a place to pack */
+    const int64_t room = g->N / (panels_together(g->N) * NR); /* threads that have a place to pack */
     if (g->n_runs <= FEW_RUNS && !g->a_row && g->N * g->K >= LITTLE_PACKING) {
         fastrnn_parallel(pack_tasks(g->N), room < g->slots ? (int)room : g->slots, gemm_panels_task, g);
         return;

@@ -273,21 +273,26 @@ static void judge(team_t *team, int64_t since) {
     atomic_store(&failures, n);
     team->since = now, team->pieces = team->others = 0;
     if (!n) return;
-    __atomic_store_n(&team->over, 1, __ATOMIC_RELEASE);
+    __atomic_store_n(&team->phase.over, 1, __ATOMIC_RELEASE);
     atomic_store(&alone_until, now + waited * (1 << n));
 }
 
+/* A phase's number tells its count and its pieces at once, so that nobody takes those of one for those of another. */
+enum { EACH_BITS = 3 };
+_Static_assert(TEAM_PIECES < 1 << EACH_BITS, "pieces for each member must fit");
+
 /* Claim pieces of a phase and run them, a member's own first, which its cache knows, then what others left. */
-static int take_pieces(team_t *team, int64_t phase, int member) {
-    const int pieces = (int)fastrnn_pieces(team);
+static int take_pieces(team_t *team, int64_t number, int member) {
+    const int64_t count = number >> EACH_BITS;
+    const int each = (int)(number & ((1 << EACH_BITS) - 1)), pieces = team->phase.members * each;
     int taken = 0;
-    for (int i = 0, p = member * TEAM_PIECES; i < pieces; i++, p = p + 1 < pieces ? p + 1 : 0) {
-        int64_t *state = &team->piece[p].number, before = 2 * phase - 2;
-        if (__atomic_load_n(state, __ATOMIC_RELAXED) != before) continue;
-        if (!__atomic_compare_exchange_n(state, &before, 2 * phase - 1, 0, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
+    for (int i = 0, p = member * each; i < pieces; i++, p = p + 1 < pieces ? p + 1 : 0) {
+        int64_t *state = &team->piece[p].state, before = __atomic_load_n(state, __ATOMIC_RELAXED);
+        if (before >= 2 * count - 1) continue; /* claimed, and the phase perhaps over */
+        if (!__atomic_compare_exchange_n(state, &before, 2 * count - 1, 0, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
             continue; /* and else the phase lasts until this piece is finished */
-        team->run(team->context, p, member);
-        __atomic_store_n(state, 2 * phase, __ATOMIC_RELEASE);
+        team->phase.run(team->phase.context, p, member);
+        __atomic_store_n(state, 2 * count, __ATOMIC_RELEASE);
         taken++;
     }
     return taken;
@@ -301,22 +306,23 @@ static void wait_in_team(int *tries, int64_t *since) {
     if (*tries > IMPATIENT) sched_yield(); /* who is waited for may need this processor */
 }
 
-void fastrnn_together(team_t *team, task_fn run, const void *context) {
-    const int64_t phase = team->phase.number + 1;
+void fastrnn_together(team_t *team, int each, task_fn run, const void *context) {
+    const int64_t count = (team->phase.number >> EACH_BITS) + 1, number = count << EACH_BITS | each;
+    const int pieces = team->phase.members * each;
     int tries = 0;
     int64_t since = 0;
-    team->run = run, team->context = context;
-    __atomic_store_n(&team->phase.number, phase, __ATOMIC_RELEASE);
-    team->pieces += fastrnn_pieces(team);
-    team->others += fastrnn_pieces(team) - take_pieces(team, phase, 0);
-    for (int64_t p = 0; p < fastrnn_pieces(team); p++)
-        while (__atomic_load_n(&team->piece[p].number, __ATOMIC_ACQUIRE) != 2 * phase) wait_in_team(&tries, &since);
+    team->phase.run = run, team->phase.context = context;
+    __atomic_store_n(&team->phase.number, number, __ATOMIC_RELEASE);
+    team->pieces += pieces;
+    team->others += pieces - take_pieces(team, number, 0);
+    for (int p = 0; p < pieces; p++)
+        while (__atomic_load_n(&team->piece[p].state, __ATOMIC_ACQUIRE) != 2 * count) wait_in_team(&tries, &since);
     if (since) judge(team, since);
 }
 
 static void stand_by(team_t *team, int member) {
     int64_t seen = 0, since = 0;
-    for (int tries = 0; !__atomic_load_n(&team->over, __ATOMIC_ACQUIRE);) {
+    for (int tries = 0; !__atomic_load_n(&team->phase.over, __ATOMIC_ACQUIRE);) {
         const int64_t phase = __atomic_load_n(&team->phase.number, __ATOMIC_ACQUIRE);
         if (phase == seen) {
             wait_in_team(&tries, &since);
@@ -343,14 +349,14 @@ static void member_task(const void *context, int64_t task, int slot) {
     } else if (!team->led) {
         team->led = 1;
         led->lead(led->context);
-        __atomic_store_n(&team->over, 1, __ATOMIC_RELEASE);
+        __atomic_store_n(&team->phase.over, 1, __ATOMIC_RELEASE);
         team->ended = nanoseconds();
     }
 }
 
 void fastrnn_lead(team_t *team, int members, void (*lead)(const void *context), const void *context) {
     const led_t led = {team, lead, context};
-    team->members = members;
+    team->phase.members = members;
     team->since = nanoseconds();
     fastrnn_parallel(members, members, member_task, &led);
     judge(team, team->ended);

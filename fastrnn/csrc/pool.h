@@ -31,19 +31,26 @@ void fastrnn_wait_for(const int64_t *progress, int64_t least);
  * out for the next phase all the time.  Nobody waits for a member that claimed nothing, so one that comes late is not
  * missed.  Where a member was long away, because others want its processor, the team dissolves, and for a while
  * no new one forms. */
-enum { TEAM_MOST = 16, TEAM_PIECES = 4 }; /* members, and pieces of a phase for each of them */
+enum { TEAM_MOST = 16, TEAM_PIECES = 4 }; /* members, and pieces of a phase for each of them at most */
+
+/* On a cache line of its own, which moves to another core when that core writes or reads it. */
+#define APART _Alignas(64)
 
 typedef struct {
-    task_fn run; /* what the phase does, with its context */
-    const void *context;
-    int members, over;
+    /* What the leader writes for a phase, together: */
+    APART struct {
+        int64_t number; /* PHASE of its count and of the pieces for each member */
+        task_fn run;    /* what it does, with its context */
+        const void *context;
+        int members, over;
+    } phase;
     struct {
-        int64_t number;
-        char apart[56]; /* on cache lines of their own: */
-    } phase, piece[TEAM_MOST * TEAM_PIECES]; /* twice the phase in which it was finished, less 1 while under way */
+        APART int64_t state; /* twice the count of the last phase that it was a piece of, less 1 while under way */
+    } piece[TEAM_MOST * TEAM_PIECES];
     /* The leader's: times in nanoseconds, when it began or last waited for long, and when it was done; pieces since
      * then, and how many of them were other members'. */
-    int64_t since, ended, pieces, others;
+    APART int64_t since;
+    int64_t ended, pieces, others;
     int led;
 } team_t;
 
@@ -53,10 +60,15 @@ int fastrnn_team_size(int64_t most);
 /* Run `lead(context)` on this thread while others stand by for the phases that it calls; `team` is all zeros. */
 void fastrnn_lead(team_t *team, int members, void (*lead)(const void *context), const void *context);
 
-static inline int64_t fastrnn_pieces(const team_t *team) { return team->members * TEAM_PIECES; }
+/* Pieces for each member of work that can be cut into `most` at most; there may be some for nobody. */
+static inline int fastrnn_each(const team_t *team, int64_t most) {
+    const int64_t each = (most + team->phase.members - 1) / team->phase.members;
+    return each < TEAM_PIECES ? (int)each : TEAM_PIECES;
+}
 
-/* A phase, for the leader to call: run(context, piece, member) for all pieces, member 0 being the leader itself. */
-void fastrnn_together(team_t *team, task_fn run, const void *context);
+/* A phase, for the leader to call: run(context, piece, member) for `each` pieces, at most TEAM_PIECES, for each member,
+ * which takes its own first, if it comes in time: member m has those from m * each on.  Member 0 is the leader. */
+void fastrnn_together(team_t *team, int each, task_fn run, const void *context);
 
 void fastrnn_pool_set_threads(int threads);
 int fastrnn_pool_threads(void);

@@ -25,6 +25,10 @@ typedef struct {
     int32_t *id_at, *met_at, *met_row;
     int64_t *met_count;
     team_t *team; /* those who share its products, or NULL */
+    /* Whether a single row goes through the panels of U from the last to the first, as it does at every other step:
+     * those that it multiplied last are the ones that a cache still holds, where it does not hold all of them.  (More
+     * rows have more to do with a panel than to fetch it, and their inputs are better read in order.) */
+    int back;
 } walk_t;
 
 /* Which of the first n rows of a walk take a step. */
@@ -168,13 +172,15 @@ static int64_t shards_of(const sweep_t *s) { return (s->B + s->shard_rows - 1) /
 /* -- teams ------------------------------------------------------------------------------------------- */
 
 /* Few rows make one walk, and where U is large its steps are long enough for other threads to share their products: by
- * panels, so that each sum is still one thread's and no result depends on how many there are.  SHARED_WORK: elements
- * of U that are worth another thread; to fetch one takes as long as to multiply four rows by it. */
-enum { SHARED_WORK = 1 << 16 };
+ * panels, so that each sum is still one thread's and no result depends on how many there are.
+ * SHARED_WORK: elements of U that are worth another thread at a step, which takes half a microsecond to share; to fetch
+ * one takes as long as to multiply four rows by it.  FEW_STEPS are worth less, for it takes longer to call a thread. */
+enum { SHARED_WORK = 1 << 14, FEW_STEPS = 32 };
 
 /* The sweep with its team for so many walks. */
 static sweep_t with_team(const sweep_t *s, int64_t walks) {
-    const int64_t worth = (s->B + 3) / 4 * s->H * s->H * fastrnn_cell(s->cell).gates / SHARED_WORK;
+    const int64_t work = (s->B + 3) / 4 * s->H * s->H * fastrnn_cell(s->cell).gates;
+    const int64_t worth = (s->T < FEW_STEPS ? s->T : FEW_STEPS) * work / (FEW_STEPS * SHARED_WORK);
     sweep_t own = *s;
     own.team = walks == 1 ? fastrnn_team_size(worth < s->slots ? worth : s->slots) : 1;
     return own;
@@ -307,7 +313,7 @@ static void chain_forward(const sweep_t *s, const walk_t *w, int keep, int is_pr
     for (int64_t step = 0; step < steps; step++) {
         REAL *new_h = w->state[0] + (keep ? step + 1 : (step + 1) % 2) * H;
         if (step + 1 < steps) PREFETCH(INPUT(step + 1), (size_t)H * sizeof(REAL));
-        row_times_panels(h, s->packed, H * NR, H, H, INPUT(step), new_h, s->activation);
+        row_times_panels(h, s->packed, H * NR, H, H, INPUT(step), new_h, s->activation, ROW_TOGETHER, step % 2);
         if (is_prefix) fastrnn_report(s->prefix_done, step + 2);
         if (y) copy_row(y + step * H, new_h, H);
         h = new_h;
@@ -367,6 +373,7 @@ static void walk_forward(const sweep_t *s, walk_t *w, const walk_t *prefix, int 
         t.init = init, t.next = next, t.n_fetched = at_once || together ? 0 : n_next;
         for (int64_t i = 0; t.y && i < t.n; i++)
             y[i] = (REAL *)s->y + (w->row[i] * s->T + w->start[i] + step) * H;
+        w->back = t.n == 1 && step % 2;
         step_forward(s, w, t);
         if (s->keep) keep_gates(s, gates, w->kept + step * K * block, t.n * K * Hp);
         if (is_prefix) fastrnn_report(s->prefix_done, step + 2);
@@ -512,12 +519,14 @@ typedef struct {
     const walk_t *w;
     const REAL *a, *dz;
     int64_t columns, rows;
+    int each; /* pieces for a member */
     REAL *dU, *room; /* that of a team's members lie sweep_work_size apart */
 } weight_gradient_t;
 
 static void weight_gradient_piece(const void *context, int64_t piece, int member) {
     const weight_gradient_t *g = context;
-    const int64_t H = g->s->H, Hp = padded(H), panels = (g->columns + NR - 1) / NR, pieces = fastrnn_pieces(g->w->team);
+    const int64_t H = g->s->H, Hp = padded(H), panels = (g->columns + NR - 1) / NR;
+    const int64_t pieces = g->each * g->w->team->phase.members;
     const int64_t from = panels * piece / pieces * NR, end = panels * (piece + 1) / pieces * NR;
     const int64_t to = end < g->columns ? end : g->columns;
     if (from < to)
@@ -533,12 +542,14 @@ static void add_weight_gradient(const sweep_t *s, const walk_t *w, int64_t from,
     REAL *outer_room = take(&room, add_outer_room(H));
     for (int64_t gate = 0; gate < G; gate += many) {
         const REAL *a = left_operand(s, w, gate, from, to, room);
-        if (w->team)
-            fastrnn_together(w->team, weight_gradient_piece,
-                             &(weight_gradient_t){s, w, a, dz + gate * Hp, many * Hp, rows, w->dU + gate * Hp,
+        if (w->team) {
+            const int each = fastrnn_each(w->team, (many * Hp + OUTER_COLUMNS - 1) / OUTER_COLUMNS);
+            fastrnn_together(w->team, each, weight_gradient_piece,
+                             &(weight_gradient_t){s, w, a, dz + gate * Hp, many * Hp, rows, each, w->dU + gate * Hp,
                                                   outer_room});
-        else
+        } else {
             add_outer(a, Hp, dz + gate * Hp, w->pitch, H, many * Hp, rows, w->dU + gate * Hp, G * Hp, outer_room);
+        }
     }
 }
 
@@ -588,6 +599,7 @@ static void walk_backward(const sweep_t *s, walk_t *w, REAL *work) {
             .new_c = S > 1 ? w->state[1] + (step + 1) * block : NULL,
             .kept = w->kept + step * K * block,
         };
+        w->back = n == 1 && step % 2;
         step_backward(s, w, t, d);
         fetch_kept_behind(w, n, step, Hp);
         states_through_U(s, w, n, d);
