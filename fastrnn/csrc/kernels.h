@@ -115,23 +115,42 @@ INLINE int panel_vectors(int64_t n, int64_t N) { return N - n > VL ? 2 : 1; }
 
 static int64_t gemm_packed_size(int64_t N, int64_t K) { return padded(N) * K; }
 
-/* K rows of `columns` columns, b_k and b_n apart, as a panel `width` wide, zeros beyond. */
-static void pack_panel(const REAL *b, ptrdiff_t b_k, ptrdiff_t b_n, int64_t columns, int64_t width, int64_t K,
-                       REAL *packed) {
-    if (b_n == 1) {
-        for (int64_t k = 0; k < K; k++, b += b_k, packed += width)
-            for (int64_t v = 0; v < width; v += VL) {
-                const int64_t left = columns - v;
-                vstore(packed + v, left < VL ? vload_n(b + v, left) : vload(b + v));
-            }
-        return;
+/* Lines ahead that rows to be transposed are fetched: each is a stream of its own, too many for the processor to see. */
+enum { ROWS_AHEAD = 2 };
+
+/* `columns` rows of K elements, b_n apart, as the columns of a panel `width` wide, zeros beyond. */
+static void pack_transposed(const REAL *b, ptrdiff_t b_n, int64_t columns, int64_t width, int64_t K, REAL *packed) {
+    int64_t k = 0;
+    if (columns < width) memset(packed, 0, (size_t)(K * width) * sizeof *packed);
+#ifdef HAS_TRANSPOSE
+    for (; k + VL <= K; k += VL) {
+        int64_t j = 0;
+        for (int64_t i = 0; i < columns && k % LINE == 0; i++) PREFETCH(b + i * b_n + k + ROWS_AHEAD * LINE, 1);
+        for (; j + VL <= columns; j += VL) transpose(b + j * b_n + k, b_n, packed + k * width + j, width);
+        for (; j < columns; j++)
+            for (int64_t i = k; i < k + VL; i++) packed[i * width + j] = b[j * b_n + i];
     }
-    memset(packed, 0, (size_t)(K * width) * sizeof *packed);
-    for (int64_t k = 0; k < K; k += LINE) { /* square blocks: what is read along lines is written while it is near */
+#endif
+    for (; k < K; k += LINE) { /* square blocks: what is read along lines is written while it is near */
         const int64_t to = k + LINE < K ? k + LINE : K;
         for (int64_t j = 0; j < columns; j++)
-            for (int64_t i = k; i < to; i++) packed[i * width + j] = b[i * b_k + j * b_n];
+            for (int64_t i = k; i < to; i++) packed[i * width + j] = b[j * b_n + i];
     }
+}
+
+/* K rows of `columns` columns, b_k and b_n apart, one of which is 1, as a panel `width` wide, zeros beyond. */
+static void pack_panel(const REAL *b, ptrdiff_t b_k, ptrdiff_t b_n, int64_t columns, int64_t width, int64_t K,
+                       REAL *packed) {
+    CHECK(b_k == 1 || b_n == 1);
+    if (b_n != 1) {
+        pack_transposed(b, b_n, columns, width, K, packed);
+        return;
+    }
+    for (int64_t k = 0; k < K; k++, b += b_k, packed += width)
+        for (int64_t v = 0; v < width; v += VL) {
+            const int64_t left = columns - v;
+            vstore(packed + v, left < VL ? vload_n(b + v, left) : vload(b + v));
+        }
 }
 
 /* A matrix (K, N) as panels of two vectors (the last perhaps of one), one behind the other. */
@@ -282,9 +301,10 @@ static void sum_parts(const REAL *partial, REAL *out, int64_t parts, int64_t par
 
 /* -- products summed over rows -------------------------------------------------------------------- */
 
-/* HALF_OF_L1: elements.  OUTER_DEPTH: rows of a packed panel of that size.  FEW_COLUMNS of x are read where they
- * stand: so few do not yet fall on the same sets of the first cache, row after row. */
-enum { HALF_OF_L1 = (1 << 14) / (int)sizeof(REAL), OUTER_DEPTH = HALF_OF_L1 / NR, FEW_COLUMNS = 64 };
+/* HALF_OF_L1: elements.  OUTER_DEPTH: rows that are packed together; a panel of them fills half of the first cache, or
+ * with the widest vectors all of it, where a line of the second for eight products comes in time.  FEW_COLUMNS of x are
+ * read where they stand: so few do not yet fall on the same sets of the first cache, row after row. */
+enum { HALF_OF_L1 = (1 << 14) / (int)sizeof(REAL), OUTER_DEPTH = 256, FEW_COLUMNS = 64 };
 
 /* How far the packed tiles of x, K rows each, lie apart: not by a multiple of much. */
 INLINE int64_t tile_pitch(int64_t K) { return K * MAX_TILE + LINE; }

@@ -69,6 +69,40 @@ INLINE vec vset(REAL x) {
 #endif
 }
 
+/* a and b element by element in turn: the first halves, and the second. */
+#if defined(__has_builtin)
+#if __has_builtin(__builtin_shufflevector) && VBYTES != 0
+#define HAS_TRANSPOSE 1
+#if VBYTES * 8 / REAL_BITS == 16
+#define IN_TURN(n) n, n + 16, n + 1, n + 17, n + 2, n + 18, n + 3, n + 19, n + 4, n + 20, n + 5, n + 21, n + 6, n + 22, \
+                   n + 7, n + 23
+#elif VBYTES * 8 / REAL_BITS == 8
+#define IN_TURN(n) n, n + 8, n + 1, n + 9, n + 2, n + 10, n + 3, n + 11
+#elif VBYTES * 8 / REAL_BITS == 4
+#define IN_TURN(n) n, n + 4, n + 1, n + 5
+#else
+#define IN_TURN(n) n, n + 2
+#endif
+INLINE vec vlow_in_turn(vec a, vec b) { return __builtin_shufflevector(a, b, IN_TURN(0)); }
+INLINE vec vhigh_in_turn(vec a, vec b) { return __builtin_shufflevector(a, b, IN_TURN(VBYTES * 4 / REAL_BITS)); }
+
+/* to[i][j] = from[j][i] for VL rows of VL elements: the rows' elements taken in turn, those of the first half of the
+ * rows with those of the second, log2 VL times over. */
+INLINE void transpose(const REAL *from, ptrdiff_t from_m, REAL *to, ptrdiff_t to_m) {
+    vec rows[VL], mixed[VL];
+    UNROLL for (int i = 0; i < VL; i++) rows[i] = vload(from + i * from_m);
+    UNROLL for (int n = 1; n < VL; n *= 2) {
+        UNROLL for (int i = 0; i < VL / 2; i++) {
+            mixed[2 * i] = vlow_in_turn(rows[i], rows[i + VL / 2]);
+            mixed[2 * i + 1] = vhigh_in_turn(rows[i], rows[i + VL / 2]);
+        }
+        UNROLL for (int i = 0; i < VL; i++) rows[i] = mixed[i];
+    }
+    UNROLL for (int i = 0; i < VL; i++) vstore(to + i * to_m, rows[i]);
+}
+#endif
+#endif
+
 /* Comparisons of vectors give all ones or zero; one of scalars gives 1 or 0. */
 #if VBYTES == 0
 #define MASK(condition) (-(INTEGER)(condition))
