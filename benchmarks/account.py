@@ -269,6 +269,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path("docs"), help="where the pictures go")
     folder = parser.parse_args().out
+    folder.mkdir(parents=True, exist_ok=True)  # before the measurements, which take a minute
     peaks = peak.measure()
     peak.show(peaks)
     kernels = measure_kernels()
