@@ -198,9 +198,9 @@ static void pack(const REAL *b, ptrdiff_t b_k, ptrdiff_t b_n, int64_t N, int64_t
     fastrnn_parallel(pack_tasks(N), N * K < LITTLE_PACKING ? 1 : slots, pack_task, &p);
 }
 
-/* GEMM_DEPTH: a panel of so many rows stays in the first cache.  LITTLE_WORK: multiplications that take
- * no longer than to call another thread. */
-enum { GEMM_DEPTH = 256, LITTLE_WORK = 1 << 19 };
+/* GEMM_DEPTH: a panel of so many rows stays in the first cache, or with the widest vectors in the second (see
+ * OUTER_DEPTH).  LITTLE_WORK: multiplications that take no longer than to call another thread. */
+enum { GEMM_DEPTH = VBYTES == 64 ? 2048 / (int)sizeof(REAL) : 256, LITTLE_WORK = 1 << 19 };
 
 /* The rows of one run, at most GEMM_ROWS, in the columns [from, to), whose panels stand at `packed`. */
 INLINE void multiply_run(const gemm_t *g, run_t run, int64_t from, int64_t to, const REAL *packed) {
@@ -217,11 +217,11 @@ INLINE void multiply_run(const gemm_t *g, run_t run, int64_t from, int64_t to, c
         for (int64_t j = 0; j < NR; j++)
             start[j] = g->bias && j < width ? ((const REAL *)g->bias)[n + j] : 0;
         for (int64_t r = 0; r < run.count; r++) init[r] = start;
-        const int direct = width == NR && K <= GEMM_DEPTH; /* else whole vectors, or sums, need a place */
-        REAL *out = direct ? c + n : block;
-        const ptrdiff_t out_m = direct ? g->c_m : NR;
         for (int64_t k = 0; k < K || k == 0; k += GEMM_DEPTH) {
             const int64_t depth = K - k < GEMM_DEPTH ? K - k : GEMM_DEPTH;
+            const int direct = width == NR && k + depth == K; /* else whole vectors, or sums, need a place */
+            REAL *out = direct ? c + n : block;
+            const ptrdiff_t out_m = direct ? g->c_m : NR;
             const REAL *part = a + k;
             ptrdiff_t part_m = g->a_m;
             if (g->a_row) { /* a walk over scattered rows would miss the cache at every step */
@@ -233,7 +233,7 @@ INLINE void multiply_run(const gemm_t *g, run_t run, int64_t from, int64_t to, c
                              init, 0, out, out_m, ACT_LINEAR);
             for (int64_t r = 0; r < run.count; r++) init[r] = out + r * out_m;
         }
-        for (int64_t r = 0; r < run.count && !direct; r++)
+        for (int64_t r = 0; r < run.count && width < NR; r++)
             copy_row(c + r * g->c_m + n, block + r * NR, width);
     }
 }
