@@ -10,6 +10,7 @@ Letters: B rows, T steps, D input width, H units, G gates, V vocabulary.
 """
 
 import ctypes
+import inspect
 import sys
 
 import numpy as np
@@ -41,6 +42,8 @@ class Layer:
         self.D, self.H, self.B, self.T = D or H, H, B, T
         with engines.using(engine) as self.engine:
             pass
+        options = inspect.signature(self.engine.project).parameters
+        self.on_the_way = {"for_sweep": True} if "for_sweep" in options else {}
         random = np.random.default_rng(1)
         columns = self.cell.gates * H
 
@@ -66,8 +69,8 @@ class Layer:
         """Floating-point operations of the products in `forward`; `backward` has twice as many."""
         return 2 * self.B * self.T * self.cell.gates * self.H * (self.D + self.H)
 
-    def project(self):
-        self.z = self.engine.project(self.x, self.W, self.b)
+    def project(self, **options):
+        self.z = self.engine.project(self.x, self.W, self.b, **options)
 
     def recur(self):
         _, self.last, self.tape = self.engine.recurrent(self.cell, self.z, self.U, bias=self.bias)
@@ -81,7 +84,8 @@ class Layer:
         self.dx = self.engine.project_backward(self.x, self.W, self.dz, self.dW, self.db)
 
     def forward(self):
-        self.project()
+        """As layers have it: the inputs are projected on the way, where that is sooner."""
+        self.project(**self.on_the_way)
         self.recur()
 
     def backward(self):

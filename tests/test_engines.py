@@ -201,11 +201,12 @@ def test_results_do_not_depend_on_threads(threads, mask, cell, dtype):
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("state", [False, True])
+@pytest.mark.parametrize("width", [20, 600])  # 600: longer sums than are made at a time
 @pytest.mark.parametrize("cell", CELLS)
 def test_inputs_projected_on_the_way_are_the_same_on_any_number_of_threads(
-    threads, cell, state, dtype
+    threads, cell, width, state, dtype
 ):
-    problem = Problem(11, 64, 13, 20, 32, state=state, sequences=True, dtype=dtype, cell=cell,
+    problem = Problem(11, 64, 13, width, 32, state=state, sequences=True, dtype=dtype, cell=cell,
                       noise=4 * state)
     with engines.using("cpu") as cpu:
         kinds, results = [], []

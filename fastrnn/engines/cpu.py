@@ -27,7 +27,8 @@ KERNEL_ACTIVATIONS = frozenset({"linear", "relu", "tanh", "sigmoid", "hard_sigmo
 # Multiplications that take as long as to find out whether an id occurs, and where.
 COUNTED = 64
 # Weights beyond so many elements do not stay in a core's own cache, and are better read once.
-NEAR_WEIGHTS = 1 << 19
+# Processors with AVX-512 have larger caches, and their tiles read a weight for eight rows.
+NEAR_WEIGHTS, NEAR_WEIGHTS_AVX512 = 1 << 19, 1 << 20
 KERNEL_LOSSES = frozenset({"binary_crossentropy", "mean_squared_error", "mean_absolute_error"})
 
 
@@ -237,8 +238,9 @@ def made_on_the_way(x_shape, W_shape):
     bit: tiles of four rows and more, and of two vectors, add the terms in one order.
     """
     (B, _, D), M = x_shape, W_shape[1]
+    near = NEAR_WEIGHTS_AVX512 if _core.isa() == "avx512" else NEAR_WEIGHTS
     return (
-        B % 8 == 0 and M % 32 == 0 and D * M <= NEAR_WEIGHTS
+        B % 8 == 0 and M % 32 == 0 and D * M <= near
         and _core.walks(B) >= _core.get_num_threads()
     )
 
