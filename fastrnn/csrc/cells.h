@@ -133,8 +133,11 @@ typedef struct {
 /* The units that go together when n rows are left: some panels, and no sum is split otherwise than on one thread. */
 INLINE int64_t units_together(int64_t n) { return n == 1 ? ROW_TOGETHER * NR : NR; }
 
+/* How many such groups there are, and so pieces at most. */
+INLINE int64_t unit_groups(const sweep_t *s, int64_t n) { return (s->H + units_together(n) - 1) / units_together(n); }
+
 INLINE int pieces_for_each(const sweep_t *s, const walk_t *w, int64_t n) {
-    return fastrnn_each(w->team, (s->H + units_together(n) - 1) / units_together(n));
+    return fastrnn_each(w->team, unit_groups(s, n));
 }
 
 /* The units [first, end) of a team's piece, those of a member in the order of this step. */
@@ -143,7 +146,7 @@ typedef struct {
 } units_t;
 
 INLINE units_t units_of(const sweep_t *s, const walk_t *w, int64_t n, int64_t piece) {
-    const int64_t width = units_together(n), many = (s->H + width - 1) / width, each = pieces_for_each(s, w, n);
+    const int64_t width = units_together(n), many = unit_groups(s, n), each = pieces_for_each(s, w, n);
     const int64_t pieces = each * w->team->phase.members, own = piece % each;
     if (w->back) piece += each - 1 - 2 * own;
     const int64_t end = many * (piece + 1) / pieces * width;

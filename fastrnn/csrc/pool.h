@@ -39,8 +39,8 @@ enum { TEAM_MOST = 16, TEAM_PIECES = 4 }; /* members, and pieces of a phase for 
 typedef struct {
     /* What the leader writes for a phase, together: */
     APART struct {
-        int64_t number; /* PHASE of its count and of the pieces for each member */
-        task_fn run;    /* what it does, with its context */
+        int64_t number; /* its count and the pieces for each member in one, see take_pieces */
+        task_fn run; /* what it does, with its context */
         const void *context;
         int members, over;
     } phase;

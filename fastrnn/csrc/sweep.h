@@ -181,8 +181,7 @@ enum { SHARED_WORK = 1 << 14, FEW_STEPS = 32 };
 static sweep_t with_team(const sweep_t *s, int64_t walks) {
     const int64_t work = (s->B + 3) / 4 * s->H * s->H * fastrnn_cell(s->cell).gates;
     const int64_t worth = (s->T < FEW_STEPS ? s->T : FEW_STEPS) * work / (FEW_STEPS * SHARED_WORK);
-    const int64_t pieces = (s->H + units_together(s->B) - 1) / units_together(s->B); /* more would have nothing to do */
-    const int64_t most = worth < pieces ? worth : pieces;
+    const int64_t groups = unit_groups(s, s->B), most = worth < groups ? worth : groups; /* more have nothing to do */
     sweep_t own = *s;
     own.team = walks == 1 ? fastrnn_team_size(most < s->slots ? most : s->slots) : 1;
     return own;
