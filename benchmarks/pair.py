@@ -17,6 +17,7 @@ on the machine; here both are the same for both builds.
 import argparse
 import contextlib
 import importlib
+import re
 import shutil
 import sys
 import tempfile
@@ -139,6 +140,17 @@ def line(work, what, times):
     )
 
 
+def check(parser, options):
+    """End with a line that says what is wrong with the builds or the works, if anything is."""
+    for name in options.builds:
+        folder = name.partition("@")[0]
+        if not list(Path(folder, "fastrnn").glob("_core*.so")):
+            parser.error(f"{folder}: expected a folder with a built fastrnn (make build).")
+    for work in options.works:
+        if not re.fullmatch(r"(SimpleRNN|LSTM|GRU)(:\d+:\d+(:\d+(:ids)?)?)?", work):
+            parser.error(f"{work}: expected NAME[:H:B[:T[:ids]]], NAME a SimpleRNN, LSTM or GRU.")
+
+
 def main():
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.pair", description=__doc__,
@@ -153,6 +165,7 @@ def main():
     parser.add_argument("--seconds", type=float, default=3, help="for each (default: 3)")
     parser.add_argument("--threads", type=int, help="of each build (default: its own)")
     options = parser.parse_args()
+    check(parser, options)
     with tempfile.TemporaryDirectory() as copies:
         builds = [Build(name, copies, options.threads) for name in options.builds]
         for work in options.works:

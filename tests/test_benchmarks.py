@@ -211,6 +211,21 @@ def test_two_builds_in_one_process_are_told_apart():
     assert float(ratio) > slower and float(second) > slower * float(first)
 
 
+@pytest.mark.parametrize(
+    ("build", "work", "said"),
+    [
+        ("nowhere", "LSTM", "a folder with a built fastrnn"),
+        (None, "LSTN:8:2", "expected NAME[:H:B"),
+    ],
+)
+def test_a_pair_that_cannot_be_measured_is_one_clear_line(build, work, said):
+    here = str(Path(fastrnn.__file__).parents[1])
+    command = [sys.executable, "-m", "benchmarks.pair", build or here, here, work]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert said in done.stderr.splitlines()[-1]
+
+
 # -- the history -----------------------------------------------------------------------------------
 
 
