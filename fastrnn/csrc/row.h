@@ -4,7 +4,7 @@
  * out = f(init + sum_k a[k] panel[k, :])
  *
  * As many sums side by side as hide that each waits for its own last addition, and no more loads than it takes: one
- * for each product, where a tile of one row also loads a[k] for every two. */
+ * for each product, and one for every few a[k]. */
 #define ROW_SPLIT (ROW_VECTORS < 4 ? 4 : 8 / ROW_VECTORS)
 #define ROW_PANELS ((ROW_VECTORS + 1) / 2)
 #define ROW_WIDTH ((ROW_VECTORS < 2 ? 1 : 2) * VL)
@@ -27,15 +27,24 @@ INLINE void row_body(const REAL *a, const REAL *panel, ptrdiff_t stride, int64_t
     }
     if (K < 1) UNREACHABLE();
     int64_t k = 0;
+    _Static_assert(TILE_DEPTH == 4, "as many terms as are written out below");
+#define TERM(u)                                                                              \
+    do {                                                                                     \
+        if ((u) % REPEATED == 0) few = vrepeat(a + k + (u));                                 \
+        const vec x = vpick(few, (u) % REPEATED);                                            \
+        UNROLL for (int v = 0; v < ROW_VECTORS; v++)                                         \
+            sum[(u) % ROW_SPLIT][v] += x * vload(own[v / 2] + (u) * ROW_WIDTH + v % 2 * VL); \
+        IN_ORDER();                                                                          \
+    } while (0)
     for (; k + TILE_DEPTH <= K; k += TILE_DEPTH) {
-        UNROLL for (int u = 0; u < TILE_DEPTH; u++) {
-            const vec x = vset(a[k + u]);
-            UNROLL for (int v = 0; v < ROW_VECTORS; v++)
-                sum[u % ROW_SPLIT][v] += x * vload(own[v / 2] + u * ROW_WIDTH + v % 2 * VL);
-            IN_ORDER();
-        }
+        vec few;
+        TERM(0);
+        TERM(1);
+        TERM(2);
+        TERM(3);
         UNROLL for (int p = 0; p < ROW_PANELS; p++) own[p] += TILE_DEPTH * ROW_WIDTH;
     }
+#undef TERM
     for (; k < K; k++)
         UNROLL for (int v = 0; v < ROW_VECTORS; v++) {
             sum[0][v] += vset(a[k]) * vload(own[v / 2] + v % 2 * VL);

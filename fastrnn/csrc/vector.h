@@ -69,6 +69,18 @@ INLINE vec vset(REAL x) {
 #endif
 }
 
+/* REPEATED elements from p on, again and again, and number i of them, a constant, in all places: the same as to set a
+ * vector to p[i], for fewer loads. */
+#ifdef VECTOR_REPEAT
+enum { REPEATED = 16 / (int)sizeof(REAL) };
+#define vrepeat(p) VECTOR_REPEAT(p)
+#define vpick(a, i) VECTOR_PICK(a, i)
+#else
+enum { REPEATED = 1 };
+#define vrepeat(p) vset(*(p))
+#define vpick(a, i) (a)
+#endif
+
 /* a and b element by element in turn: the first halves, and the second. */
 #if defined(__has_builtin)
 #if __has_builtin(__builtin_shufflevector) && VBYTES != 0

@@ -21,10 +21,14 @@
 #define VECTOR_MIN(a, b) ((vec)_mm256_min_ps(a, b))
 #define VECTOR_MAX(a, b) ((vec)_mm256_max_ps(a, b))
 #define VECTOR_STREAM(p, a) _mm256_stream_ps(p, a)
+#define VECTOR_REPEAT(p) ((vec)_mm256_broadcast_ps((const __m128 *)(p)))
+#define VECTOR_PICK(a, i) ((vec)_mm256_permute_ps(a, (i) * 0x55))
 #else
 #define VECTOR_MIN(a, b) ((vec)_mm256_min_pd(a, b))
 #define VECTOR_MAX(a, b) ((vec)_mm256_max_pd(a, b))
 #define VECTOR_STREAM(p, a) _mm256_stream_pd(p, a)
+#define VECTOR_REPEAT(p) ((vec)_mm256_broadcast_pd((const __m128d *)(p)))
+#define VECTOR_PICK(a, i) ((vec)_mm256_permute_pd(a, (i) * 0xf))
 #endif
 
 #include "../kernels.h"

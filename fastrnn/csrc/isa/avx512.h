@@ -21,10 +21,14 @@
 #define VECTOR_MIN(a, b) ((vec)_mm512_min_ps(a, b))
 #define VECTOR_MAX(a, b) ((vec)_mm512_max_ps(a, b))
 #define VECTOR_STREAM(p, a) _mm512_stream_ps(p, a)
+#define VECTOR_REPEAT(p) ((vec)_mm512_broadcast_f32x4(_mm_loadu_ps(p)))
+#define VECTOR_PICK(a, i) ((vec)_mm512_permute_ps(a, (i) * 0x55))
 #else
 #define VECTOR_MIN(a, b) ((vec)_mm512_min_pd(a, b))
 #define VECTOR_MAX(a, b) ((vec)_mm512_max_pd(a, b))
 #define VECTOR_STREAM(p, a) _mm512_stream_pd(p, a)
+#define VECTOR_REPEAT(p) ((vec)_mm512_broadcast_f64x2(_mm_loadu_pd(p)))
+#define VECTOR_PICK(a, i) ((vec)_mm512_permute_pd(a, (i) * 0xff))
 #endif
 
 #include "../kernels.h"
