@@ -29,6 +29,8 @@ COUNTED = 64
 # Weights beyond so many elements do not stay in a core's own cache, and are better read once.
 # Processors with AVX-512 have larger caches, and their tiles read a weight for eight rows.
 NEAR_WEIGHTS, NEAR_WEIGHTS_AVX512 = 1 << 19, 1 << 20
+# Bytes of an array up to which NumPy keeps its memory for the next.
+SMALL = 1024
 KERNEL_LOSSES = frozenset({"binary_crossentropy", "mean_squared_error", "mean_absolute_error"})
 
 
@@ -76,7 +78,10 @@ class CPUEngine(ReferenceEngine):
 
     def empty(self, shape, dtype):
         """An array of an np.dtype, contents undefined, in memory that is used again and again."""
-        return np.ndarray(shape, dtype, _core.Block(dtype.itemsize * math.prod(shape)))
+        size = dtype.itemsize * math.prod(shape)
+        if size <= SMALL:  # for which NumPy has a store of its own, without a buffer to ask for
+            return np.empty(shape, dtype)
+        return np.ndarray(shape, dtype, _core.Block(size))
 
     def zeros(self, shape, dtype):
         a = self.empty(shape, np.dtype(dtype))
@@ -157,7 +162,7 @@ class CPUEngine(ReferenceEngine):
 
     def recurrent(self, cell, xz, U, states=None, mask=None, return_sequences=False,
                   zero_output_for_mask=False, keep=True, bias=None, noise=None):
-        if not {cell.activation, cell.recurrent_activation} <= KERNEL_ACTIVATIONS:
+        if not KERNEL_ACTIVATIONS.issuperset(cell[1:3]):  # activation, recurrent_activation
             return super().recurrent(
                 cell, self._carried_out(xz), U, states, mask, return_sequences,
                 zero_output_for_mask, keep, bias, noise,

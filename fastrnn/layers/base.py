@@ -372,20 +372,20 @@ class Layer:
         """``x``, carried out if it is a `Lookup`: for layers that need the values themselves."""
         return engines.current().lookup(x.ids, x.table) if isinstance(x, Lookup) else x
 
-    def check_rank(self, x, ndim, meaning):
-        """Raise ValueError unless ``x`` has ``ndim`` axes."""
-        if x.ndim != ndim:
+    def check_rank(self, shape, ndim, meaning):
+        """Raise ValueError unless ``shape``, an input's, has ``ndim`` axes."""
+        if len(shape) != ndim:
             raise ValueError(
                 f"Layer '{self.name}' ({type(self).__name__}): expected input of shape {meaning}, "
-                f"{ndim} axes; got shape {tuple(x.shape)}."
+                f"{ndim} axes; got shape {tuple(shape)}."
             )
 
-    def check_width(self, x):
-        """Raise ValueError unless the last axis of ``x`` is the one the layer was built for."""
-        if x.shape[-1] != self.input_shape[-1]:
+    def check_width(self, shape):
+        """Raise ValueError unless the last axis of ``shape`` is what the layer was built for."""
+        if shape[-1] != self.input_shape[-1]:
             raise ValueError(
                 f"Layer '{self.name}' ({type(self).__name__}): expected inputs whose last axis has "
-                f"{self.input_shape[-1]} entries, as when it was built; got shape {tuple(x.shape)}."
+                f"{self.input_shape[-1]} entries, as when it was built; got shape {tuple(shape)}."
             )
 
     def __repr__(self):

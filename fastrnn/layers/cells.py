@@ -10,6 +10,8 @@ Letters: B rows in a batch, T steps, D input width, H units, G gates.
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import numpy as np
 
 from fastrnn import activations, constraints, engines, initializers, random, regularizers
@@ -170,10 +172,10 @@ class RecurrentCell(Layer):
     def __call__(self, x, states=None, training=False):
         """One step on NumPy arrays: ``(y, states)``."""
         x = self.convert_input(x)
-        self.check_rank(x, 2, "(batch, features)")
+        self.check_rank(x.shape, 2, "(batch, features)")
         if not self.built:
             self.build((None, x.shape[1]))
-        self.check_width(x)
+        self.check_width(x.shape)
         single = states is not None and not isinstance(states, (list, tuple))
         states = self.get_initial_state(len(x)) if states is None else flat_states(states)
         states = self.check_states("states", states, len(x))
@@ -282,7 +284,7 @@ class EngineCell(RecurrentCell):
         bias, inner = self.input_bias()
         keep = engines.recording()
         xz = self._project(x, noise, bias, mask, keep)
-        if isinstance(xz, Lookup):
+        if keep and isinstance(xz, Lookup):
             x = Lookup(x.ids, x.table, xz.count)  # what was counted serves the way back
         sequence, states, tape = engine.recurrent(
             self.spec, xz, self.recurrent_kernel.value, states, mask, return_sequences,
@@ -421,7 +423,7 @@ class SimpleRNNCell(EngineCell):
             seed, **kwargs,
         )
 
-    @property
+    @cached_property
     def spec(self):
         return CellSpec("simple_rnn", self.activation)
 
@@ -454,7 +456,7 @@ class LSTMCell(EngineCell):
         self.recurrent_activation = activations.name_of(recurrent_activation)
         self.unit_forget_bias = unit_forget_bias
 
-    @property
+    @cached_property
     def spec(self):
         return CellSpec("lstm", self.activation, self.recurrent_activation)
 
@@ -507,7 +509,7 @@ class GRUCell(EngineCell):
         self.recurrent_activation = activations.name_of(recurrent_activation)
         self.reset_after = reset_after
 
-    @property
+    @cached_property
     def spec(self):
         return CellSpec(
             "gru", self.activation, self.recurrent_activation, bool(self.reset_after)

@@ -284,7 +284,7 @@ class Dense(ActivityRegularized):
     def forward(self, x, mask=None, training=False):
         engine = engines.current()
         x = self.dense(x)
-        self.check_width(x)
+        self.check_width(x.shape)
         z = engine.project(x, self.kernel.value, self.bias and self.bias.value)
         y = engine.activate(self.activation, z)
         self.penalise(y)
@@ -473,7 +473,7 @@ class SpatialDropout1D(Dropout):
         super().__init__(rate, (None, 1, None), seed, **kwargs)
 
     def forward(self, x, mask=None, training=False):
-        self.check_rank(x, 3, "(batch, steps, features)")
+        self.check_rank(x.shape, 3, "(batch, steps, features)")
         return super().forward(x, mask, training)
 
     def get_config(self):

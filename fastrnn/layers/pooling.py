@@ -89,7 +89,7 @@ class GlobalAveragePooling1D(GlobalPooling1D):
 
     def forward(self, x, mask=None, training=False):
         x = self.dense(x)
-        self.check_rank(x, 3, "(batch, steps, features)")
+        self.check_rank(x.shape, 3, "(batch, steps, features)")
         check_mask(self, mask, (x.shape[0], x.shape[self.steps_axis]))
         weights = self._weights(x, mask)
         if mask is not None and engines.current().runs_ahead:  # to look at y would mean to wait
@@ -142,7 +142,7 @@ class GlobalMaxPooling1D(GlobalPooling1D):
 
     def forward(self, x, mask=None, training=False):
         x = self.dense(x)
-        self.check_rank(x, 3, "(batch, steps, features)")
+        self.check_rank(x.shape, 3, "(batch, steps, features)")
         y = x.max(axis=self.steps_axis, keepdims=True)
         return self.pooled(y), (x, y)
 

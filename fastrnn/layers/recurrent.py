@@ -159,18 +159,19 @@ class RNN(Layer):
     # -- the layer's work ----------------------------------------------------------------------
 
     def forward(self, x, mask=None, training=False, initial_state=None):
-        self.check_rank(x, 3, "(batch, steps, features)")
-        self.check_width(x)
-        if mask is not None and mask.shape != x.shape[:2]:
+        shape = x.shape
+        self.check_rank(shape, 3, "(batch, steps, features)")
+        self.check_width(shape)
+        if mask is not None and mask.shape != shape[:2]:
             raise ValueError(
                 f"Layer '{self.name}' ({type(self).__name__}): expected a mask of shape "
-                f"{tuple(x.shape[:2])}, one flag for each row and step; got shape {mask.shape}."
+                f"{tuple(shape[:2])}, one flag for each row and step; got shape {mask.shape}."
             )
-        states = self._first_states(initial_state, x.shape[0])
+        states = self._first_states(initial_state, shape[0])
         x, mask = self._flip(x, mask)
         x, mask, holes = close_holes(x, mask)
         options = states, mask, self.return_sequences, self.zero_output_for_mask, training
-        piece = recompute.piece_length(self.recompute, x.shape[1])
+        piece = recompute.piece_length(self.recompute, shape[1])
         in_pieces = piece is not None
         if in_pieces:
             output, last, tape = recompute.sweep(self.cell, x, *options, piece)

@@ -50,7 +50,7 @@ class RepeatVector(Layer):
 
     def forward(self, x, mask=None, training=False):
         x = self.dense(x)
-        self.check_rank(x, 2, "(batch, features)")
+        self.check_rank(x.shape, 2, "(batch, features)")
         return np.repeat(x[:, None], self.n, axis=1), None
 
     def backward(self, tape, dy):
