@@ -21,7 +21,7 @@ from cpython.buffer cimport (
 )
 from libc.stdint cimport int32_t, int64_t, uint8_t, uintptr_t
 from libc.stdlib cimport free
-from libc.string cimport memcpy, memset
+from libc.string cimport memcmp, memcpy, memset
 
 
 cdef extern from *:
@@ -111,6 +111,7 @@ cdef extern from "csrc/rnn.h" nogil:
         const int64_t *length
         int32_t shard_rows
         int64_t prefix_row, prefix_length
+        int32_t prefix_known
         int32_t keep, stream
         int32_t repeat
         void *tape
@@ -378,6 +379,7 @@ cdef void _free_oldest() noexcept:
 
 def free_spare_memory():
     """Give memory that is kept for later use back to the system."""
+    _known.clear()
     while _oldest != NULL:
         _free_oldest()
 
@@ -941,6 +943,130 @@ cdef class Sweep:
         return block
 
 
+# Padded rows begin with the same steps call after call, as long as the weights stay what they are:
+# a row of IMDB with half of all its steps.  So what the shared prefixes of the last few sweeps that
+# keep no tape led to is kept, beside all that it follows from.
+cdef enum:
+    LEAST_KNOWN = 16  # steps
+    MOST_KNOWN = 4  # prefixes
+    KNOWN_BYTES = 1 << 24  # of each
+    SOURCES = 3
+
+cdef list _known = []  # of _KnownPrefix, the last used first
+cdef int64_t _known_hits = 0
+cdef int64_t _known_misses = 0
+
+
+cdef class _KnownPrefix:
+    """The states of a cell, from zeros on, after 0 to ``steps`` steps of one input."""
+
+    cdef const kernels_t *kernels
+    cdef int32_t cell, activation, recurrent_activation
+    cdef int64_t H, steps
+    cdef Block source  # see `_sources`
+    cdef Block states  # (states, steps + 1, Hp)
+
+
+cdef struct source_t:
+    const void *data
+    size_t size
+
+
+cdef void _sources(const sweep_t *s, size_t itemsize, source_t *sources) noexcept:
+    """What the states of a sweep's prefix follow from: its row of xz, the bias and U."""
+    cdef int64_t H = s.H, columns = fastrnn_cell(s.cell).gates * H
+    cdef int64_t row = s.ids[s.prefix_row * s.T]
+    sources[0].data = <const char *>s.xz + row * columns * itemsize
+    sources[0].size = columns * itemsize
+    sources[1].data = s.bias
+    sources[1].size = H * itemsize if s.bias != NULL else 0
+    sources[2].data = s.U
+    sources[2].size = H * columns * itemsize
+
+
+cdef bint _is_known(_KnownPrefix known, const sweep_t *s, const kernels_t *kernels,
+                    const source_t *sources) noexcept:
+    """Whether the prefix of a sweep is this one, but for its length."""
+    cdef const char *own = <const char *>known.source.data
+    cdef int i
+    if (known.kernels != kernels or known.cell != s.cell or known.H != s.H
+            or known.activation != s.activation
+            or known.recurrent_activation != s.recurrent_activation):
+        return False
+    for i in range(SOURCES):
+        if sources[i].size and memcmp(own, sources[i].data, sources[i].size):
+            return False
+        own += sources[i].size
+    return True
+
+
+cdef bint _recall_prefix(const sweep_t *s, const kernels_t *kernels, size_t itemsize) except -1:
+    """Put the states of a known prefix on the tape; False if it is not known."""
+    global _known_hits, _known_misses
+    cdef source_t[SOURCES] sources
+    cdef _KnownPrefix known
+    cdef size_t row = kernels.padded(s.H) * itemsize
+    cdef int64_t k, i, first = 0 if s.y != NULL else s.start[0]  # where the longest row begins
+    cdef char *to = <char *>s.tape
+    cdef const char *states
+    _sources(s, itemsize, sources)
+    for i in range(len(_known)):
+        known = _known[i]
+        if known.steps < s.prefix_length or not _is_known(known, s, kernels, sources):
+            continue
+        states = <const char *>known.states.data
+        for k in range(fastrnn_cell(s.cell).states):
+            memcpy(to + first * row, states + first * row, (s.prefix_length + 1 - first) * row)
+            to += (s.prefix_length + 1) * row
+            states += (known.steps + 1) * row
+        if i:
+            _known.insert(0, _known.pop(i))
+        _known_hits += 1
+        return True
+    _known_misses += 1
+    return False
+
+
+cdef int _remember_prefix(const sweep_t *s, const kernels_t *kernels, size_t itemsize) except -1:
+    """Keep the states of a prefix that has been walked, which the tape begins with."""
+    cdef source_t[SOURCES] sources
+    cdef _KnownPrefix known
+    cdef size_t of_sources = 0, of_states
+    cdef char *to
+    cdef int i
+    _sources(s, itemsize, sources)
+    for i in range(SOURCES):
+        of_sources += sources[i].size
+    of_states = (fastrnn_cell(s.cell).states * (s.prefix_length + 1) * kernels.padded(s.H)
+                 * itemsize)
+    if of_sources + of_states > KNOWN_BYTES:
+        return 0
+    for i in range(len(_known)):
+        known = _known[i]
+        if _is_known(known, s, kernels, sources):  # it is shorter
+            del _known[i]
+            break
+    known = _KnownPrefix.__new__(_KnownPrefix)
+    known.kernels, known.H, known.steps = kernels, s.H, s.prefix_length
+    known.cell, known.activation = s.cell, s.activation
+    known.recurrent_activation = s.recurrent_activation
+    known.source, known.states = Block(of_sources), Block(of_states)
+    to = <char *>known.source.data
+    for i in range(SOURCES):
+        if sources[i].size:
+            memcpy(to, sources[i].data, sources[i].size)
+        to += sources[i].size
+    memcpy(known.states.data, s.tape, of_states)
+    _known.insert(0, known)
+    del _known[MOST_KNOWN:]
+    return 0
+
+
+def known_prefixes():
+    """How often a shared prefix was known, how often not, and how many are known now."""
+    return _known_hits, _known_misses, len(_known)
+
+
 cdef int64_t _shard_rows(int64_t B):
     """Rows that walk together: by the shapes alone, so that sums do not depend on the threads.
 
@@ -1080,7 +1206,8 @@ def sweep_forward(str kind, str activation, str recurrent_activation, bint reset
                 raise IndexError(
                     f"steps {begin[i]} to {end[i]} of row {i} do not lie in [0, {T}]."
                 )
-    elif share and ids is not None and first is None and noise is None and B > 1 and T > 0:
+    elif (share and ids is not None and first is None and noise is None and T > 0
+          and (B > 1 or B == 1 and not keep)):
         shared = <int64_t *>a.bytes(B * sizeof(int64_t))
     shard_rows, shards = _shard_rows(B), walks(B)
     sweep.order = Block((3 * B + shards) * sizeof(int64_t))
@@ -1091,6 +1218,8 @@ def sweep_forward(str kind, str activation, str recurrent_activation, bint reset
     with nogil:
         if shared != NULL:
             fastrnn_shared_prefix(s.ids, B, T, shared)
+            if B == 1 and shared[0] < LEAST_KNOWN:
+                shared = NULL
         states = fastrnn_plan(B, T, begin, end, shared, s.shard_rows,
                               order, order + B, order + 2 * B, order + 3 * B,
                               &s.prefix_row, &s.prefix_length, bucket)
@@ -1107,8 +1236,12 @@ def sweep_forward(str kind, str activation, str recurrent_activation, bint reset
     if ids is not None and keep:
         _room_for_met(sweep, states, shards)
         s.number = <int32_t *>a.bytes(s.slots * s.V * sizeof(int32_t))
+    cdef bint to_know = s.prefix_length >= LEAST_KNOWN and not keep
+    s.prefix_known = to_know and _recall_prefix(s, kernels, itemsize)
     with nogil:
         kernels.sweep_forward(s)
+    if to_know and not s.prefix_known:
+        _remember_prefix(s, kernels, itemsize)
     return sweep
 
 

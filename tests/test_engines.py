@@ -315,6 +315,109 @@ def test_a_shared_beginning_ends_where_the_first_id_differs(first):
     np.testing.assert_allclose(looked_up, alone, rtol=0, atol=1e-14)
 
 
+class Padded:
+    """Rows that begin with so many steps of one id, over a cell's weights, with no way back."""
+
+    def __init__(self, cell, units, dtype=np.float64):
+        self.cell = CELLS[cell]
+        self.numbers = np.random.default_rng(units)
+        gates = self.cell.gates
+        self.P, self.U, self.b = (
+            self.numbers.uniform(-1, 1, shape).astype(dtype) / units**0.5
+            for shape in ((9, gates * units), (units, gates * units), units)
+        )
+
+    def ids(self, *padding, steps=60):
+        ids = self.numbers.integers(1, 9, (len(padding), steps)).astype(np.int32)
+        for row, n in zip(ids, padding, strict=True):
+            row[:n] = 0
+        return ids
+
+    def run(self, ids, sequences=False, dense=False):
+        """The sequence, if asked for, and the last states; ``dense``: without ids."""
+        xz = self.P[ids] if dense else Lookup(ids, self.P)
+        inner = self.b if self.cell.kind == "gru" and self.cell.reset_after else None
+        with engines.using("cpu") as cpu:
+            sequence, last, _ = cpu.recurrent(
+                self.cell, xz, self.U, return_sequences=sequences, keep=False, bias=inner
+            )
+        return [sequence, *last] if sequences else last
+
+
+@pytest.fixture
+def nothing_known():
+    """Begin without prefixes from before."""
+    _core.free_spare_memory()
+    assert _core.known_prefixes()[2] == 0
+
+
+def known(run):
+    """What ``run()`` returns, how many prefixes it knew, and how many it did not."""
+    hits, misses, _ = _core.known_prefixes()
+    found = run()
+    now = _core.known_prefixes()
+    return found, now[0] - hits, now[1] - misses
+
+
+@pytest.mark.parametrize("sequences", [False, True])
+@pytest.mark.parametrize("units", [7, 32, 270])
+@pytest.mark.parametrize("cell", CELLS)
+def test_a_prefix_is_walked_once(nothing_known, threads, cell, units, sequences):
+    padded = Padded(cell, units)
+    threads(3)
+    batches = [padded.ids(40), padded.ids(50), padded.ids(45), padded.ids(59, 60, 57),
+               padded.ids(*range(17, 57, 2))]
+    first_of_all = []
+    for ids in batches:
+        first_of_all.append(padded.run(ids, sequences))
+        _core.free_spare_memory()
+    expected_hits = (0, 0, 1, 0, 1)  # the second and the fourth have longer prefixes
+    for ids, first, expected in zip(batches, first_of_all, expected_hits, strict=True):
+        found, hits, misses = known(lambda ids=ids: padded.run(ids, sequences))
+        assert (hits, misses) == (expected, 1 - expected)
+        dense = padded.run(ids, sequences, dense=True)
+        for one, other, third in zip(found, first, dense, strict=True):
+            np.testing.assert_array_equal(one, other)
+            np.testing.assert_allclose(one, third, rtol=0, atol=1e-13)
+    assert _core.known_prefixes()[2] == 1
+
+
+@pytest.mark.parametrize("changed", ["P", "U", "b", "activation", "isa"])
+def test_a_prefix_of_other_weights_is_not_known(nothing_known, changed):
+    padded = Padded("gru", 12)
+    ids = padded.ids(50)
+    before, isa = padded.run(ids), _core.isa()
+    if changed == "activation":
+        padded.cell = padded.cell._replace(activation="relu")
+    elif changed == "isa":
+        _core.use_isa(_core.available_isas()[0])
+    else:
+        getattr(padded, changed)[0] += 0.5
+    try:
+        (found,), hits, misses = known(lambda: padded.run(ids))
+        np.testing.assert_allclose(found, *padded.run(ids, dense=True), rtol=0, atol=1e-13)
+    finally:
+        _core.use_isa(isa)
+    assert (hits, misses) == (0, 1)
+    assert changed == "isa" or np.abs(found - before).max() > 1e-3
+
+
+def test_a_few_prefixes_are_known(nothing_known):
+    models = [Padded("lstm", units) for units in (3, 4, 5, 6, 7)]
+    for padded in models:
+        padded.run(padded.ids(30))
+    assert _core.known_prefixes()[2] == 4
+    for padded, expected in zip(models[::-1], (1, 1, 1, 1, 0), strict=True):
+        assert known(lambda padded=padded: padded.run(padded.ids(30)))[1] == expected
+
+
+def test_short_and_huge_prefixes_are_not_kept(nothing_known):
+    for units, steps, padding in ((4, 60, 15), (2048, 17, 16)):
+        padded = Padded("simple_rnn", units)
+        padded.run(padded.ids(padding, steps=steps))
+    assert _core.known_prefixes()[2] == 0
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_many_ids_are_not_counted_where_nothing_goes_back(dtype):
     numbers = np.random.default_rng(0)

@@ -102,6 +102,7 @@ typedef struct {
     const int64_t *row, *start, *length; /* (B,) each */
     int32_t shard_rows;
     int64_t prefix_row, prefix_length;
+    int32_t prefix_known; /* its states stand on the tape already, those that rows begin from or show */
     int32_t keep;   /* keep all states for the way back; else two steps' worth at a time */
     int32_t stream; /* forward, of a long tape: write gates past the caches, see STREAM_BYTES */
     int32_t repeat; /* masked steps of a sequence repeat the output before them (else zeros) */
@@ -138,7 +139,7 @@ typedef struct {
     int32_t *number; /* forward, where rows are listed: slots * V */
     int64_t *prefix_done;      /* forward: how many of the prefix's states stand, the first among them */
     int32_t slots;
-    int32_t team; /* of threads; see `with_team`, which sets it */
+    int32_t team; /* of threads; see `team_size`, which tells it */
 } sweep_t;
 
 /* One optimizer step over n elements; slots unused by the rule are NULL.  The gradient is zero afterwards.

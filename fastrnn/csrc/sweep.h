@@ -177,28 +177,33 @@ static int64_t shards_of(const sweep_t *s) { return (s->B + s->shard_rows - 1) /
  * one takes as long as to multiply four rows by it.  FEW_STEPS are worth less, for it takes longer to call a thread. */
 enum { SHARED_WORK = 1 << 14, FEW_STEPS = 32 };
 
-/* The sweep with its team for so many walks. */
-static sweep_t with_team(const sweep_t *s, int64_t walks) {
+/* The threads of a team for so many walks at a time. */
+static int32_t team_size(const sweep_t *s, int64_t walks) {
     const int64_t work = (s->B + 3) / 4 * s->H * s->H * fastrnn_cell(s->cell).gates;
     const int64_t worth = (s->T < FEW_STEPS ? s->T : FEW_STEPS) * work / (FEW_STEPS * SHARED_WORK);
     const int64_t groups = unit_groups(s, s->B), most = worth < groups ? worth : groups; /* more have nothing to do */
-    sweep_t own = *s;
-    own.team = walks == 1 ? fastrnn_team_size(most < s->slots ? most : s->slots) : 1;
-    return own;
+    return walks == 1 ? fastrnn_team_size(most < s->slots ? most : s->slots) : 1;
 }
 
-/* The walk of the whole batch, to be led. */
+/* A walk that may be led: the shard that `prefix` leads to, or the prefix itself (`is_prefix`), or a shard without. */
 typedef struct {
     const sweep_t *s;
     walk_t *w;
+    const walk_t *prefix;
+    int is_prefix;
     REAL *work;
 } route_t;
 
-static void lead_walk(const sweep_t *s, walk_t *w, REAL *work, void (*lead)(const void *route)) {
+/* Go along it, with a team if the sweep has one. */
+static void take_route(route_t route, void (*lead)(const void *route)) {
     team_t team;
+    if (route.s->team < 2) {
+        lead(&route);
+        return;
+    }
     memset(&team, 0, sizeof team);
-    w->team = &team;
-    fastrnn_lead(&team, s->team, lead, &(route_t){s, w, work});
+    route.w->team = &team;
+    fastrnn_lead(&team, route.s->team, lead, &route);
 }
 
 /* -- forward --------------------------------------------------------------------------------------- */
@@ -323,7 +328,7 @@ static void chain_forward(const sweep_t *s, const walk_t *w, int keep, int is_pr
     if (!is_prefix) copy_row((REAL *)s->last[0] + w->row[0] * H, h, H);
 }
 
-/* The shard that `prefix` leads to, or the prefix itself (`is_prefix`), or a shard without one. */
+/* See `route_t`. */
 static void walk_forward(const sweep_t *s, walk_t *w, const walk_t *prefix, int is_prefix, REAL *work) {
     const int64_t H = s->H, Hp = padded(H), block = w->rows * Hp;
     const int64_t S = w->cell.states, K = w->cell.kept;
@@ -385,7 +390,7 @@ static void walk_forward(const sweep_t *s, walk_t *w, const walk_t *prefix, int 
 
 static void lead_forward(const void *context) {
     const route_t *route = context;
-    walk_forward(route->s, route->w, NULL, 0, route->work);
+    walk_forward(route->s, route->w, route->prefix, route->is_prefix, route->work);
 }
 
 /* The steps of a returned sequence that the row did not take. */
@@ -404,37 +409,42 @@ static void fill_sequence(const sweep_t *s, const walk_t *w, const walk_t *prefi
             clear_row(y + t * H, H);
 }
 
-/* Task 0 is the prefix where there is one, the others are shards.  Tasks are begun in order, so whoever
+/* Whether the prefix is still to be walked. */
+static int prefix_ahead(const sweep_t *s) { return s->prefix_length && !s->prefix_known; }
+
+/* Task 0 is the prefix where it is still ahead, the others are shards.  Tasks are begun in order, so whoever
  * waits for the prefix waits for a thread at work on it. */
 static void forward_task(const void *context, int64_t task, int slot) {
     const sweep_t *s = context;
-    const int64_t shard = task - (s->prefix_length > 0);
+    const int64_t shard = task - prefix_ahead(s);
     REAL *work = (REAL *)s->work + slot * sweep_work_size(s);
     walk_t prefix = prefix_walk(s);
     if (shard < 0) {
         lay_out_ids(s, &prefix, slot, &work);
-        walk_forward(s, &prefix, NULL, 1, work);
+        take_route((route_t){s, &prefix, NULL, 1, work}, lead_forward);
         return;
     }
     const walk_t *leader = s->prefix_length ? &prefix : NULL;
     walk_t w = walk_of(s, shard);
     lay_out_ids(s, &w, slot, &work);
-    if (leader) fastrnn_wait_for(s->prefix_done, w.start[w.rows - 1] + 1); /* the first states count as well */
-    if (s->team > 1)
-        lead_walk(s, &w, work, lead_forward);
-    else
-        walk_forward(s, &w, leader, 0, work);
+    if (prefix_ahead(s)) fastrnn_wait_for(s->prefix_done, w.start[w.rows - 1] + 1); /* the first states count as well */
+    take_route((route_t){s, &w, leader, 0, work}, lead_forward);
     for (int64_t i = 0; s->y && i < w.rows; i++) fill_sequence(s, &w, leader, i);
 }
 
 static void sweep_forward(const sweep_t *s) {
-    const int64_t walks = shards_of(s) + (s->prefix_length > 0);
-    const sweep_t own = with_team(s, walks);
+    const int64_t shards = shards_of(s);
     const gemm_t *input = &s->input;
+    sweep_t own = *s;
     if (input->a) pack(input->b, input->b_k, input->b_n, input->N, input->K, input->packed, s->slots);
     pack_U(s);
     if (s->prefix_length) fastrnn_report(s->prefix_done, 0);
-    fastrnn_parallel(walks, s->slots, forward_task, &own);
+    own.team = team_size(s, shards + (shards > 1 && prefix_ahead(s)));
+    if (shards == 1 && prefix_ahead(s)) { /* which could only wait for it: all threads go through one, then the other */
+        fastrnn_parallel(1, 1, forward_task, &own);
+        own.prefix_known = 1;
+    }
+    fastrnn_parallel(shards + prefix_ahead(&own), s->slots, forward_task, &own);
 }
 
 /* -- backward -------------------------------------------------------------------------------------- */
@@ -626,10 +636,7 @@ static void backward_task(const void *context, int64_t shard, int slot) {
     walk_t w = walk_of(s, shard);
     REAL *work = (REAL *)s->work + slot * sweep_work_size(s);
     give_sums(s, &w, shard + 1);
-    if (s->team > 1)
-        lead_walk(s, &w, work, lead_backward);
-    else
-        walk_backward(s, &w, work);
+    take_route((route_t){s, &w, NULL, 0, work}, lead_backward);
     for (int64_t k = 0; k < w.cell.states; k++)
         for (int64_t i = 0; i < w.rows; i++)
             copy_row((REAL *)s->dfirst[k] + w.row[i] * H, work + (k * w.rows + i) * Hp, H);
@@ -698,7 +705,8 @@ static void after_shards_task(const void *context, int64_t task, int slot) {
 static void sweep_backward(const sweep_t *s) {
     const int64_t H = s->H, Hp = padded(H), G = fastrnn_cell(s->cell).gates, shards = shards_of(s);
     const int64_t prefix = s->prefix_length > 0, parts = (s->V + rows_together(s) - 1) / rows_together(s);
-    const sweep_t own = with_team(s, shards);
+    sweep_t own = *s;
+    own.team = team_size(s, shards);
     pack_U_transposed(s);
     fastrnn_parallel(shards, s->slots, backward_task, &own);
     if (s->ids) fastrnn_parallel(prefix + parts, s->slots, after_shards_task, s);
