@@ -565,6 +565,13 @@ def fraction(layer, argument, value):
 def token_ids(layer, x):
     """``x`` as int32 ids; ValueError for what are no whole numbers."""
     x = np.asarray(x)
+    if x.dtype != np.int32:
+        _check_ids(layer, x)
+    return engines.current().asarray(x, np.int32)
+
+
+def _check_ids(layer, x):
+    """Raise unless int32 ids can be made of ``x``."""
     where = f"Layer '{layer.name}' ({type(layer).__name__})"
     if x.dtype.kind == "f" and not np.array_equal(x, np.trunc(x)):
         wrong = x[x != np.trunc(x)].flat[0]
@@ -579,7 +586,6 @@ def token_ids(layer, x):
         )
     if x.dtype.itemsize > 4 or x.dtype.kind in "uf":
         layer.check_input(x)  # before the conversion to int32 could wrap them round
-    return engines.current().asarray(x, np.int32)
 
 
 def dropout_mask(stream, shape, rate, dtype):
