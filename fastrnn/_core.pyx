@@ -127,6 +127,7 @@ cdef extern from "csrc/rnn.h" nogil:
         void *dbias
         void *packed
         void *partial
+        void *after
         void *inject
         void *work
         int32_t *met_at
@@ -170,6 +171,7 @@ cdef extern from "csrc/rnn.h" nogil:
         int64_t (*outer_work_size)(int64_t, int64_t) noexcept nogil
         int64_t (*padded)(int64_t) noexcept nogil
         int64_t (*sweep_work_size)(const sweep_t *) noexcept nogil
+        int64_t (*sweep_after_size)(const sweep_t *) noexcept nogil
         void (*sweep_forward)(const sweep_t *) noexcept nogil
         void (*sweep_backward)(const sweep_t *) noexcept nogil
         void (*activate)(int32_t, const void *, void *, int64_t, int) noexcept nogil
@@ -1276,7 +1278,7 @@ def sweep_backward(Sweep sweep not None, U, dy, dlast, dxz, dfirst, dU, dbias=No
     """
     cdef _Arguments a = _Arguments()
     cdef sweep_t s = sweep.s
-    cdef int64_t B = s.B, H = s.H, Hp, shards, columns, rows
+    cdef int64_t B = s.B, H = s.H, Hp, shards, columns, rows, after
     cdef cell_t cell
     if sweep.kernels == NULL or not s.keep:
         raise ValueError("sweep: expected one of sweep_forward that kept its states.")
@@ -1302,7 +1304,11 @@ def sweep_backward(Sweep sweep not None, U, dy, dlast, dxz, dfirst, dU, dbias=No
         s.dP = a.matrix(dxz, "dxz", &s.V, &columns, True)
         s.met = a.scratch(sweep.met_room * cell.gates * Hp)
     s.packed = a.scratch(cell.gates * Hp * Hp)
-    s.partial = a.scratch((shards + 1) * (cell.gates * H + 1) * Hp)
+    s.after, after = NULL, kernels.sweep_after_size(&s)
+    if after:
+        s.after = a.bytes(after)
+    else:
+        s.partial = a.scratch((shards + 1) * (cell.gates * H + 1) * Hp)
     if s.prefix_length:
         s.inject = a.scratch(cell.states * (s.prefix_length + 1) * Hp)
     s.work = a.scratch(s.slots * kernels.sweep_work_size(&s))

@@ -283,6 +283,22 @@ def test_threads_that_share_the_steps_of_wide_layers(threads, cell, rows, option
                 np.testing.assert_array_equal(found, alone[name], err_msg=f"{name}, {n} threads")
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(("cell", "units"), [("lstm", 384), ("simple_rnn", 736)])
+def test_large_weights_whose_gradient_follows_the_walks(threads, cell, units, dtype):
+    """19 rows in three shards, and more steps in all than are summed at a time."""
+    problem = Problem(1, 19, 15, 3, units, sequences=True, dtype=dtype, cell=cell, state=True)
+    with engines.using("reference") as reference:
+        expected = problem.run(reference)
+    with engines.using("cpu") as cpu:
+        threads(1)
+        alone = problem.run(cpu)
+        close(alone, expected, dtype)
+        threads(3)
+        for name, found in problem.run(cpu).items():
+            np.testing.assert_array_equal(found, alone[name], err_msg=name)
+
+
 @pytest.mark.parametrize("cell", CELLS)
 def test_a_wide_layer_that_keeps_nothing_shares_its_steps(threads, cell):
     problem = Problem(3, 4, 30, 5, 260, sequences=True, cell=cell, mask="post")

@@ -315,14 +315,15 @@ INLINE int64_t add_outer_room(int64_t M) {
     return M > FEW_COLUMNS ? tiles * tile_pitch(OUTER_DEPTH) + OUTER_DEPTH * NR : 0;
 }
 
-/* K rows of M columns, in tiles of MAX_TILE columns, each (K, MAX_TILE). */
-static void pack_tiles(const REAL *x, ptrdiff_t x_k, int64_t M, int64_t K, REAL *tiles) {
+/* K rows of M columns, those of x_row or one after the other, in tiles of MAX_TILE columns, each (K, MAX_TILE). */
+static void pack_tiles(const REAL *x, ptrdiff_t x_k, const int32_t *x_row, int64_t M, int64_t K, REAL *tiles) {
     const int64_t whole = M / MAX_TILE;
-    for (int64_t k = 0; k < K; k++, x += x_k) {
+    for (int64_t k = 0; k < K; k++) {
+        const REAL *from = x + (x_row ? x_row[k] : k) * x_k;
         REAL *to = tiles + k * MAX_TILE;
         for (int64_t m = 0; m < whole; m++)
-            memcpy(to + m * tile_pitch(K), x + m * MAX_TILE, MAX_TILE * sizeof(REAL));
-        for (int64_t m = whole * MAX_TILE; m < M; m++) to[whole * tile_pitch(K) + m % MAX_TILE] = x[m];
+            memcpy(to + m * tile_pitch(K), from + m * MAX_TILE, MAX_TILE * sizeof(REAL));
+        for (int64_t m = whole * MAX_TILE; m < M; m++) to[whole * tile_pitch(K) + m % MAX_TILE] = from[m];
     }
 }
 
@@ -343,12 +344,13 @@ INLINE void add_outer_panel(const REAL *x, ptrdiff_t x_k, ptrdiff_t x_tile, int6
     }
 }
 
-/* c (M, padded(N)) += x^T y over K rows that lie x_k and y_k apart; the rows of c lie c_m apart.  Up to
- * FEW_COLUMNS of x whole vectors of y must be readable. */
-static void add_outer(const REAL *x, ptrdiff_t x_k, const REAL *y, ptrdiff_t y_k, int64_t M, int64_t N,
-                      int64_t K, REAL *c, ptrdiff_t c_m, REAL *room) {
+/* c (M, padded(N)) += x^T y over K rows that lie x_k and y_k apart, or of x those of x_row; the rows of c lie c_m
+ * apart.  Up to FEW_COLUMNS of x there are no x_row, and whole vectors of y must be readable. */
+static void add_outer(const REAL *x, ptrdiff_t x_k, const int32_t *x_row, const REAL *y, ptrdiff_t y_k, int64_t M,
+                      int64_t N, int64_t K, REAL *c, ptrdiff_t c_m, REAL *room) {
     if (M == 0) return;
     if (M <= FEW_COLUMNS) {
+        CHECK(!x_row);
         const int64_t most = HALF_OF_L1 / M;
         for (int64_t k = 0; k < K; k += most)
             for (int64_t n = 0; n < N; n += NR)
@@ -359,7 +361,7 @@ static void add_outer(const REAL *x, ptrdiff_t x_k, const REAL *y, ptrdiff_t y_k
     for (int64_t k = 0; k < K; k += OUTER_DEPTH) {
         const int64_t depth = K - k < OUTER_DEPTH ? K - k : OUTER_DEPTH;
         REAL *panel = room, *tiles = room + OUTER_DEPTH * NR;
-        pack_tiles(x + k * x_k, x_k, M, depth, tiles);
+        pack_tiles(x_row ? x : x + k * x_k, x_k, x_row ? x_row + k : NULL, M, depth, tiles);
         for (int64_t n = 0; n < N; n += NR) {
             const int vectors = panel_vectors(n, N);
             const REAL *part = y + k * y_k + n;
@@ -373,9 +375,12 @@ static void add_outer(const REAL *x, ptrdiff_t x_k, const REAL *y, ptrdiff_t y_k
 /* Columns of a sum that make a task, and so are cheap to add to the sums of other rows. */
 enum { OUTER_COLUMNS = 128 };
 
+/* Room to put the rows of few columns one after the other. */
+INLINE int64_t gathered_size(int64_t M) { return M > FEW_COLUMNS ? 0 : OUTER_BLOCK * M; }
+
 static int64_t outer_work_size(int64_t M, int64_t N) {
     const int64_t Np = padded(N), columns = Np < OUTER_COLUMNS ? Np : OUTER_COLUMNS;
-    return OUTER_BLOCK * (M + columns) + add_outer_room(M);
+    return gathered_size(M) + OUTER_BLOCK * columns + add_outer_room(M);
 }
 
 /* Whether sums go where they belong, not by way of partial results. */
@@ -391,7 +396,7 @@ static void outer_task(const void *context, int64_t task, int slot) {
     REAL *c = (direct ? (REAL *)o->c : (REAL *)o->partial + group * (M + 1) * Np) + column;
     REAL *sum = direct ? (o->sum ? (REAL *)o->sum + column : NULL) : c + M * Np;
     REAL *gathered = (REAL *)o->work + slot * outer_work_size(M, o->N);
-    REAL *packed = gathered + OUTER_BLOCK * M, *room = packed + OUTER_BLOCK * padded(N);
+    REAL *packed = gathered + gathered_size(M), *room = packed + OUTER_BLOCK * padded(N);
     for (int64_t m = 0; m <= M && !direct; m++) memset(c + m * Np, 0, (size_t)padded(N) * sizeof *c);
     const int64_t from = o->n_runs * group / o->groups, to = o->n_runs * (group + 1) / o->groups;
     for (int64_t i = from; i < to; i++) {
@@ -400,17 +405,17 @@ static void outer_task(const void *context, int64_t task, int slot) {
             const int64_t K = left < OUTER_BLOCK ? left : OUTER_BLOCK;
             const REAL *x = (const REAL *)o->x + (o->x_row ? 0 : first * M);
             const REAL *y = (const REAL *)o->y + first * o->N + column;
+            const int32_t *x_row = o->x_row ? o->x_row + first : NULL;
             ptrdiff_t y_k = o->N;
-            if (o->x_row) {
-                for (int64_t k = 0; k < K; k++)
-                    copy_row(gathered + k * M, x + o->x_row[first + k] * M, M);
-                x = gathered;
+            if (x_row && gathered_size(M)) {
+                for (int64_t k = 0; k < K; k++) copy_row(gathered + k * M, x + x_row[k] * M, M);
+                x = gathered, x_row = NULL;
             }
             if (N % VL) { /* whole vectors must be readable */
                 for (int64_t k = 0; k < K; k++) copy_padded(packed + k * padded(N), y + k * y_k, N);
                 y = packed, y_k = padded(N);
             }
-            add_outer(x, M, y, y_k, M, N, K, c, Np, room);
+            add_outer(x, M, x_row, y, y_k, M, N, K, c, Np, room);
             if (o->sum) /* row by row: down a column each would be a line, of the same few sets of a cache */
                 for (int64_t k = 0; k < K; k++) sum_rows(sum, sum, y + k * y_k, padded(N));
         }
@@ -493,6 +498,7 @@ const kernels_t JOIN(fastrnn_kernels_, JOIN(REAL_NAME, JOIN(_, ISA))) = {
     .outer_work_size = outer_work_size,
     .padded = padded,
     .sweep_work_size = sweep_work_size,
+    .sweep_after_size = sweep_after_size,
     .sweep_forward = sweep_forward,
     .sweep_backward = sweep_backward,
     .activate = activate,

@@ -132,7 +132,8 @@ typedef struct {
 
     /* Scratch: */
     void *packed;  /* G Hp Hp */
-    void *partial; /* backward: (shards + 1, (G H + 1) Hp) */
+    void *partial; /* backward without `after`: (shards + 1, (G H + 1) Hp) */
+    void *after;   /* backward: sweep_after_size bytes, or NULL for none */
     void *inject;  /* backward with a prefix: (states, prefix_length + 1, Hp) */
     void *work;    /* slots * sweep_work_size */
     void *met;       /* backward with ids: a walk's sums of the rows that it met, from met_offset[walk] G Hp on */
@@ -187,6 +188,7 @@ typedef struct {
     int64_t (*outer_work_size)(int64_t M, int64_t N);
     int64_t (*padded)(int64_t H); /* Hp: H rounded up to whole vectors */
     int64_t (*sweep_work_size)(const sweep_t *);
+    int64_t (*sweep_after_size)(const sweep_t *);
     void (*sweep_forward)(const sweep_t *);
     void (*sweep_backward)(const sweep_t *);
     /* y = f(z) in place of or beside z; dz = dy f'(y), dz may be dy. */

@@ -95,7 +95,9 @@ static int64_t sweep_work_size(const sweep_t *s) {
     const int64_t steps = step_block(s->H, s->shard_rows);
     const int64_t backward = (cell.states + steps) * block + steps * s->shard_rows * dz_pitch(s) +
                              add_outer_room(s->H);
-    return shared + (forward > backward ? forward : backward);
+    const int64_t after = s->after ? outer_work_size(s->H, G * s->H) : 0;
+    const int64_t walk = shared + (forward > backward ? forward : backward);
+    return walk > after ? walk : after;
 }
 
 INLINE REAL *take(REAL **room, int64_t n) {
@@ -459,6 +461,7 @@ INLINE int sums_in_place(const sweep_t *s) { return s->B <= s->shard_rows && !s-
  * as they are. */
 INLINE void give_sums(const sweep_t *s, walk_t *w, int64_t walk) {
     const int64_t Hp = padded(s->H), G = w->cell.gates;
+    if (s->after) return;
     w->dU = (REAL *)s->partial + walk * partial_size(s, G);
     w->dbias = w->dU + s->H * G * Hp;
     if (sums_in_place(s)) {
@@ -541,7 +544,7 @@ static void weight_gradient_piece(const void *context, int64_t piece, int member
     const int64_t from = panels * piece / pieces * NR, end = panels * (piece + 1) / pieces * NR;
     const int64_t to = end < g->columns ? end : g->columns;
     if (from < to)
-        add_outer(g->a, Hp, g->dz + from, g->w->pitch, H, to - from, g->rows, g->dU + from, g->w->cell.gates * Hp,
+        add_outer(g->a, Hp, NULL, g->dz + from, g->w->pitch, H, to - from, g->rows, g->dU + from, g->w->cell.gates * Hp,
                   g->room + member * sweep_work_size(g->s));
 }
 
@@ -559,9 +562,45 @@ static void add_weight_gradient(const sweep_t *s, const walk_t *w, int64_t from,
                              &(weight_gradient_t){s, w, a, dz + gate * Hp, many * Hp, rows, each, w->dU + gate * Hp,
                                                   outer_room});
         } else {
-            add_outer(a, Hp, dz + gate * Hp, w->pitch, H, many * Hp, rows, w->dU + gate * Hp, G * Hp, outer_room);
+            add_outer(a, Hp, NULL, dz + gate * Hp, w->pitch, H, many * Hp, rows, w->dU + gate * Hp, G * Hp, outer_room);
         }
     }
+}
+
+/* Sums of so many elements are not held for each walk, where all rows take all steps: to clear them, to keep them near
+ * and to add them up takes longer than to read the gradients of all steps once more.  What U multiplied is on the tape,
+ * what came of it are the gradients of the projected inputs, if nothing lies in between. */
+enum { LARGE_WEIGHTS = 1 << 19 };
+
+INLINE int64_t outer_runs(const sweep_t *s) {
+    return fastrnn_cut_runs(&(run_t){0, s->B * s->T}, 1, OUTER_BLOCK, NULL);
+}
+
+/* Bytes of `after`, 0 if each walk takes its own part of the weights' gradient. */
+static int64_t sweep_after_size(const sweep_t *s) {
+    const cell_t cell = fastrnn_cell(s->cell);
+    const int64_t rows = s->B * (s->T + 1) * (cell.states + cell.kept);
+    if (shards_of(s) < 2 || s->ids || s->noise || s->H % VL || s->H * s->H * cell.gates < LARGE_WEIGHTS) return 0;
+    if ((s->cell != CELL_SIMPLE_RNN && s->cell != CELL_LSTM) || rows > INT32_MAX) return 0;
+    for (int64_t i = 0; i < s->B; i++)
+        if (s->length[i] < s->T) return 0;
+    return outer_runs(s) * (int64_t)sizeof(run_t) + s->B * s->T * (int64_t)sizeof(int32_t);
+}
+
+/* dU += h^T dz over all steps of all rows. */
+static void add_weight_gradient_after(const sweep_t *s) {
+    const cell_t cell = fastrnn_cell(s->cell);
+    run_t *runs = s->after;
+    const int64_t n_runs = fastrnn_cut_runs(&(run_t){0, s->B * s->T}, 1, OUTER_BLOCK, runs);
+    int32_t *tape_row = (int32_t *)(runs + n_runs); /* of each row of dz */
+    for (int64_t shard = 0; shard < shards_of(s); shard++) {
+        const walk_t w = walk_of(s, shard);
+        const int64_t first = s->tape_offset[shard] * (cell.states + cell.kept);
+        for (int64_t i = 0; i < w.rows; i++)
+            for (int64_t t = 0; t < s->T; t++) tape_row[w.row[i] * s->T + t] = (int32_t)(first + t * w.rows + i);
+    }
+    outer(&(outer_t){.x = s->tape, .y = s->dxz, .x_row = tape_row, .c = s->dU, .M = s->H, .N = cell.gates * s->H,
+                     .runs = runs, .n_runs = n_runs, .groups = 1, .work = s->work, .slots = s->slots});
 }
 
 /* Fetch what the way back will soon read.  Not all at one time: a core has only so many misses under way, and
@@ -582,7 +621,7 @@ INLINE void fetch_kept_behind(const walk_t *w, int64_t n, int64_t step, int64_t 
 static void walk_backward(const sweep_t *s, walk_t *w, REAL *work) {
     const int64_t H = s->H, Hp = padded(H), block = w->rows * Hp;
     const int64_t S = w->cell.states, K = w->cell.kept;
-    const int64_t steps_kept = step_block(H, s->shard_rows);
+    const int64_t steps_kept = s->after ? 1 : step_block(H, s->shard_rows);
     REAL *dstate[MAX_STATES] = {NULL};
     for (int64_t k = 0; k < S; k++) dstate[k] = take(&work, block);
     work = give_room(s, w, work);
@@ -616,7 +655,7 @@ static void walk_backward(const sweep_t *s, walk_t *w, REAL *work) {
         states_through_U(s, w, n, d);
         if (step % steps_kept == 0) {
             const int64_t rows = give_input_gradients(s, w, step, kept_to, end);
-            add_weight_gradient(s, w, step, kept_to, d.dz, rows, work);
+            if (!s->after) add_weight_gradient(s, w, step, kept_to, d.dz, rows, work);
             kept_to = step;
             d.dz = end;
         }
@@ -709,13 +748,14 @@ static void sweep_backward(const sweep_t *s) {
     own.team = team_size(s, shards);
     pack_U_transposed(s);
     fastrnn_parallel(shards, s->slots, backward_task, &own);
+    if (s->after) add_weight_gradient_after(s);
     if (s->ids) fastrnn_parallel(prefix + parts, s->slots, after_shards_task, s);
     const uint64_t setting = fastrnn_flush_denormals();
     if (prefix) add_met(s, 0, 0, (int32_t)s->V);
     const int64_t first = prefix ? 0 : 1, size = partial_size(s, G); /* the prefix's place is the first */
     const REAL *partial = (const REAL *)s->partial + first * size;
-    if (!sums_in_place(s)) sum_parts(partial, s->dU, shards + 1 - first, size, H * G, H, Hp, s->slots);
-    if (s->dbias && !sums_in_place(s))
+    if (!s->after && !sums_in_place(s)) sum_parts(partial, s->dU, shards + 1 - first, size, H * G, H, Hp, s->slots);
+    if (s->dbias && !s->after && !sums_in_place(s))
         sum_parts(partial + H * G * Hp, s->dbias, shards + 1 - first, size, 1, H, Hp, 1);
     fastrnn_restore_denormals(setting);
 }
