@@ -44,6 +44,8 @@ class Layer:
             pass
         options = inspect.signature(self.engine.project).parameters
         self.on_the_way = {"for_sweep": True} if "for_sweep" in options else {}
+        options = inspect.signature(self.engine.recurrent_backward).parameters
+        self.goes_back_on_the_way = "projection" in options
         random = np.random.default_rng(1)
         columns = self.cell.gates * H
 
@@ -75,10 +77,16 @@ class Layer:
     def recur(self):
         _, self.last, self.tape = self.engine.recurrent(self.cell, self.z, self.U, bias=self.bias)
 
-    def recur_backward(self):
+    def recur_backward(self, **options):
         self.dz, self.dfirst = self.engine.recurrent_backward(
-            self.tape, self.U, None, self.dlast, self.dU, dbias=self.dbias
+            self.tape, self.U, None, self.dlast, self.dU, dbias=self.dbias, **options
         )
+
+    @property
+    def on_the_way_back(self):
+        if not self.goes_back_on_the_way:
+            return {}
+        return {"projection": (self.x, self.W, self.dW, self.db)}
 
     def project_backward(self):
         self.dx = self.engine.project_backward(self.x, self.W, self.dz, self.dW, self.db)
@@ -90,7 +98,7 @@ class Layer:
 
     def backward(self):
         """All gradients; those of the weights are added to what stands there."""
-        self.recur_backward()
+        self.recur_backward(**self.on_the_way_back)
         self.project_backward()
 
     def forward_and_backward(self):

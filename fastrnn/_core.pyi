@@ -36,6 +36,8 @@ class Sweep:
     H: int
     ids: Ids | None
     @property
+    def steps(self) -> int: ...
+    @property
     def runs(self) -> Block: ...
 
 def project(
@@ -112,8 +114,9 @@ def sweep_backward(
     U: _Real,
     dy: _Real | None,
     dlast: Sequence[_Real | None] | None,
-    dxz: _Real,
+    dxz: _Real | None,
     dfirst: Sequence[_Real],
     dU: _Real,
     dbias: _Real | None = None,
+    projection: tuple[_Real, _Real, _Real, _Real, _Real | None] | None = None,
 ) -> None: ...

@@ -121,11 +121,18 @@ cdef extern from "csrc/rnn.h" nogil:
         const void *dy
         const void *dlast[2]
         void *dxz
+        const void *x
+        const void *W
+        int64_t D
+        void *dx
+        void *dW
+        void *db
         void *dP
         void *dfirst[2]
         void *dU
         void *dbias
         void *packed
+        void *packed_W
         void *partial
         void *after
         void *inject
@@ -918,6 +925,8 @@ cdef class Sweep:
     B, T, H : int
     gates, states : int
         What the cell has of them.
+    steps : int
+        Those of all rows together that were taken.
     ids : Ids or None
     """
 
@@ -931,6 +940,13 @@ cdef class Sweep:
     cdef Block met_at, met_row, met_counts  # offsets and counts, (walks,) each, int64
     cdef Block noise  # a copy, (noises, B, H)
     cdef readonly Ids ids
+
+    @property
+    def steps(self):
+        cdef int64_t i, steps = 0
+        for i in range(self.B):
+            steps += self.s.length[i]
+        return steps
 
     @property
     def runs(self):
@@ -1268,13 +1284,18 @@ cdef int _room_for_met(Sweep sweep, int64_t states, int64_t shards) except -1:
     return 0
 
 
-def sweep_backward(Sweep sweep not None, U, dy, dlast, dxz, dfirst, dU, dbias=None):
+def sweep_backward(Sweep sweep not None, U, dy, dlast, dxz, dfirst, dU, dbias=None,
+                   projection=None):
     """Backward through a `Sweep`.
 
     dy (B, T, H) or None and dlast, a list of (B, H) or None, are the gradients of the outputs and
     of the last states.  Written are dfirst, a list of (B, H), and ``dxz``: without ids
     (B * T, G * H), in the steps of ``sweep.runs`` only; with ids (n, G * H), the gradients of the
     rows of xz that occur.  dU (H, G * H) and dbias (H,) or None are added into.
+
+    With ``projection``, without ids and a ``dxz``: xz was x W + b, and its gradients are taken at
+    once.  It is a tuple x (B * T, D), W (D, G * H), dx (B * T, D), of which the steps of
+    ``sweep.runs`` are written, dW (D, G * H), db (G * H,) or None; dW and db are added into.
     """
     cdef _Arguments a = _Arguments()
     cdef sweep_t s = sweep.s
@@ -1297,8 +1318,19 @@ def sweep_backward(Sweep sweep not None, U, dy, dlast, dxz, dfirst, dU, dbias=No
     s.dU = a.real_array(dU, "dU", (H, columns), True)
     s.dbias = a.maybe(dbias, "dbias", (H,), True)
     s.slots = fastrnn_pool_threads()
-    if s.ids == NULL:
-        rows = B * s.T
+    rows = B * s.T
+    s.dx, s.x, s.W, s.D = NULL, NULL, NULL, -1
+    if projection is not None:
+        if s.ids != NULL or dxz is not None:
+            raise ValueError("projection: only without ids and without a dxz.")
+        x, W, dx, dW, db = projection
+        s.x = a.matrix(x, "x", &rows, &s.D)
+        s.W = a.real_array(W, "W", (s.D, columns))
+        s.dx = a.matrix(dx, "dx", &rows, &s.D, True)
+        s.dW = a.real_array(dW, "dW", (s.D, columns), True)
+        s.db = a.maybe(db, "db", (columns,), True)
+        s.packed_W = a.scratch(cell.gates * Hp * kernels.padded(s.D))
+    elif s.ids == NULL:
         s.dxz = a.matrix(dxz, "dxz", &rows, &columns, True)
     else:
         s.dP = a.matrix(dxz, "dxz", &s.V, &columns, True)
@@ -1308,7 +1340,8 @@ def sweep_backward(Sweep sweep not None, U, dy, dlast, dxz, dfirst, dU, dbias=No
     if after:
         s.after = a.bytes(after)
     else:
-        s.partial = a.scratch((shards + 1) * (cell.gates * H + 1) * Hp)
+        s.partial = a.scratch((shards + 1) * ((cell.gates * H + 1) * Hp
+                                              + (s.D + 1) * cell.gates * Hp))
     if s.prefix_length:
         s.inject = a.scratch(cell.states * (s.prefix_length + 1) * Hp)
     s.work = a.scratch(s.slots * kernels.sweep_work_size(&s))

@@ -133,7 +133,8 @@ class Problem:
             if getattr(self, name) is not None:
                 out["d" + name] = np.zeros_like(getattr(self, name))
         dxz, dstates = engine.recurrent_backward(
-            tape, self.U, self.dy, self.dlast, out["dU"], dbias=out.get("dbias")
+            tape, self.U, self.dy, self.dlast, out["dU"], dbias=out.get("dbias"),
+            projection=(x, self.W, out["dW"], out["db"]),
         )
         dx = engine.project_backward(x, self.W, dxz, out["dW"], out["db"])
         out["dx"] = dense_gradient(dx, self.x.shape)

@@ -255,6 +255,85 @@ def test_an_input_to_be_projected_is_checked():
         cpu.recurrent(CELLS["simple_rnn"], Projection(x, W, None), U)
 
 
+def takes_projection(monkeypatch):
+    """Whether each way back so far took the gradients of the projection, a list."""
+    found, sweep_backward = [], _core.sweep_backward
+
+    def observed(*arguments):
+        found.append(len(arguments) == 9)
+        return sweep_backward(*arguments)
+
+    monkeypatch.setattr(_core, "sweep_backward", observed)
+    return found
+
+
+# Rows, steps, width of the inputs and units: walks of 8 and of 16 rows, of several blocks of steps
+# and of less than one, rows that fill no tile, wide inputs, units that fill no vector.
+WAY_BACK = [(26, 40, 5, 13), (33, 7, 70, 9), (70, 30, 1, 16), (57, 9, 20, 33), (65, 3, 130, 72)]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("sizes", WAY_BACK)
+@pytest.mark.parametrize("mask", ["none", "runs"])
+@pytest.mark.parametrize("cell", CELLS)
+def test_gradients_of_inputs_on_the_way_back(monkeypatch, threads, cell, mask, sizes, dtype):
+    problem = Problem(13, *sizes, mask=mask, sequences=True, state=True, dtype=dtype, cell=cell)
+    took = takes_projection(monkeypatch)
+    with engines.using("reference") as reference:
+        expected = problem.run(reference)
+    with engines.using("cpu") as cpu:
+        threads(1)
+        alone = problem.run(cpu)
+        close(alone, expected, dtype)
+        for n in (3, 8):
+            threads(n)
+            for name, found in problem.run(cpu).items():
+                np.testing.assert_array_equal(found, alone[name], err_msg=f"{name}, {n} threads")
+    assert took == [True] * 3
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_gradients_of_inputs_on_the_way_back_by_differences(monkeypatch, cell):
+    problem = Problem(14, 25, 3, 2, 2, mask="pre", sequences=True, cell=cell)
+    took = takes_projection(monkeypatch)
+    with engines.using("cpu") as cpu:
+        check_problem(problem, cpu)
+    assert took == [True]
+
+
+@pytest.mark.parametrize("sizes", [(24, 5, 4, 4), (25, 5, 0, 4), (25, 2, 260, 256)])
+def test_few_walks_and_large_or_no_weights_leave_the_inputs_for_later(monkeypatch, sizes):
+    problem = Problem(15, *sizes)
+    took = takes_projection(monkeypatch)
+    with engines.using("reference") as reference:
+        expected = problem.run(reference)
+    with engines.using("cpu") as cpu:
+        close(problem.run(cpu), expected, np.float64)
+    assert took == [False]
+
+
+@pytest.mark.parametrize("name, wrong", [
+    ("x", (25, 4, 3)), ("W", (2, 5)), ("dx", (25, 5, 2)), ("dW", (3, 3)), ("db", (5,)),
+])  # fmt: skip
+def test_a_projection_on_the_way_back_is_checked(name, wrong):
+    B, T, D, H = 25, 5, 3, 4
+    x, W = np.ones((B, T, D)), np.ones((D, H))
+    arrays = {"x": x, "W": W, "dx": x.copy(), "dW": W.copy(), "db": np.ones(H)}
+    U, h = np.eye(H), np.ones((B, H))
+    sweep = _core.sweep_forward(*CELLS["simple_rnn"], B, T, np.ones((B * T, H)), None, U, None,
+                                None, None, False, None, [h], True)
+
+    def back(arrays, dxz=None):
+        projection = tuple(arrays.values())
+        _core.sweep_backward(sweep, U, None, None, dxz, [h.copy()], U.copy(), None, projection)
+
+    back(arrays)
+    with pytest.raises(ValueError, match=f"{name}: expected"):
+        back(arrays | {name: np.ones(wrong)})
+    with pytest.raises(ValueError, match="without a dxz"):
+        back(arrays, np.ones((B * T, H)))
+
+
 # Layers so wide that threads without rows of their own share each step's products.
 SHARED = {
     "dense": {"units": 300, "mask": "none"},

@@ -241,22 +241,29 @@ static void pack_U(const sweep_t *s) {
         pack((const REAL *)s->U + gate * H, G * H, 1, H, H, (REAL *)s->packed + gate * H * padded(H), s->slots);
 }
 
-/* Task: one panel of U^T for `times_U_transposed`: Hp rows of each gate, gate after gate. */
-static void pack_U_transposed_task(const void *context, int64_t panel, int slot) {
-    const sweep_t *s = context;
-    const int64_t H = s->H, Hp = padded(H), G = fastrnn_cell(s->cell).gates, n = panel * NR;
-    const int64_t width = panel_vectors(n, H) * VL, columns = H - n < width ? H - n : width;
+/* A matrix (N, G H) to be transposed: U, or the weights of the input. */
+typedef struct {
+    const REAL *weights;
+    int64_t N, G, H;
+    REAL *packed;
+} transposed_t;
+
+/* Task: one panel of it: Hp rows of each gate, gate after gate. */
+static void pack_gates_transposed_task(const void *context, int64_t panel, int slot) {
+    const transposed_t *t = context;
+    const int64_t N = t->N, G = t->G, H = t->H, Hp = padded(H), n = panel * NR;
+    const int64_t width = panel_vectors(n, N) * VL, columns = N - n < width ? N - n : width;
     (void)slot;
     for (int64_t gate = 0; gate < G; gate++) {
-        REAL *packed = (REAL *)s->packed + n * G * Hp + gate * Hp * width;
-        pack_panel((const REAL *)s->U + (n * G + gate) * H, 1, G * H, columns, width, H, packed);
+        REAL *packed = t->packed + n * G * Hp + gate * Hp * width;
+        pack_panel(t->weights + (n * G + gate) * H, 1, G * H, columns, width, H, packed);
         memset(packed + H * width, 0, (size_t)((Hp - H) * width) * sizeof *packed);
     }
 }
 
-static void pack_U_transposed(const sweep_t *s) {
-    const int64_t panels = (s->H + NR - 1) / NR, elements = s->H * s->H * fastrnn_cell(s->cell).gates;
-    fastrnn_parallel(panels, elements < LITTLE_PACKING ? 1 : s->slots, pack_U_transposed_task, s);
+static void pack_gates_transposed(const sweep_t *s, const void *weights, int64_t N, void *packed) {
+    const transposed_t t = {weights, N, fastrnn_cell(s->cell).gates, s->H, packed};
+    fastrnn_parallel((N + NR - 1) / NR, N * t.G * t.H < LITTLE_PACKING ? 1 : s->slots, pack_gates_transposed_task, &t);
 }
 
 /* -- simple RNN ----------------------------------------------------------------------------------------- */

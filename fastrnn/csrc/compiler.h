@@ -39,11 +39,14 @@
 #define OPAQUE(p) ((void)(p))
 #endif
 
-/* Bring the `bytes` from p on nearer. */
+/* Bring the `bytes` from p on into the first cache, for what comes next, or into the second, for what comes a while
+ * after: in the first it would push out what is worked with. */
 #if defined(__GNUC__)
-#define PREFETCH(p, bytes)                                                       \
+#define PREFETCH_TO(p, bytes, locality)                                          \
     for (size_t line_ = 0; line_ < (bytes); line_ += 64)                         \
-        __builtin_prefetch((const char *)(p) + line_)
+        __builtin_prefetch((const char *)(p) + line_, 0, locality)
 #else
-#define PREFETCH(p, bytes) ((void)(p))
+#define PREFETCH_TO(p, bytes, locality) ((void)(p))
 #endif
+#define PREFETCH(p, bytes) PREFETCH_TO(p, bytes, 3)
+#define PREFETCH_AHEAD(p, bytes) PREFETCH_TO(p, bytes, 2)

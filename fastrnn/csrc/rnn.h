@@ -124,7 +124,12 @@ typedef struct {
     const void *dy;       /* (B, T, H) or NULL */
     const void *dlast[2]; /* (B, H) each, or NULL */
     /* and writes: */
-    void *dxz;   /* without ids, (B, T, G H): the steps that a row takes, no others */
+    void *dxz;   /* without ids, (B, T, G H): the steps that a row takes, no others.  Or, with a dx, nothing: */
+    /* What was projected, x (B, T, D) W (D, G H), whose gradients each walk takes a few steps at a time. */
+    const void *x, *W;
+    int64_t D;
+    void *dx;       /* (B, T, D): the steps that a row takes, no others */
+    void *dW, *db;  /* (D, G H), and (G H,) or NULL; added into */
     void *dP;    /* with ids, (V, G H): the gradients of the rows of xz */
     void *dfirst[2];     /* (B, H) each */
     void *dU;            /* (H, G H), added into */
@@ -132,7 +137,8 @@ typedef struct {
 
     /* Scratch: */
     void *packed;  /* G Hp Hp */
-    void *partial; /* backward without `after`: (shards + 1, (G H + 1) Hp) */
+    void *packed_W; /* with a dx: G Hp Dp */
+    void *partial; /* backward without `after`: (shards + 1, (G H + 1) Hp), with a dx (shards, .. + (D + 1) G Hp) */
     void *after;   /* backward: sweep_after_size bytes, or NULL for none */
     void *inject;  /* backward with a prefix: (states, prefix_length + 1, Hp) */
     void *work;    /* slots * sweep_work_size */

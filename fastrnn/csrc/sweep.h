@@ -20,6 +20,7 @@ typedef struct {
     /* Backward: */
     const REAL *inject[MAX_STATES]; /* prefix: gradients that reach its states, (longest + 1, Hp) each */
     REAL *dU, *dbias;               /* (H, G Hp) and (Hp) */
+    REAL *dW, *db;                  /* with a dx: (D, G Hp) and (G Hp) */
     REAL *met;                      /* with ids, the sums of the rows that were met */
     /* With ids, see `lay_out_ids`: (steps, rows) each, the rows that were met, their number. */
     int32_t *id_at, *met_at, *met_row;
@@ -93,8 +94,10 @@ static int64_t sweep_work_size(const sweep_t *s) {
     const int64_t shared = (s->noises + dropped_blocks(s) + 1) * block + 2 * G * Hp;
     const int64_t forward = (G + 2 * cell.states + cell.kept) * block + id_room(s) + input_room(s);
     const int64_t steps = step_block(s->H, s->shard_rows);
-    const int64_t backward = (cell.states + steps) * block + steps * s->shard_rows * dz_pitch(s) +
-                             add_outer_room(s->H);
+    const int64_t weights = steps * block + add_outer_room(s->H); /* one gradient after the other takes its room */
+    const int64_t inputs = s->dx ? steps * s->shard_rows * (s->D + padded(s->D)) + add_outer_room(s->D) : 0;
+    const int64_t backward = cell.states * block + steps * s->shard_rows * dz_pitch(s) +
+                             (weights > inputs ? weights : inputs);
     const int64_t after = s->after ? outer_work_size(s->H, G * s->H) : 0;
     const int64_t walk = shared + (forward > backward ? forward : backward);
     return walk > after ? walk : after;
@@ -451,8 +454,12 @@ static void sweep_forward(const sweep_t *s) {
 
 /* -- backward -------------------------------------------------------------------------------------- */
 
-/* What a walk sums: dU (H, G Hp), then dbias (Hp). */
-INLINE int64_t partial_size(const sweep_t *s, int64_t gates) { return (s->H * gates + 1) * padded(s->H); }
+/* What a walk sums: dU (H, G Hp), then dbias (Hp); with a dx, dW (D, G Hp) and db (G Hp). */
+INLINE int64_t state_sums(const sweep_t *s, int64_t gates) { return (s->H * gates + 1) * padded(s->H); }
+
+INLINE int64_t partial_size(const sweep_t *s, int64_t gates) {
+    return state_sums(s, gates) + (s->dx ? (s->D + 1) * gates * padded(s->H) : 0);
+}
 
 /* Whether a walk adds straight to dU and dbias: the only one, to rows of whole vectors. */
 INLINE int sums_in_place(const sweep_t *s) { return s->B <= s->shard_rows && !s->prefix_length && s->H % VL == 0; }
@@ -464,6 +471,8 @@ INLINE void give_sums(const sweep_t *s, walk_t *w, int64_t walk) {
     if (s->after) return;
     w->dU = (REAL *)s->partial + walk * partial_size(s, G);
     w->dbias = w->dU + s->H * G * Hp;
+    w->dW = w->dU + state_sums(s, G);
+    w->db = w->dW + s->D * G * Hp;
     if (sums_in_place(s)) {
         w->dU = s->dU;
         if (s->dbias)
@@ -527,6 +536,73 @@ static int64_t give_input_gradients(const sweep_t *s, const walk_t *w, int64_t f
     return rows;
 }
 
+/* The gates of a projected input whose gradients stand together, from `place` of dz on: of a GRU's the last follows
+ * behind that of the product with U. */
+typedef struct {
+    int64_t gate, gates, place;
+} input_part_t;
+
+INLINE int input_parts(const sweep_t *s, input_part_t *parts) {
+    const int64_t G = fastrnn_cell(s->cell).gates, apart = s->cell == CELL_GRU;
+    parts[0] = (input_part_t){0, G - apart, 0};
+    parts[1] = (input_part_t){G - 1, 1, G};
+    return 1 + (int)apart;
+}
+
+/* dx = dz W^T for so many rows of dz; those of dx are Dp wide. */
+static void inputs_through_W(const sweep_t *s, const walk_t *w, const REAL *dz, int64_t rows, REAL *dx) {
+    const int64_t Hp = padded(s->H), Dp = padded(s->D), G = w->cell.gates;
+    const REAL zeros[NR] = {0}, *init[GEMM_ROWS];
+    input_part_t parts[2];
+    const int n_parts = input_parts(s, parts);
+    for (int64_t j = 0; j < s->D; j += NR) {
+        const int vectors = panel_vectors(j, s->D);
+        const int64_t width = vectors * VL;
+        for (int64_t first = 0; first < rows; first += GEMM_ROWS) {
+            const int64_t n = rows - first < GEMM_ROWS ? rows - first : GEMM_ROWS;
+            REAL *out = dx + first * Dp + j;
+            for (int64_t r = 0; r < n; r++) init[r] = zeros;
+            for (const input_part_t *p = parts; p < parts + n_parts; p++) {
+                rows_times_panel(n, vectors, dz + first * w->pitch + p->place * Hp, w->pitch, 1,
+                                 (const REAL *)s->packed_W + j * G * Hp + p->gate * Hp * width, width, p->gates * Hp,
+                                 init, 0, out, Dp, ACT_LINEAR);
+                for (int64_t r = 0; r < n; r++) init[r] = out + r * Dp;
+            }
+        }
+    }
+}
+
+/* The gradients of what was projected for the steps [from, to), whose rows stand in the order of the steps from dz on:
+ * dx, dW and db.  Returns the number of rows. */
+static int64_t project_steps_backward(const sweep_t *s, const walk_t *w, int64_t from, int64_t to, const REAL *dz,
+                                      REAL *room) {
+    const int64_t D = s->D, Dp = padded(D), Hp = padded(s->H), columns = w->cell.gates * Hp;
+    REAL *const outer_room = take(&room, add_outer_room(D)), *const x = room;
+    int64_t rows = 0;
+    input_part_t parts[2];
+#define EACH_INPUT_ROW(BODY)                                                             \
+    for (int64_t step = from, k = 0; step < to; step++) {                                \
+        const int64_t n = rows_at(w, step);                                              \
+        for (int64_t i = 0; i < n; i++, k++) {                                           \
+            const int64_t at = (w->row[i] * s->T + w->start[i] + step) * D;              \
+            BODY;                                                                        \
+        }                                                                                \
+    }
+    EACH_INPUT_ROW(copy_row(x + k * D, (const REAL *)s->x + at, D); rows++)
+    const int n_parts = input_parts(s, parts);
+    for (const input_part_t *p = parts; p < parts + n_parts; p++) {
+        const REAL *own = dz + p->place * Hp;
+        add_outer(x, D, NULL, own, w->pitch, D, p->gates * Hp, rows, w->dW + p->gate * Hp, columns, outer_room);
+        for (int64_t k = 0; k < rows; k++)
+            sum_rows(w->db + p->gate * Hp, w->db + p->gate * Hp, own + k * w->pitch, p->gates * Hp);
+    }
+    REAL *const dx = x + rows * D;
+    inputs_through_W(s, w, dz, rows, dx);
+    EACH_INPUT_ROW(copy_row((REAL *)s->dx + at, dx + k * Dp, D))
+#undef EACH_INPUT_ROW
+    return rows;
+}
+
 /* A part of dU += a^T dz: `columns` of it. */
 typedef struct {
     const sweep_t *s;
@@ -580,7 +656,7 @@ INLINE int64_t outer_runs(const sweep_t *s) {
 static int64_t sweep_after_size(const sweep_t *s) {
     const cell_t cell = fastrnn_cell(s->cell);
     const int64_t rows = s->B * (s->T + 1) * (cell.states + cell.kept);
-    if (shards_of(s) < 2 || s->ids || s->noise || s->H % VL || s->H * s->H * cell.gates < LARGE_WEIGHTS) return 0;
+    if (shards_of(s) < 2 || s->ids || s->dx || s->noise || s->H % VL || s->H * s->H * cell.gates < LARGE_WEIGHTS) return 0;
     if ((s->cell != CELL_SIMPLE_RNN && s->cell != CELL_LSTM) || rows > INT32_MAX) return 0;
     for (int64_t i = 0; i < s->B; i++)
         if (s->length[i] < s->T) return 0;
@@ -608,13 +684,21 @@ static void add_weight_gradient_after(const sweep_t *s) {
 INLINE void fetch_states_behind(const walk_t *w, int64_t n, int64_t step, int64_t Hp) {
     if (step < AHEAD) return;
     for (int64_t k = 0; k < w->cell.states; k++)
-        PREFETCH(w->state[k] + (step + 1 - AHEAD) * w->rows * Hp, (size_t)(n * Hp) * sizeof(REAL));
+        PREFETCH_AHEAD(w->state[k] + (step + 1 - AHEAD) * w->rows * Hp, (size_t)(n * Hp) * sizeof(REAL));
+}
+
+/* The rows of an array (B, T, width), or NULL. */
+INLINE void fetch_rows_behind(const sweep_t *s, const walk_t *w, int64_t n, int64_t step, const REAL *array,
+                              int64_t width) {
+    if (!array || step < AHEAD) return;
+    for (int64_t i = 0; i < n; i++)
+        PREFETCH_AHEAD(array + (w->row[i] * s->T + w->start[i] + step - AHEAD) * width, (size_t)width * sizeof(REAL));
 }
 
 INLINE void fetch_kept_behind(const walk_t *w, int64_t n, int64_t step, int64_t Hp) {
     const int64_t K = w->cell.kept;
     if (K && step >= AHEAD)
-        PREFETCH(w->kept + (step - AHEAD) * w->rows * K * Hp, (size_t)(n * K * Hp) * sizeof(REAL));
+        PREFETCH_AHEAD(w->kept + (step - AHEAD) * w->rows * K * Hp, (size_t)(n * K * Hp) * sizeof(REAL));
 }
 
 /* Leaves the gradients of the first states in `work`: S times (rows, Hp). */
@@ -640,6 +724,8 @@ static void walk_backward(const sweep_t *s, walk_t *w, REAL *work) {
                 add_row(d.dh + i * Hp,
                         (const REAL *)s->dy + (w->row[i] * s->T + w->start[i] + step) * H, H);
         fetch_states_behind(w, n, step, Hp);
+        fetch_rows_behind(s, w, n, step, s->x, s->D);
+        fetch_rows_behind(s, w, n, step, s->dy, H);
         d.dz -= n * w->pitch; /* back to front: in the order of the steps, as the states are */
         const step_t t = {
             .n = n,
@@ -654,7 +740,8 @@ static void walk_backward(const sweep_t *s, walk_t *w, REAL *work) {
         fetch_kept_behind(w, n, step, Hp);
         states_through_U(s, w, n, d);
         if (step % steps_kept == 0) {
-            const int64_t rows = give_input_gradients(s, w, step, kept_to, end);
+            const int64_t rows = s->dx ? project_steps_backward(s, w, step, kept_to, d.dz, work)
+                                       : give_input_gradients(s, w, step, kept_to, end);
             if (!s->after) add_weight_gradient(s, w, step, kept_to, d.dz, rows, work);
             kept_to = step;
             d.dz = end;
@@ -746,7 +833,8 @@ static void sweep_backward(const sweep_t *s) {
     const int64_t prefix = s->prefix_length > 0, parts = (s->V + rows_together(s) - 1) / rows_together(s);
     sweep_t own = *s;
     own.team = team_size(s, shards);
-    pack_U_transposed(s);
+    pack_gates_transposed(s, s->U, H, s->packed);
+    if (s->dx) pack_gates_transposed(s, s->W, s->D, s->packed_W);
     fastrnn_parallel(shards, s->slots, backward_task, &own);
     if (s->after) add_weight_gradient_after(s);
     if (s->ids) fastrnn_parallel(prefix + parts, s->slots, after_shards_task, s);
@@ -757,5 +845,10 @@ static void sweep_backward(const sweep_t *s) {
     if (!s->after && !sums_in_place(s)) sum_parts(partial, s->dU, shards + 1 - first, size, H * G, H, Hp, s->slots);
     if (s->dbias && !s->after && !sums_in_place(s))
         sum_parts(partial + H * G * Hp, s->dbias, shards + 1 - first, size, 1, H, Hp, 1);
+    if (s->dx) {
+        const REAL *dW = partial + state_sums(s, G), *db = dW + s->D * G * Hp;
+        sum_parts(dW, s->dW, shards, size, s->D * G, H, Hp, s->slots);
+        if (s->db) sum_parts(db, s->db, shards, size, G, H, Hp, 1);
+    }
     fastrnn_restore_denormals(setting);
 }

@@ -148,7 +148,8 @@ class Engine(abc.ABC):
         """
 
     @abc.abstractmethod
-    def recurrent_backward(self, tape, U, dsequence, dstates, dU, need_dxz=True, dbias=None):
+    def recurrent_backward(self, tape, U, dsequence, dstates, dU, need_dxz=True, dbias=None,
+                           projection=None):
         """Backpropagation through time.
 
         ``dsequence`` is (B, T, H) or None, ``dstates`` a list of (B, H) or None in each place.
@@ -156,6 +157,10 @@ class Engine(abc.ABC):
         as `project_backward` takes it, zero at masked steps, and the gradients of the initial
         states, list of (B, H).  Where xz was a `Lookup`, dxz is a `RowGradient`:
         (n, G * H) for the n rows that occur, by their numbers in the table that was projected.
+
+        ``projection``, ``(x, W, dW, db)``: xz was x W + b, and `project_backward` will be called
+        with just these for its gradients.  An engine may take them here, while dxz is near; what
+        it then returns as dxz is for that call alone.
         """
 
     @abc.abstractmethod

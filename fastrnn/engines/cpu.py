@@ -29,6 +29,8 @@ COUNTED = 64
 # Weights beyond so many elements do not stay in a core's own cache, and are better read once.
 # Processors with AVX-512 have larger caches, and their tiles read a weight for eight rows.
 NEAR_WEIGHTS, NEAR_WEIGHTS_AVX512 = 1 << 19, 1 << 20
+# Weights of at most so many elements are summed by each walk for itself.
+NEAR_SUMS = 1 << 16
 # Bytes of an array up to which NumPy keeps its memory for the next.
 SMALL = 1024
 KERNEL_LOSSES = frozenset({"binary_crossentropy", "mean_squared_error", "mean_absolute_error"})
@@ -67,6 +69,13 @@ class Projection(NamedTuple):
     @property
     def shape(self):
         return *self.x.shape[:-1], self.W.shape[1]
+
+
+class ProjectedGradient(NamedTuple):
+    """What `CPUEngine.recurrent_backward` returns as dxz where it went on to the projection's
+    gradients: that of x."""
+
+    dx: Any
 
 
 class CPUEngine(ReferenceEngine):
@@ -129,6 +138,8 @@ class CPUEngine(ReferenceEngine):
             values = self.empty((len(dz.rows), W.shape[0]), W.dtype)
             _core.project_dx(dz.values, W, values)
             return RowGradient(dz.rows, values)
+        if isinstance(dz, ProjectedGradient):
+            return dz.dx
         dz, runs = dz if isinstance(dz, StepGradient) else (dz, None)
         _core.project_dW(x, dz, dW, db, runs)
         if not need_dx:
@@ -188,17 +199,26 @@ class CPUEngine(ReferenceEngine):
         """What `project` made for a sweep, as the reference engine takes it."""
         return self.project(*xz) if isinstance(xz, Projection) else whole_lookup(xz)
 
-    def recurrent_backward(self, tape, U, dsequence, dstates, dU, need_dxz=True, dbias=None):
+    def recurrent_backward(self, tape, U, dsequence, dstates, dU, need_dxz=True, dbias=None,
+                           projection=None):
         if not isinstance(tape, _core.Sweep):
             return super().recurrent_backward(tape, U, dsequence, dstates, dU, need_dxz, dbias)
         ids = tape.ids
-        steps = (tape.B, tape.T) if ids is None else (ids.n,)
-        dxz = self.empty((*steps, tape.gates * tape.H), U.dtype)
         dfirst = [self.empty((tape.B, tape.H), U.dtype) for _ in range(tape.states)]
         if dstates is not None:
             dstates = [None if d is None else self.asarray(d) for d in dstates]
         if dsequence is not None:
             dsequence = self.asarray(dsequence)
+        if projection is not None and ids is None and made_on_the_way_back(*projection[:2]):
+            x, W, dW, db = projection
+            skipped = tape.steps < tape.B * tape.T
+            dx = self.zeros(x.shape, x.dtype) if skipped else self.empty(x.shape, x.dtype)
+            _core.sweep_backward(
+                tape, U, dsequence, dstates, None, dfirst, dU, dbias, (x, W, dx, dW, db)
+            )
+            return ProjectedGradient(dx), dfirst
+        steps = (tape.B, tape.T) if ids is None else (ids.n,)
+        dxz = self.empty((*steps, tape.gates * tape.H), U.dtype)
         _core.sweep_backward(tape, U, dsequence, dstates, dxz, dfirst, dU, dbias)
         if ids is not None:
             return RowGradient(rows_of(ids), dxz), dfirst
@@ -248,6 +268,15 @@ def made_on_the_way(x_shape, W_shape):
         B % 8 == 0 and M % 32 == 0 and D * M <= near
         and _core.walks(B) >= _core.get_num_threads()
     )
+
+
+def made_on_the_way_back(x, W):
+    """Whether a sweep's way back over x (B, T, D) should take the gradients of x W by itself.
+
+    By the shapes alone, for its sums are others: with walks for four threads at least, and weights
+    of which each walk's own sums stay near.
+    """
+    return x.ndim == 3 and W.size <= NEAR_SUMS and 0 < len(W) and _core.walks(len(x)) >= 4
 
 
 def mask_runs(mask):

@@ -414,7 +414,8 @@ class CUDAEngine(ReferenceEngine):
         last = [self.asarray(s) for s in last]
         return None if sequence is None else self.asarray(sequence), last, (ids, V, tape)
 
-    def recurrent_backward(self, tape, U, dsequence, dstates, dU, need_dxz=True, dbias=None):
+    def recurrent_backward(self, tape, U, dsequence, dstates, dU, need_dxz=True, dbias=None,
+                           projection=None):
         if not isinstance(tape, Sweep):
             return self._backward_on_host(tape, U, dsequence, dstates, dU, need_dxz, dbias)
         room = Room(self, U.dtype)

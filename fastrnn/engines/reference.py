@@ -69,7 +69,7 @@ class ReferenceEngine(Engine):
             values = self.project_backward(x.table[dz.rows], W, dz.values, dW, db, need_dx)
             return None if values is None else RowGradient(dz.rows, values)
         flat = dz.reshape(-1, W.shape[1])
-        dW += x.reshape(-1, W.shape[0]).T @ flat
+        dW += x.reshape(len(flat), W.shape[0]).T @ flat
         if db is not None:
             db += flat.sum(axis=0)
         return dz @ W.T if need_dx else None
@@ -112,7 +112,8 @@ class ReferenceEngine(Engine):
         tape = cell, history, traces, counts, zero_output_for_mask, ids, bias, noise
         return (sequence if return_sequences else None), states, tape
 
-    def recurrent_backward(self, tape, U, dsequence, dstates, dU, need_dxz=True, dbias=None):
+    def recurrent_backward(self, tape, U, dsequence, dstates, dU, need_dxz=True, dbias=None,
+                           projection=None):
         cell, history, traces, counts, zero_output_for_mask, ids, bias, noise = tape
         _, step_backward = STEPS[cell.kind]
         weights, gradients = Recurrence(U, bias, noise), Recurrence(dU, dbias, None)

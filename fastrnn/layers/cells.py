@@ -302,11 +302,17 @@ class EngineCell(RecurrentCell):
             doutput = None
         engine, inner = engines.current(), self.input_bias()[1]
         dinner = None if inner is None else engine.small_zeros(self.units, self.dtype)
+        db = self.bias_gradient()
+        projection = None
+        if noise is None:
+            projection = x, self.kernel.value, self.kernel.grad, db
         dxz, dstates = engine.recurrent_backward(
             tape, self.recurrent_kernel.value, doutput, dstates, self.recurrent_kernel.grad,
-            dbias=dinner,
+            dbias=dinner, projection=projection,
         )
-        return self._project_backward(x, noise, dxz, dinner), dstates
+        dx = self._project_backward(x, noise, dxz, db)
+        self.take_bias_gradient(db, dinner)
+        return dx, dstates
 
     def forward(self, x, states, training=False):
         y, states, tape = self.sweep(x[:, None], states, training=training)
@@ -349,11 +355,10 @@ class EngineCell(RecurrentCell):
              for own, columns, part in self._gates_of(noise, W)], axis=-1,
         )
 
-    def _project_backward(self, x, noise, dxz, dinner):
+    def _project_backward(self, x, noise, dxz, db):
         """Gradient of `_project` by x; adds into those of W and b."""
         engine = engines.current()
         W, dW = self.kernel.value, self.kernel.grad
-        db = self.bias_gradient()
         if noise is None:
             dx = engine.project_backward(x, W, dxz, dW, db)
         elif len(noise) == 1:
@@ -367,7 +372,6 @@ class EngineCell(RecurrentCell):
                     x * own, part, dz, dpart, None if db is None else db[columns]
                 )
                 dW[:, columns] += dpart
-        self.take_bias_gradient(db, dinner)
         return dx
 
     def _gates_of(self, noise, W):
