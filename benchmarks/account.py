@@ -38,10 +38,11 @@ class Work(NamedTuple):
 
 
 def work(name, layer):
-    """The `Work` of each kernel of a layer, by its method.
+    """The `Work` of each kernel of a layer, by its method, and of both ways as the layer goes them.
 
     Products: B T rows of (D or H) times G H, two operations each; the way back has two such
-    products for one. Bytes: four for each number of x, z, the tape, the gradients and the weights.
+    products for one. Bytes: four for each number of x, z, the tape, the gradients and the weights;
+    a whole way need not write z or its gradient.
     """
     H, steps = layer.H, layer.B * layer.T
     columns = layer.cell.gates * H
@@ -53,6 +54,8 @@ def work(name, layer):
         "recur": Work(recurrence, 4 * (z + U + tape)),
         "recur_backward": Work(2 * recurrence, 4 * (tape + 2 * U + z)),
         "project_backward": Work(2 * projection, 4 * (2 * z + 2 * x + 2 * W)),
+        "forward": Work(projection + recurrence, 4 * (x + W + U + tape)),
+        "backward": Work(2 * (projection + recurrence), 4 * (tape + 2 * (x + W + U))),
     }
 
 
@@ -132,8 +135,8 @@ def kernel_table(kernels, peaks):
 
 MARKS = dict(zip(KINDS, "os^", strict=True))
 COLOURS = dict(
-    zip(["project", "recur", "recur_backward", "project_backward"],
-        ["#0072B2", "#E69F00", "#D55E00", "#56B4E9"], strict=True)
+    zip(["project", "recur", "recur_backward", "project_backward", "forward", "backward"],
+        ["#0072B2", "#E69F00", "#D55E00", "#56B4E9", "#009E73", "#CC79A7"], strict=True)
 )  # fmt: skip
 
 

@@ -98,6 +98,8 @@ def layer_calls(name, H, B, T=None, ids=None):
     H, B, T = int(H), int(B), int(T or (30 if int(H) == 512 else 100))
     layer = (kernels.LookupLayer if ids else kernels.Layer)(name, H, B, T)
     layer.forward_and_backward()
+    for kernel in ("project", "recur", "recur_backward"):  # each finds what it begins from
+        getattr(layer, kernel)()
     calls = {method: getattr(layer, method) for method in LAYER_METHODS if method != "both"}
     return {**calls, "both": layer.forward_and_backward}
 

@@ -926,7 +926,7 @@ cdef class Sweep:
     gates, states : int
         What the cell has of them.
     steps : int
-        Those of all rows together that were taken.
+        Those of all rows together that were taken, but for a shared prefix's.
     ids : Ids or None
     """
 
@@ -961,9 +961,9 @@ cdef class Sweep:
         return block
 
 
-# Padded rows begin with the same steps call after call, as long as the weights stay what they are:
-# a row of IMDB with half of all its steps.  So what the shared prefixes of the last few sweeps that
-# keep no tape led to is kept, beside all that it follows from.
+# Padded rows begin with the same steps call after call, as long as the weights stay what they are;
+# of IMDB's rows these are half of all steps.  So what the shared prefixes of the last few sweeps
+# that keep no tape led to is kept, beside all that it follows from; `free_spare_memory` drops it.
 cdef enum:
     LEAST_KNOWN = 16  # steps
     MOST_KNOWN = 4  # prefixes
@@ -1002,6 +1002,10 @@ cdef void _sources(const sweep_t *s, size_t itemsize, source_t *sources) noexcep
     sources[2].size = H * columns * itemsize
 
 
+cdef size_t _size(const source_t *sources) noexcept:
+    return sources[0].size + sources[1].size + sources[2].size
+
+
 cdef bint _is_known(_KnownPrefix known, const sweep_t *s, const kernels_t *kernels,
                     const source_t *sources) noexcept:
     """Whether the prefix of a sweep is this one, but for its length."""
@@ -1009,7 +1013,8 @@ cdef bint _is_known(_KnownPrefix known, const sweep_t *s, const kernels_t *kerne
     cdef int i
     if (known.kernels != kernels or known.cell != s.cell or known.H != s.H
             or known.activation != s.activation
-            or known.recurrent_activation != s.recurrent_activation):
+            or known.recurrent_activation != s.recurrent_activation
+            or known.source.size != <Py_ssize_t>_size(sources)):  # with or without a bias
         return False
     for i in range(SOURCES):
         if sources[i].size and memcmp(own, sources[i].data, sources[i].size):
@@ -1045,36 +1050,44 @@ cdef bint _recall_prefix(const sweep_t *s, const kernels_t *kernels, size_t item
     return False
 
 
-cdef int _remember_prefix(const sweep_t *s, const kernels_t *kernels, size_t itemsize) except -1:
-    """Keep the states of a prefix that has been walked, which the tape begins with."""
+cdef _KnownPrefix _prefix_to_know(const sweep_t *s, const kernels_t *kernels, size_t itemsize):
+    """What the prefix of a sweep follows from, and room for its states; None if that is much."""
     cdef source_t[SOURCES] sources
     cdef _KnownPrefix known
-    cdef size_t of_sources = 0, of_states
+    cdef size_t of_states
     cdef char *to
     cdef int i
     _sources(s, itemsize, sources)
-    for i in range(SOURCES):
-        of_sources += sources[i].size
     of_states = (fastrnn_cell(s.cell).states * (s.prefix_length + 1) * kernels.padded(s.H)
                  * itemsize)
-    if of_sources + of_states > KNOWN_BYTES:
-        return 0
-    for i in range(len(_known)):
-        known = _known[i]
-        if _is_known(known, s, kernels, sources):  # it is shorter
-            del _known[i]
-            break
+    if _size(sources) + of_states > KNOWN_BYTES:
+        return None
     known = _KnownPrefix.__new__(_KnownPrefix)
     known.kernels, known.H, known.steps = kernels, s.H, s.prefix_length
     known.cell, known.activation = s.cell, s.activation
     known.recurrent_activation = s.recurrent_activation
-    known.source, known.states = Block(of_sources), Block(of_states)
+    known.source, known.states = Block(_size(sources)), Block(of_states)
     to = <char *>known.source.data
     for i in range(SOURCES):
         if sources[i].size:
             memcpy(to, sources[i].data, sources[i].size)
         to += sources[i].size
-    memcpy(known.states.data, s.tape, of_states)
+    return known
+
+
+cdef int _remember_prefix(_KnownPrefix known, const sweep_t *s, const kernels_t *kernels,
+                          size_t itemsize) except -1:
+    """Keep the states of a prefix that has been walked, which the tape begins with."""
+    cdef source_t[SOURCES] sources
+    cdef int i
+    _sources(s, itemsize, sources)
+    if not _is_known(known, s, kernels, sources):
+        return 0  # another thread wrote to the weights meanwhile
+    memcpy(known.states.data, s.tape, known.states.size)
+    for i in range(len(_known)):
+        if _is_known(_known[i], s, kernels, sources):  # and most likely shorter
+            del _known[i]
+            break
     _known.insert(0, known)
     del _known[MOST_KNOWN:]
     return 0
@@ -1254,12 +1267,15 @@ def sweep_forward(str kind, str activation, str recurrent_activation, bint reset
     if ids is not None and keep:
         _room_for_met(sweep, states, shards)
         s.number = <int32_t *>a.bytes(s.slots * s.V * sizeof(int32_t))
-    cdef bint to_know = s.prefix_length >= LEAST_KNOWN and not keep
-    s.prefix_known = to_know and _recall_prefix(s, kernels, itemsize)
+    cdef _KnownPrefix to_know = None
+    if s.prefix_length >= LEAST_KNOWN and not keep:
+        s.prefix_known = _recall_prefix(s, kernels, itemsize)
+        if not s.prefix_known:
+            to_know = _prefix_to_know(s, kernels, itemsize)
     with nogil:
         kernels.sweep_forward(s)
-    if to_know and not s.prefix_known:
-        _remember_prefix(s, kernels, itemsize)
+    if to_know is not None:
+        _remember_prefix(to_know, s, kernels, itemsize)
     return sweep
 
 

@@ -195,6 +195,41 @@ def test_share_of_the_peak_is_that_of_all_cores_and_the_widest_instructions():
     assert peak.fma_peak(peaks) == 200.0
 
 
+# -- the account -----------------------------------------------------------------------------------
+
+
+def test_the_account_counts_measures_and_draws(tmp_path, monkeypatch, capsys):
+    account, peak = load("account"), load("peak")
+    layer = load("kernels").Layer("LSTM", 8, 16, 3, D=4)
+    work = account.work("LSTM", layer)
+    assert work["recur"].flops == 2 * (16 * 3) * 8 * 32
+    assert work["backward"].flops == 2 * work["forward"].flops == 4 * (16 * 3) * (4 + 8) * 32
+    assert work["project"].bytes == 4 * (16 * 3 * 4 + 4 * 32 + 16 * 3 * 32)
+
+    monkeypatch.setattr(account, "SECONDS", 0.001)
+    monkeypatch.setattr(account, "SIZES", [(8, 16, 3)])
+    sizes = {"T": {"H": 4, "B": 2}, "B": {"H": 4, "T": 2}, "H": {"B": 2, "T": 2}}
+    monkeypatch.setattr(account, "GROWTH", {what: ([2, 4, 8], own) for what, own in sizes.items()})
+    peaks = [
+        peak.Peak("fma", "avx2", 2, 1e6, "GFLOP/s"),
+        peak.Peak("read", "DRAM", 2, 1e6, "GB/s"),
+    ]
+    monkeypatch.setattr(account.peak, "measure", lambda: peaks)
+    folder = tmp_path / "new"
+    monkeypatch.setattr(sys, "argv", ["account", "--out", str(folder)])
+    account.main()
+    lines = capsys.readouterr().out.splitlines()
+    assert sum(line.endswith("0% |") for line in lines) == 3 * 6  # of a peak that nobody reaches
+    assert sum(line.startswith(("| SimpleRNN |", "| LSTM |", "| GRU |")) for line in lines) == 21
+    for picture in ("roofline.png", "scaling.png"):
+        assert (folder / picture).read_bytes().startswith(b"\x89PNG")
+
+
+def test_exponents_leave_out_the_smallest_size():
+    growth = load("account").Growth("GRU", "T", [1, 2, 4, 8], [9.0, 1.0, 4.0, 16.0])
+    assert growth.exponent == pytest.approx(2)
+
+
 # -- two builds in turn ----------------------------------------------------------------------------
 
 

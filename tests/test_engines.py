@@ -301,7 +301,9 @@ def test_gradients_of_inputs_on_the_way_back_by_differences(monkeypatch, cell):
     assert took == [True]
 
 
-@pytest.mark.parametrize("sizes", [(24, 5, 4, 4), (25, 5, 0, 4), (25, 2, 260, 256)])
+@pytest.mark.parametrize(
+    "sizes", [(24, 5, 4, 4), (25, 5, 0, 4), (25, 2, 260, 256), (25, 2, 3, 260)]
+)
 def test_few_walks_and_large_or_no_weights_leave_the_inputs_for_later(monkeypatch, sizes):
     problem = Problem(15, *sizes)
     took = takes_projection(monkeypatch)
@@ -310,6 +312,27 @@ def test_few_walks_and_large_or_no_weights_leave_the_inputs_for_later(monkeypatc
     with engines.using("cpu") as cpu:
         close(problem.run(cpu), expected, np.float64)
     assert took == [False]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("B", [0, 1, 8, 9])
+def test_a_projection_on_the_way_back_of_few_rows(B, dtype):
+    """The engine has no use for it, but sums of a walk alone must begin from nothing too."""
+    T, D, H = 3, 2, 32
+    rng = np.random.default_rng(B)
+    x, dy = (rng.normal(size=(B, T, n)).astype(dtype) for n in (D, H))
+    W, U = (rng.normal(size=(n, H)).astype(dtype) / 6 for n in (D, H))
+    h, dU, found = np.empty((B, H), dtype), np.zeros_like(U), [x.copy(), W * 0, np.zeros(H, dtype)]
+    sweep = _core.sweep_forward(*CELLS["simple_rnn"], B, T, (x @ W).reshape(B * T, H), None, U,
+                                None, None, None, False, None, [h], True)
+    _core.Block(1 << 20)
+    _core.sweep_backward(sweep, U, dy, None, None, [h], dU, None, (x, W, *found))
+    with engines.using("reference") as reference:
+        tape = reference.recurrent(CELLS["simple_rnn"], x @ W, U, return_sequences=True)[2]
+        dz = reference.recurrent_backward(tape, U, dy, None, np.zeros_like(U))[0]
+        expected = [None, W * 0, np.zeros(H, dtype)]
+        expected[0] = reference.project_backward(x, W, dz, *expected[1:])
+    close(dict(enumerate(found)), dict(enumerate(expected)), dtype)
 
 
 @pytest.mark.parametrize("name, wrong", [
@@ -495,6 +518,21 @@ def test_a_prefix_of_other_weights_is_not_known(nothing_known, changed):
         _core.use_isa(isa)
     assert (hits, misses) == (0, 1)
     assert changed == "isa" or np.abs(found - before).max() > 1e-3
+
+
+@pytest.mark.parametrize("biased_first", [False, True])
+def test_a_prefix_with_a_bias_is_none_without(nothing_known, biased_first):
+    """Where bias and U are all of one number, a comparison that ran on would find them equal."""
+    padded = Padded("gru", 12)
+    padded.U[...] = padded.b[...] = 0.1
+    ids, biases = padded.ids(50), [None, padded.b]
+    with engines.using("cpu") as cpu:
+        for bias in biases[::-1] if biased_first else biases:
+            arguments = {"keep": False, "bias": bias}
+            (found,) = cpu.recurrent(padded.cell, Lookup(ids, padded.P), padded.U, **arguments)[1]
+            (dense,) = cpu.recurrent(padded.cell, padded.P[ids], padded.U, **arguments)[1]
+            np.testing.assert_allclose(found, dense, rtol=0, atol=1e-13)
+    assert _core.known_prefixes()[2] == 2
 
 
 def test_a_few_prefixes_are_known(nothing_known):

@@ -124,11 +124,12 @@ typedef struct {
     const void *dy;       /* (B, T, H) or NULL */
     const void *dlast[2]; /* (B, H) each, or NULL */
     /* and writes: */
-    void *dxz;   /* without ids, (B, T, G H): the steps that a row takes, no others.  Or, with a dx, nothing: */
-    /* What was projected, x (B, T, D) W (D, G H), whose gradients each walk takes a few steps at a time. */
+    void *dxz;   /* without ids and a dx, (B, T, G H): the steps that a row takes, no others */
+    /* Or, without ids: x (B, T, D) W (D, G H) was projected, and each walk takes the gradients of that, a few steps at a
+     * time. */
     const void *x, *W;
     int64_t D;
-    void *dx;       /* (B, T, D): the steps that a row takes, no others */
+    void *dx;       /* (B, T, D): the steps that a row takes, no others; or NULL */
     void *dW, *db;  /* (D, G H), and (G H,) or NULL; added into */
     void *dP;    /* with ids, (V, G H): the gradients of the rows of xz */
     void *dfirst[2];     /* (B, H) each */
@@ -138,7 +139,7 @@ typedef struct {
     /* Scratch: */
     void *packed;  /* G Hp Hp */
     void *packed_W; /* with a dx: G Hp Dp */
-    void *partial; /* backward without `after`: (shards + 1, (G H + 1) Hp), with a dx (shards, .. + (D + 1) G Hp) */
+    void *partial; /* backward without `after`: (shards + 1, (G H + 1) Hp), with a dx (shards + 1, .. + (D + 1) G Hp) */
     void *after;   /* backward: sweep_after_size bytes, or NULL for none */
     void *inject;  /* backward with a prefix: (states, prefix_length + 1, Hp) */
     void *work;    /* slots * sweep_work_size */
@@ -193,8 +194,8 @@ typedef struct {
     void (*outer)(const outer_t *);
     int64_t (*outer_work_size)(int64_t M, int64_t N);
     int64_t (*padded)(int64_t H); /* Hp: H rounded up to whole vectors */
-    int64_t (*sweep_work_size)(const sweep_t *);
-    int64_t (*sweep_after_size)(const sweep_t *);
+    int64_t (*sweep_after_size)(const sweep_t *); /* asks for dx and D */
+    int64_t (*sweep_work_size)(const sweep_t *);  /* and for `after` */
     void (*sweep_forward)(const sweep_t *);
     void (*sweep_backward)(const sweep_t *);
     /* y = f(z) in place of or beside z; dz = dy f'(y), dz may be dy. */

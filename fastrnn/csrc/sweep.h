@@ -87,6 +87,14 @@ INLINE int64_t input_room(const sweep_t *s) {
 /* Blocks of states with dropout; the way back needs one. */
 INLINE int64_t dropped_blocks(const sweep_t *s) { return s->noises > 1 ? s->noises : 1; }
 
+/* Room to take the gradients of the weights in, those of U and of what was projected one after the other. */
+INLINE int64_t gradient_room(const sweep_t *s) {
+    const int64_t rows = step_block(s->H, s->shard_rows) * s->shard_rows;
+    const int64_t weights = rows * padded(s->H) + add_outer_room(s->H);
+    const int64_t inputs = s->dx ? rows * (s->D + padded(s->D)) + add_outer_room(s->D) : 0;
+    return weights > inputs ? weights : inputs;
+}
+
 /* Elements of scratch for one walk: see `give_room` and the two walks. */
 static int64_t sweep_work_size(const sweep_t *s) {
     const cell_t cell = fastrnn_cell(s->cell);
@@ -94,10 +102,7 @@ static int64_t sweep_work_size(const sweep_t *s) {
     const int64_t shared = (s->noises + dropped_blocks(s) + 1) * block + 2 * G * Hp;
     const int64_t forward = (G + 2 * cell.states + cell.kept) * block + id_room(s) + input_room(s);
     const int64_t steps = step_block(s->H, s->shard_rows);
-    const int64_t weights = steps * block + add_outer_room(s->H); /* one gradient after the other takes its room */
-    const int64_t inputs = s->dx ? steps * s->shard_rows * (s->D + padded(s->D)) + add_outer_room(s->D) : 0;
-    const int64_t backward = cell.states * block + steps * s->shard_rows * dz_pitch(s) +
-                             (weights > inputs ? weights : inputs);
+    const int64_t backward = cell.states * block + steps * s->shard_rows * dz_pitch(s) + gradient_room(s);
     const int64_t after = s->after ? outer_work_size(s->H, G * s->H) : 0;
     const int64_t walk = shared + (forward > backward ? forward : backward);
     return walk > after ? walk : after;
@@ -461,8 +466,10 @@ INLINE int64_t partial_size(const sweep_t *s, int64_t gates) {
     return state_sums(s, gates) + (s->dx ? (s->D + 1) * gates * padded(s->H) : 0);
 }
 
-/* Whether a walk adds straight to dU and dbias: the only one, to rows of whole vectors. */
-INLINE int sums_in_place(const sweep_t *s) { return s->B <= s->shard_rows && !s->prefix_length && s->H % VL == 0; }
+/* Whether a walk adds straight to dU and dbias: the only one, with nothing else to sum, to rows of whole vectors. */
+INLINE int sums_in_place(const sweep_t *s) {
+    return s->B <= s->shard_rows && !s->prefix_length && !s->dx && s->H % VL == 0;
+}
 
 /* Place the sums of walk number `walk`: its weights' gradients, cleared, and those of the rows that it will meet,
  * as they are. */
@@ -648,8 +655,8 @@ static void add_weight_gradient(const sweep_t *s, const walk_t *w, int64_t from,
  * what came of it are the gradients of the projected inputs, if nothing lies in between. */
 enum { LARGE_WEIGHTS = 1 << 19 };
 
-INLINE int64_t outer_runs(const sweep_t *s) {
-    return fastrnn_cut_runs(&(run_t){0, s->B * s->T}, 1, OUTER_BLOCK, NULL);
+INLINE int64_t cut_all_steps(const sweep_t *s, run_t *pieces) {
+    return fastrnn_cut_runs(&(run_t){0, s->B * s->T}, 1, OUTER_BLOCK, pieces);
 }
 
 /* Bytes of `after`, 0 if each walk takes its own part of the weights' gradient. */
@@ -660,14 +667,14 @@ static int64_t sweep_after_size(const sweep_t *s) {
     if ((s->cell != CELL_SIMPLE_RNN && s->cell != CELL_LSTM) || rows > INT32_MAX) return 0;
     for (int64_t i = 0; i < s->B; i++)
         if (s->length[i] < s->T) return 0;
-    return outer_runs(s) * (int64_t)sizeof(run_t) + s->B * s->T * (int64_t)sizeof(int32_t);
+    return cut_all_steps(s, NULL) * (int64_t)sizeof(run_t) + s->B * s->T * (int64_t)sizeof(int32_t);
 }
 
 /* dU += h^T dz over all steps of all rows. */
 static void add_weight_gradient_after(const sweep_t *s) {
     const cell_t cell = fastrnn_cell(s->cell);
     run_t *runs = s->after;
-    const int64_t n_runs = fastrnn_cut_runs(&(run_t){0, s->B * s->T}, 1, OUTER_BLOCK, runs);
+    const int64_t n_runs = cut_all_steps(s, runs);
     int32_t *tape_row = (int32_t *)(runs + n_runs); /* of each row of dz */
     for (int64_t shard = 0; shard < shards_of(s); shard++) {
         const walk_t w = walk_of(s, shard);
@@ -706,10 +713,13 @@ static void walk_backward(const sweep_t *s, walk_t *w, REAL *work) {
     const int64_t H = s->H, Hp = padded(H), block = w->rows * Hp;
     const int64_t S = w->cell.states, K = w->cell.kept;
     const int64_t steps_kept = s->after ? 1 : step_block(H, s->shard_rows);
+    const REAL *const given = work;
+    (void)given; /* but for the check */
     REAL *dstate[MAX_STATES] = {NULL};
     for (int64_t k = 0; k < S; k++) dstate[k] = take(&work, block);
     work = give_room(s, w, work);
     REAL *const end = take(&work, steps_kept * w->rows * w->pitch) + steps_kept * w->rows * w->pitch;
+    CHECK(work + gradient_room(s) <= given + sweep_work_size(s));
     step_gradient_t d = {.dh = dstate[0], .dc = S > 1 ? dstate[1] : NULL, .dz = end, .pitch = w->pitch};
     int64_t n = 0, kept_to = w->length[0];
     for (int64_t step = w->length[0] - 1; step >= 0; step--) {
@@ -725,7 +735,7 @@ static void walk_backward(const sweep_t *s, walk_t *w, REAL *work) {
                         (const REAL *)s->dy + (w->row[i] * s->T + w->start[i] + step) * H, H);
         fetch_states_behind(w, n, step, Hp);
         fetch_rows_behind(s, w, n, step, s->x, s->D);
-        fetch_rows_behind(s, w, n, step, s->dy, H);
+        fetch_rows_behind(s, w, n, step, w->inject[0] ? NULL : s->dy, H);
         d.dz -= n * w->pitch; /* back to front: in the order of the steps, as the states are */
         const step_t t = {
             .n = n,
@@ -828,27 +838,31 @@ static void after_shards_task(const void *context, int64_t task, int slot) {
     for (int64_t walk = 1; walk <= shards_of(s); walk++) add_met(s, walk, (int32_t)from, (int32_t)to);
 }
 
+/* Add what the walks summed, in their order, to where it belongs; the prefix's place is the first. */
+static void add_partial_sums(const sweep_t *s) {
+    const int64_t H = s->H, Hp = padded(H), G = fastrnn_cell(s->cell).gates, size = partial_size(s, G);
+    const int64_t first = s->prefix_length ? 0 : 1, parts = shards_of(s) + 1 - first;
+    const REAL *partial = (const REAL *)s->partial + first * size;
+    sum_parts(partial, s->dU, parts, size, H * G, H, Hp, s->slots);
+    if (s->dbias) sum_parts(partial + H * G * Hp, s->dbias, parts, size, 1, H, Hp, 1);
+    if (!s->dx) return;
+    const REAL *dW = partial + state_sums(s, G), *db = dW + s->D * G * Hp;
+    sum_parts(dW, s->dW, parts, size, s->D * G, H, Hp, s->slots);
+    if (s->db) sum_parts(db, s->db, parts, size, G, H, Hp, 1);
+}
+
 static void sweep_backward(const sweep_t *s) {
-    const int64_t H = s->H, Hp = padded(H), G = fastrnn_cell(s->cell).gates, shards = shards_of(s);
-    const int64_t prefix = s->prefix_length > 0, parts = (s->V + rows_together(s) - 1) / rows_together(s);
+    const int64_t shards = shards_of(s), prefix = s->prefix_length > 0;
+    const int64_t parts = (s->V + rows_together(s) - 1) / rows_together(s);
     sweep_t own = *s;
     own.team = team_size(s, shards);
-    pack_gates_transposed(s, s->U, H, s->packed);
+    pack_gates_transposed(s, s->U, s->H, s->packed);
     if (s->dx) pack_gates_transposed(s, s->W, s->D, s->packed_W);
     fastrnn_parallel(shards, s->slots, backward_task, &own);
     if (s->after) add_weight_gradient_after(s);
     if (s->ids) fastrnn_parallel(prefix + parts, s->slots, after_shards_task, s);
     const uint64_t setting = fastrnn_flush_denormals();
     if (prefix) add_met(s, 0, 0, (int32_t)s->V);
-    const int64_t first = prefix ? 0 : 1, size = partial_size(s, G); /* the prefix's place is the first */
-    const REAL *partial = (const REAL *)s->partial + first * size;
-    if (!s->after && !sums_in_place(s)) sum_parts(partial, s->dU, shards + 1 - first, size, H * G, H, Hp, s->slots);
-    if (s->dbias && !s->after && !sums_in_place(s))
-        sum_parts(partial + H * G * Hp, s->dbias, shards + 1 - first, size, 1, H, Hp, 1);
-    if (s->dx) {
-        const REAL *dW = partial + state_sums(s, G), *db = dW + s->D * G * Hp;
-        sum_parts(dW, s->dW, shards, size, s->D * G, H, Hp, s->slots);
-        if (s->db) sum_parts(db, s->db, shards, size, G, H, Hp, 1);
-    }
+    if (!s->after && !sums_in_place(s)) add_partial_sums(s);
     fastrnn_restore_denormals(setting);
 }

@@ -165,8 +165,8 @@ class Engine(abc.ABC):
 
     @abc.abstractmethod
     def columns(self, dxz, where):
-        """The columns ``where``, a slice, of a gradient that `recurrent_backward` returned, in the
-        form that `project_backward` takes; not of a `RowGradient`."""
+        """The columns ``where``, a slice, of a gradient that `recurrent_backward` returned without
+        a ``projection``, in the form that `project_backward` takes; not of a `RowGradient`."""
 
     # -- losses ----------------------------------------------------------------------------------
 

@@ -31,7 +31,7 @@ COUNTED = 64
 NEAR_WEIGHTS, NEAR_WEIGHTS_AVX512 = 1 << 19, 1 << 20
 # Weights of at most so many elements are summed by each walk for itself.
 NEAR_SUMS = 1 << 16
-# Bytes of an array up to which NumPy keeps its memory for the next.
+# An array of fewer bytes leaves its memory with NumPy for the next.
 SMALL = 1024
 KERNEL_LOSSES = frozenset({"binary_crossentropy", "mean_squared_error", "mean_absolute_error"})
 
@@ -88,7 +88,7 @@ class CPUEngine(ReferenceEngine):
     def empty(self, shape, dtype):
         """An array of an np.dtype, contents undefined, in memory that is used again and again."""
         size = dtype.itemsize * math.prod(shape)
-        if size <= SMALL:  # for which NumPy has a store of its own, without a buffer to ask for
+        if size < SMALL:  # for which NumPy has a store of its own, without a buffer to ask for
             return np.empty(shape, dtype)
         return np.ndarray(shape, dtype, _core.Block(size))
 
@@ -139,7 +139,7 @@ class CPUEngine(ReferenceEngine):
             _core.project_dx(dz.values, W, values)
             return RowGradient(dz.rows, values)
         if isinstance(dz, ProjectedGradient):
-            return dz.dx
+            return dz.dx if need_dx else None
         dz, runs = dz if isinstance(dz, StepGradient) else (dz, None)
         _core.project_dW(x, dz, dW, db, runs)
         if not need_dx:
@@ -209,7 +209,7 @@ class CPUEngine(ReferenceEngine):
             dstates = [None if d is None else self.asarray(d) for d in dstates]
         if dsequence is not None:
             dsequence = self.asarray(dsequence)
-        if projection is not None and ids is None and made_on_the_way_back(*projection[:2]):
+        if projection is not None and ids is None and made_on_the_way_back(*projection[:2], U):
             x, W, dW, db = projection
             skipped = tape.steps < tape.B * tape.T
             dx = self.zeros(x.shape, x.dtype) if skipped else self.empty(x.shape, x.dtype)
@@ -270,13 +270,14 @@ def made_on_the_way(x_shape, W_shape):
     )
 
 
-def made_on_the_way_back(x, W):
+def made_on_the_way_back(x, W, U):
     """Whether a sweep's way back over x (B, T, D) should take the gradients of x W by itself.
 
     By the shapes alone, for its sums are others: with walks for four threads at least, and weights
     of which each walk's own sums stay near.
     """
-    return x.ndim == 3 and W.size <= NEAR_SUMS and 0 < len(W) and _core.walks(len(x)) >= 4
+    near = 0 < W.size <= NEAR_SUMS and U.size <= NEAR_SUMS
+    return x.ndim == 3 and near and _core.walks(len(x)) >= 4
 
 
 def mask_runs(mask):

@@ -230,7 +230,7 @@ class EngineCell(RecurrentCell):
 
     @property
     def spec(self):
-        """The cell as the engine knows it."""
+        """The cell as the engine knows it, made when it is first asked for."""
         raise NotImplementedError
 
     @property
@@ -304,7 +304,7 @@ class EngineCell(RecurrentCell):
         dinner = None if inner is None else engine.small_zeros(self.units, self.dtype)
         db = self.bias_gradient()
         projection = None
-        if noise is None:
+        if noise is None:  # what `_project_backward` then asks for
             projection = x, self.kernel.value, self.kernel.grad, db
         dxz, dstates = engine.recurrent_backward(
             tape, self.recurrent_kernel.value, doutput, dstates, self.recurrent_kernel.grad,
