@@ -153,6 +153,10 @@ def counted():
     yield "project H=128", layer.project
     yield "project H=128 backward", layer.project_backward
     for name in KINDS:
+        layer = Layer(name, 32, B=32, T=16)
+        layer.forward()
+        yield f"{name} H=32 backward with its input", layer.backward
+    for name in KINDS:
         layer = LookupLayer(name, 32, B=24, T=50)
         layer.project()
         yield f"{name} H=32 over ids, forward", layer.recur
