@@ -1029,7 +1029,7 @@ cdef bint _recall_prefix(const sweep_t *s, const kernels_t *kernels, size_t item
     cdef source_t[SOURCES] sources
     cdef _KnownPrefix known
     cdef size_t row = kernels.padded(s.H) * itemsize
-    cdef int64_t k, i, first = 0 if s.y != NULL else s.start[0]  # where the longest row begins
+    cdef int64_t i, first = 0 if s.y != NULL else s.start[0]  # where the longest row begins
     cdef char *to = <char *>s.tape
     cdef const char *states
     _sources(s, itemsize, sources)
@@ -1038,7 +1038,7 @@ cdef bint _recall_prefix(const sweep_t *s, const kernels_t *kernels, size_t item
         if known.steps < s.prefix_length or not _is_known(known, s, kernels, sources):
             continue
         states = <const char *>known.states.data
-        for k in range(fastrnn_cell(s.cell).states):
+        for _ in range(fastrnn_cell(s.cell).states):
             memcpy(to + first * row, states + first * row, (s.prefix_length + 1 - first) * row)
             to += (s.prefix_length + 1) * row
             states += (known.steps + 1) * row

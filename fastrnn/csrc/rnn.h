@@ -125,8 +125,8 @@ typedef struct {
     const void *dlast[2]; /* (B, H) each, or NULL */
     /* and writes: */
     void *dxz;   /* without ids and a dx, (B, T, G H): the steps that a row takes, no others */
-    /* Or, without ids: x (B, T, D) W (D, G H) was projected, and each walk takes the gradients of that, a few steps at a
-     * time. */
+    /* Or, without ids: x (B, T, D) W (D, G H) was projected, and each walk takes the gradients of that, a few
+     * steps at a time. */
     const void *x, *W;
     int64_t D;
     void *dx;       /* (B, T, D): the steps that a row takes, no others; or NULL */
@@ -180,9 +180,10 @@ typedef struct {
 enum { OUTER_BLOCK = 256, CHUNK = 8192 };
 /* Rows that leave a shared prefix at the same step. */
 enum { LEAVE_TOGETHER = 4 };
-/* A tape from here on does not stay in the cores' own caches until the way back, which fetches it ahead from wherever
- * it is; so nothing is lost where it goes straight to memory, and no line of it is read only to be overwritten.  LSTM(32)
- * and GRU(32) with tapes of 8 to 16 MB take 0.94 of the time, with those of 4 MB about as long as without. */
+/* A tape from here on does not stay in the cores' own caches until the way back, which fetches it ahead from
+ * wherever it is; so nothing is lost where it goes straight to memory, and no line of it is read only to be
+ * overwritten.  LSTM(32) and GRU(32) with tapes of 8 to 16 MB take 0.94 of the time, with those of 4 MB about as
+ * long as without. */
 enum { STREAM_BYTES = 1 << 22 };
 /* Rows of a product that make a task, and rows that a shard may have. */
 enum { GEMM_ROWS = 96, MAX_SHARD = 16 };
