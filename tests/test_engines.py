@@ -49,6 +49,20 @@ def close(found, expected, dtype):
         )
 
 
+def check_threads(problem, dtype, threads, *numbers):
+    """One thread agrees with the reference, and other numbers of them with it, bit for bit."""
+    with engines.using("reference") as reference:
+        expected = problem.run(reference)
+    with engines.using("cpu") as cpu:
+        threads(1)
+        alone = problem.run(cpu)
+        close(alone, expected, dtype)
+        for n in numbers:
+            threads(n)
+            for name, found in problem.run(cpu).items():
+                np.testing.assert_array_equal(found, alone[name], err_msg=f"{name}, {n} threads")
+
+
 # -- gate one: finite differences -----------------------------------------------
 
 
@@ -279,22 +293,14 @@ WAY_BACK = [(26, 40, 5, 13), (33, 7, 70, 9), (70, 30, 1, 16), (57, 9, 20, 33), (
 def test_gradients_of_inputs_on_the_way_back(monkeypatch, threads, cell, mask, sizes, dtype):
     problem = Problem(13, *sizes, mask=mask, sequences=True, state=True, dtype=dtype, cell=cell)
     took = takes_projection(monkeypatch)
-    with engines.using("reference") as reference:
-        expected = problem.run(reference)
-    with engines.using("cpu") as cpu:
-        threads(1)
-        alone = problem.run(cpu)
-        close(alone, expected, dtype)
-        for n in (3, 8):
-            threads(n)
-            for name, found in problem.run(cpu).items():
-                np.testing.assert_array_equal(found, alone[name], err_msg=f"{name}, {n} threads")
+    check_threads(problem, dtype, threads, 3, 8)
     assert took == [True] * 3
 
 
+@pytest.mark.parametrize("noise", [0, 4])
 @pytest.mark.parametrize("cell", CELLS)
-def test_gradients_of_inputs_on_the_way_back_by_differences(monkeypatch, cell):
-    problem = Problem(14, 25, 3, 2, 2, mask="pre", sequences=True, cell=cell)
+def test_gradients_of_inputs_on_the_way_back_by_differences(monkeypatch, cell, noise):
+    problem = Problem(14, 25, 3, 2, 2, mask="pre", sequences=True, cell=cell, noise=noise)
     took = takes_projection(monkeypatch)
     with engines.using("cpu") as cpu:
         check_problem(problem, cpu)
@@ -373,16 +379,7 @@ SHARED = {
 def test_threads_that_share_the_steps_of_wide_layers(threads, cell, rows, options, dtype):
     problem = Problem(rows, rows, 37, 5, padded=True, sequences=True, dtype=dtype, cell=cell,
                       **options)
-    with engines.using("reference") as reference:
-        expected = problem.run(reference)
-    with engines.using("cpu") as cpu:
-        threads(1)
-        alone = problem.run(cpu)
-        close(alone, expected, dtype)
-        for n in (2, 3, 7):
-            threads(n)
-            for name, found in problem.run(cpu).items():
-                np.testing.assert_array_equal(found, alone[name], err_msg=f"{name}, {n} threads")
+    check_threads(problem, dtype, threads, 2, 3, 7)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -390,15 +387,7 @@ def test_threads_that_share_the_steps_of_wide_layers(threads, cell, rows, option
 def test_large_weights_whose_gradient_follows_the_walks(threads, cell, units, dtype):
     """19 rows in three shards, and more steps in all than are summed at a time."""
     problem = Problem(1, 19, 15, 3, units, sequences=True, dtype=dtype, cell=cell, state=True)
-    with engines.using("reference") as reference:
-        expected = problem.run(reference)
-    with engines.using("cpu") as cpu:
-        threads(1)
-        alone = problem.run(cpu)
-        close(alone, expected, dtype)
-        threads(3)
-        for name, found in problem.run(cpu).items():
-            np.testing.assert_array_equal(found, alone[name], err_msg=name)
+    check_threads(problem, dtype, threads, 3)
 
 
 @pytest.mark.parametrize("cell", CELLS)
