@@ -180,6 +180,18 @@ def test_own_and_stacked_cells(mask, options, stacked):
     check_gradients(layer, x, mask, states, training=True)
 
 
+@pytest.mark.parametrize("layer", [SimpleRNN, LSTM, GRU])
+def test_an_activation_set_after_a_call_counts(layer):
+    x = np.ones((2, 3, 4), "float32")
+    changed, made = layer(5), layer(5, activation="relu")
+    changed(x), made(x)
+    made.set_weights(changed.get_weights())
+    before = changed(x)
+    changed.cell.activation = "relu"
+    np.testing.assert_array_equal(changed(x), made(x))
+    assert np.abs(changed(x) - before).max() > 1e-3
+
+
 def test_a_stack_of_cells_is_a_stack_of_layers():
     rng = np.random.default_rng(5)
     x, mask = rng.normal(size=(3, 5, 2)), holes(rng, 3, 5)

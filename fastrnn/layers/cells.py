@@ -10,7 +10,7 @@ Letters: B rows in a batch, T steps, D input width, H units, G gates.
 
 from __future__ import annotations
 
-from functools import cached_property
+from functools import lru_cache
 
 import numpy as np
 
@@ -22,6 +22,8 @@ from fastrnn.layers.serialization import deserialize, serialize
 from fastrnn.values import Lookup
 
 __all__ = ["GRUCell", "LSTMCell", "RecurrentCell", "SimpleRNNCell", "StackedRNNCells"]
+
+cell_spec = lru_cache(CellSpec)  # every call of a layer asks for its own, and few differ
 
 
 class RecurrentCell(Layer):
@@ -230,7 +232,7 @@ class EngineCell(RecurrentCell):
 
     @property
     def spec(self):
-        """The cell as the engine knows it, made when it is first asked for."""
+        """The cell as the engine knows it."""
         raise NotImplementedError
 
     @property
@@ -427,9 +429,9 @@ class SimpleRNNCell(EngineCell):
             seed, **kwargs,
         )
 
-    @cached_property
+    @property
     def spec(self):
-        return CellSpec("simple_rnn", self.activation)
+        return cell_spec("simple_rnn", self.activation)
 
 
 class LSTMCell(EngineCell):
@@ -460,9 +462,9 @@ class LSTMCell(EngineCell):
         self.recurrent_activation = activations.name_of(recurrent_activation)
         self.unit_forget_bias = unit_forget_bias
 
-    @cached_property
+    @property
     def spec(self):
-        return CellSpec("lstm", self.activation, self.recurrent_activation)
+        return cell_spec("lstm", self.activation, self.recurrent_activation)
 
     @property
     def initial_bias(self):
@@ -513,9 +515,9 @@ class GRUCell(EngineCell):
         self.recurrent_activation = activations.name_of(recurrent_activation)
         self.reset_after = reset_after
 
-    @cached_property
+    @property
     def spec(self):
-        return CellSpec(
+        return cell_spec(
             "gru", self.activation, self.recurrent_activation, bool(self.reset_after)
         )
 
