@@ -346,10 +346,12 @@ cdef void *_take_block(size_t size, shelf_t **shelf) except NULL:
     if block != NULL:
         shelf[0].first = (<void **>block)[0]
         _spare_bytes -= shelf[0].capacity
-        return block
-    block = aligned_block(shelf[0].capacity)
+    else:
+        block = aligned_block(shelf[0].capacity)
     if block == NULL:
         raise MemoryError(f"{size} bytes could not be had.")
+    if DEBUG_BUILD:  # NaN, which shows whether anything is read that nobody wrote
+        memset(block, 0xFF, shelf[0].capacity)
     return block
 
 

@@ -155,6 +155,26 @@ def test_cpu_engine_agrees_with_reference(case):
         close(problem.run(cpu), expected, case["dtype"])
 
 
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("activation", ["tanh", "softsign"])  # the CPU engine has no kernel for one
+@pytest.mark.parametrize("cell", CELLS)
+def test_what_stands_at_masked_steps_reaches_nothing(engine, activation, cell):
+    """`project` may leave them undefined."""
+    problem = Problem(4, 5, 7, 3, 6, activation, mask="pre", sequences=True, cell=cell)
+    with engines.using(engine) as chosen:
+        xz = chosen.project(problem.x, problem.W, problem.b)
+        xz[~np.asarray(problem.mask)] = np.nan
+        sequence, last, tape = chosen.recurrent(
+            problem.cell, xz, problem.U, None, problem.mask, True, bias=problem.bias
+        )
+        dU, dbias = np.zeros_like(problem.U), np.zeros(6) if problem.bias is not None else None
+        _, dfirst = chosen.recurrent_backward(
+            tape, problem.U, problem.dy, problem.dlast, dU, dbias=dbias
+        )
+    for array in (sequence, *last, dU, *dfirst, 0 if dbias is None else dbias):
+        assert np.isfinite(array).all()
+
+
 SIZES = [(1, 1), (1, 33), (13, 16), (12, 32), (29, 31), (50, 64), (7, 100), (130, 40), (60, 200)]
 
 

@@ -96,6 +96,8 @@ class ReferenceEngine(Engine):
             states = [np.zeros((rows, units), xz.dtype) for _ in range(cell.states)]
         weights = Recurrence(U, bias, noise)
         counts = np.ones((rows, steps), bool) if mask is None else np.asarray(mask)
+        if mask is not None:  # `project` may have left anything there, and 0 times NaN is NaN
+            xz = np.where(counts[..., None], xz, 0)
         history, traces = [states], []
         sequence = np.zeros((rows, steps, units), xz.dtype)
         for t in range(steps):
