@@ -410,6 +410,28 @@ def test_large_weights_whose_gradient_follows_the_walks(threads, cell, units, dt
     check_threads(problem, dtype, threads, 3)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("units", [3, 16, 33, 100, 145])
+@pytest.mark.parametrize("cell", CELLS)
+def test_few_steps_of_one_row_on_every_isa(isa, cell, units, dtype):
+    """Up to four read U as it stands, of one row the projection does so too."""
+    for steps, noise in ((1, 0), (2, 4), (4, 0), (5, 0)):
+        problem = Problem(2, 1, steps, 9, units, sequences=True, dtype=dtype, cell=cell, state=True,
+                          noise=noise)
+        with engines.using("reference") as reference:
+            expected = problem.run(reference)
+        with engines.using("cpu") as cpu:
+            close(problem.run(cpu), expected, dtype)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("units", [400, 513])
+@pytest.mark.parametrize("cell", CELLS)
+def test_few_steps_of_one_wide_row_are_shared(threads, cell, units, dtype):
+    problem = Problem(3, 1, 4, 5, units, sequences=True, dtype=dtype, cell=cell, state=True)
+    check_threads(problem, dtype, threads, 2, 3, 4)
+
+
 @pytest.mark.parametrize("cell", CELLS)
 def test_a_wide_layer_that_keeps_nothing_shares_its_steps(threads, cell):
     problem = Problem(3, 4, 30, 5, 260, sequences=True, cell=cell, mask="post")
@@ -631,6 +653,26 @@ def test_wide_products(isa, trial):
             dx = engine.project_backward(x, W, dz, dW, db)
             results[name] = {"z": z, "dx": dx, "dW": dW, "db": db}
     close(results["cpu"], results["reference"], np.float64)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("columns", [1, 7, 16, 17, 47, 130, 300, 1030])
+def test_one_row_times_a_matrix(isa, threads, columns, dtype):
+    """A row, or the only one looked up; with a bias and without, on any number of threads."""
+    rng = np.random.default_rng(columns)
+    table = rng.normal(size=(5, 601)).astype(dtype)
+    W, b = (rng.normal(size=shape).astype(dtype) for shape in ((601, columns), (columns,)))
+    with engines.using("cpu") as cpu:
+        for n in (1, 3):
+            threads(n)
+            for bias in (None, b):
+                exact = table[3].astype(float) @ W + (0 if bias is None else bias)
+                ids = np.full((1, 2), 3, np.int32)
+                found = [cpu.project(table[3:4], W, bias)[0],
+                         cpu.project(Lookup(ids, table), W, bias).table[0]]
+                for z in found:
+                    np.testing.assert_allclose(z, exact, atol=np.finfo(dtype).eps * 1e3)
+                    np.testing.assert_array_equal(z, found[0])
 
 
 def update_rule(rule, options):

@@ -76,6 +76,20 @@ INLINE const REAL *dropped(const sweep_t *s, const walk_t *w, const REAL *h, int
     return s->noise ? w->dropped + gate % s->noises * w->rows * padded(s->H) : h;
 }
 
+/* `times_U` for one row and U as it stands, see `reads_U_as_it_stands`. */
+static NOINLINE void row_times_standing_U(const sweep_t *s, const walk_t *w, const REAL *h, int64_t from, int64_t to,
+                                          int64_t first, int64_t end, const REAL *init, REAL *out, int32_t activation) {
+    const int64_t H = s->H, Hp = padded(H), G = w->cell.gates, units = (end < H ? end : H) - first;
+    const size_t beyond = (size_t)(end - first - units) * sizeof(REAL);
+    for (int64_t gate = from; gate < to; gate++) {
+        const int64_t at = gate * Hp + first;
+        row_times_matrix(dropped(s, w, h, gate), (const REAL *)s->U + gate * H + first, G * H, units, H, init + at,
+                         out + at);
+        memset(out + at + units, 0, beyond);
+        if (activation != ACT_LINEAR) activate_block(activation, out + at, end - first);
+    }
+}
+
 /* `times_U` for one row.  Where H is a few whole panels (too few to share), the units of all gates are one row. */
 static NOINLINE void row_times_U(const sweep_t *s, const walk_t *w, const REAL *h, int64_t from, int64_t to,
                                  int64_t first, int64_t end, const REAL *init, REAL *out, const REAL *next,
@@ -104,6 +118,10 @@ INLINE void times_U(const sweep_t *s, const walk_t *w, step_t t, const REAL *h, 
                     int64_t first, int64_t end, const REAL *const *init, REAL *out, int64_t out_m,
                     int32_t activation) {
     const int64_t H = s->H, Hp = padded(H);
+    if (s->as_it_stands) {
+        row_times_standing_U(s, w, h, from, to, first, end, init[0], out, activation);
+        return;
+    }
     if (t.n == 1) {
         row_times_U(s, w, h, from, to, first, end, init[0], out, t.n_fetched ? t.next[0] : NULL, activation);
         return;
@@ -131,10 +149,15 @@ typedef struct {
 } phase_t;
 
 /* The units that go together when n rows are left: some panels, and no sum is split otherwise than on one thread. */
-INLINE int64_t units_together(int64_t n) { return n == 1 ? ROW_TOGETHER * NR : NR; }
+INLINE int64_t units_together(const sweep_t *s, int64_t n) {
+    return s->as_it_stands ? STRIP : n == 1 ? ROW_TOGETHER * NR : NR;
+}
 
 /* How many such groups there are, and so pieces at most. */
-INLINE int64_t unit_groups(const sweep_t *s, int64_t n) { return (s->H + units_together(n) - 1) / units_together(n); }
+INLINE int64_t unit_groups(const sweep_t *s, int64_t n) {
+    const int64_t width = units_together(s, n);
+    return (s->H + width - 1) / width;
+}
 
 INLINE int pieces_for_each(const sweep_t *s, const walk_t *w, int64_t n) {
     return fastrnn_each(w->team, unit_groups(s, n));
@@ -146,7 +169,7 @@ typedef struct {
 } units_t;
 
 INLINE units_t units_of(const sweep_t *s, const walk_t *w, int64_t n, int64_t piece) {
-    const int64_t width = units_together(n), many = unit_groups(s, n), each = pieces_for_each(s, w, n);
+    const int64_t width = units_together(s, n), many = unit_groups(s, n), each = pieces_for_each(s, w, n);
     const int64_t pieces = each * w->team->phase.members, own = piece % each;
     if (w->back) piece += each - 1 - 2 * own;
     const int64_t end = many * (piece + 1) / pieces * width;
@@ -232,6 +255,13 @@ INLINE void times_U_transposed(const sweep_t *s, const walk_t *w, int64_t n, con
         for (int64_t k = 0; k < n * Hp; k += VL)
             vstore(dh + k, vload(dh + k) + vload(out + k) * vload(noise + k));
     }
+}
+
+/* Whether the products of a sweep with U read it as it stands: one row's few steps, at each of which that takes longer
+ * where rows of U fall on the same few sets of a cache, but less than to pack it. */
+static int reads_U_as_it_stands(const sweep_t *s) {
+    enum { STEPS = 4 };
+    return s->B == 1 && s->T <= STEPS && s->H >= VL;
 }
 
 /* U for `times_U`: the panels of each gate. */

@@ -148,6 +148,7 @@ typedef struct {
     int64_t *prefix_done;      /* forward: how many of the prefix's states stand, the first among them */
     int32_t slots;
     int32_t team; /* of threads; see `team_size`, which tells it */
+    int32_t as_it_stands; /* whether U is read so, not packed; see `reads_U_as_it_stands`, which tells it */
 } sweep_t;
 
 /* One optimizer step over n elements; slots unused by the rule are NULL.  The gradient is zero afterwards.

@@ -98,7 +98,8 @@ INLINE void keep_gates(const sweep_t *s, const REAL *gates, REAL *kept, int64_t 
 
 /* Whether a walk is a mere chain: one row of a simple RNN, of whole vectors, by itself. */
 INLINE int is_chain(const sweep_t *s, const walk_t *w) {
-    return s->cell == CELL_SIMPLE_RNN && w->rows == 1 && !w->team && !s->noise && !s->input.a && s->H % VL == 0;
+    const int by_itself = w->rows == 1 && !w->team && !s->noise && !s->input.a;
+    return s->cell == CELL_SIMPLE_RNN && by_itself && s->H % VL == 0 && !s->as_it_stands;
 }
 
 /* The steps of such a walk, from its first state on.  A step is the latency of its sums and of an activation, one after
@@ -229,9 +230,10 @@ static void sweep_forward(const sweep_t *s) {
     const gemm_t *input = &s->input;
     sweep_t own = *s;
     if (input->a) pack(input->b, input->b_k, input->b_n, input->N, input->K, input->packed, s->slots);
-    pack_U(s);
+    own.as_it_stands = reads_U_as_it_stands(s);
+    if (!own.as_it_stands) pack_U(s);
     if (s->prefix_length) fastrnn_report(s->prefix_done, 0);
-    own.team = team_size(s, shards + (shards > 1 && prefix_ahead(s)));
+    own.team = team_size(&own, shards + (shards > 1 && prefix_ahead(s)));
     if (shards == 1 && prefix_ahead(s)) { /* which could only wait for it: all threads go through one, then the other */
         fastrnn_parallel(1, 1, forward_task, &own);
         own.prefix_known = 1;
