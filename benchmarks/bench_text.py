@@ -59,12 +59,13 @@ class Epoch(TextSuite):
 class Stream(LayerSuite):
     """One step at a time."""
 
+    units = 32
     needs = ("models.Model.stream",)
     params = [*LayerSuite.params, [1, 32]]
     param_names = [*LayerSuite.param_names, "B"]
 
     def prepare(self, layer, B):
-        model = text_model(layer)
+        model = text_model(layer, units=self.units)
         self.ids = self.random.integers(1, 10000, B).astype(np.int32)
         model.predict_on_batch(self.ids[:, None])  # builds it
         self.stream = model.stream(B)
@@ -72,3 +73,10 @@ class Stream(LayerSuite):
 
     def time_step(self, layer, B):
         self.stream(self.ids)
+
+
+class WideStream(Stream):
+    """The same with weights that no core has in its own cache."""
+
+    units = 512
+    params = [*LayerSuite.params, [1]]
