@@ -45,6 +45,7 @@ INLINE void apply_gates(int32_t activation, REAL *y, int64_t pitch, int64_t n, i
  * might have changed them. */
 typedef struct {
     int64_t n, n_fetched;
+    int from_zeros; /* whether the states before are zeros that nothing need be multiplied by */
     const REAL *h, *c, *kept;
     REAL *new_h, *new_c, *gates;
     const REAL *const *init, *const *next;
@@ -74,6 +75,18 @@ static void drop(const sweep_t *s, const walk_t *w, int64_t n, const REAL *h, in
 
 INLINE const REAL *dropped(const sweep_t *s, const walk_t *w, const REAL *h, int64_t gate) {
     return s->noise ? w->dropped + gate % s->noises * w->rows * padded(s->H) : h;
+}
+
+/* `times_U` for a state of zeros: out = init.  It spares 1/T of all products. */
+static NOINLINE void zeros_times_U(const sweep_t *s, int64_t n, int64_t from, int64_t to, int64_t first, int64_t end,
+                                   const REAL *const *init, REAL *out, int64_t out_m, int32_t activation) {
+    const int64_t Hp = padded(s->H);
+    for (int64_t i = 0; i < n; i++)
+        for (int64_t gate = from; gate < to; gate++) {
+            REAL *y = out + i * out_m + gate * Hp;
+            for (int64_t j = first; j < end; j += VL) vstore(y + j, vload(init[i] + gate * Hp + j));
+            if (n == 1 || TILES_ACTIVATE) activate_block(activation, y + first, end - first);
+        }
 }
 
 /* `times_U` for one row and U as it stands, see `reads_U_as_it_stands`. */
@@ -118,6 +131,10 @@ INLINE void times_U(const sweep_t *s, const walk_t *w, step_t t, const REAL *h, 
                     int64_t first, int64_t end, const REAL *const *init, REAL *out, int64_t out_m,
                     int32_t activation) {
     const int64_t H = s->H, Hp = padded(H);
+    if (t.from_zeros) {
+        zeros_times_U(s, t.n, from, to, first, end, init, out, out_m, activation);
+        return;
+    }
     if (s->as_it_stands) {
         row_times_standing_U(s, w, h, from, to, first, end, init[0], out, activation);
         return;

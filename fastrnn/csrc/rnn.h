@@ -98,7 +98,8 @@ typedef struct {
     const void *bias;   /* (H,) or NULL: of a GRU's last gate, inside the reset */
     const void *noise;  /* (noises, B, H) or NULL: dropout of the state, noises being 1 or G */
     int64_t noises;     /* 0 without */
-    const void *first[2]; /* (B, H) each, or NULL for zeros; NULL with a prefix.  An LSTM has h and c */
+    /* (B, H) each, an LSTM's h and c; or NULL for zeros, by which U is not multiplied.  NULL with a prefix. */
+    const void *first[2];
     const int64_t *row, *start, *length; /* (B,) each */
     int32_t shard_rows;
     int64_t prefix_row, prefix_length;

@@ -144,6 +144,7 @@ static void walk_forward(const sweep_t *s, walk_t *w, const walk_t *prefix, int 
         chain_forward(s, w, keep, is_prefix);
         return;
     }
+    const int begins_with_zeros = !prefix && !s->first[0] && !s->first[1];
     step_t t = {.n = w->rows, .h = w->state[0], .c = w->state[1], .gates = gates, .y = s->y && !is_prefix ? y : NULL};
     const size_t bytes = (size_t)(w->cell.gates * H) * sizeof(REAL), at_once = bytes <= FETCHED_AT_ONCE ? bytes : 0;
     int64_t n_next = rows_at(w, 0);
@@ -156,6 +157,7 @@ static void walk_forward(const sweep_t *s, walk_t *w, const walk_t *prefix, int 
         if (!t.n) break;
         const int64_t to = keep ? step + 1 : (step + 1) % 2;
         const REAL **init = inputs[step % 2], **next = inputs[(step + 1) % 2];
+        t.from_zeros = begins_with_zeros && step == 0;
         t.new_h = w->state[0] + to * block;
         t.new_c = S > 1 ? w->state[1] + to * block : NULL;
         n_next = rows_left(w, t.n, step + 1);
