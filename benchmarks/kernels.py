@@ -157,10 +157,11 @@ def counted():
         layer.forward()
         yield f"{name} H=32 backward with its input", layer.backward
     for name in KINDS:
-        row = Layer(name, 32, B=1, T=50)
-        row.project()
-        yield f"{name} H=32, one row", row.recur
-        yield f"{name} H=128, one step of a row", Layer(name, 128, B=1, T=1).forward
+        for H, T in ((32, 50), (128, 2)):
+            row = Layer(name, H, B=1, T=T)
+            row.project()
+            yield f"{name} H={H}, {T} steps of a row", row.recur
+    yield "project H=128, a row", Layer("LSTM", 128, B=1, T=1).project
     for name in KINDS:
         layer = LookupLayer(name, 32, B=24, T=50)
         layer.project()
