@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from fastrnn import _core, engines
 from fastrnn.engines.base import Engine
 from fastrnn.engines.cpu import Projection
+from fastrnn.masks import StepMask
 from fastrnn.values import Lookup, RowGradient
 
 ENGINES = ("reference", "cpu")
@@ -414,7 +415,7 @@ def test_large_weights_whose_gradient_follows_the_walks(threads, cell, units, dt
 @pytest.mark.parametrize("units", [3, 16, 33, 100, 145])
 @pytest.mark.parametrize("cell", CELLS)
 def test_few_steps_of_one_row_on_every_isa(isa, cell, units, dtype):
-    """Up to four read U as it stands, of one row the projection does so too."""
+    """Up to four read U as it stands, and the projection of one reads W so."""
     for steps, noise in ((1, 0), (2, 4), (4, 0), (5, 0)):
         problem = Problem(2, 1, steps, 9, units, sequences=True, dtype=dtype, cell=cell, state=True,
                           noise=noise)
@@ -425,11 +426,28 @@ def test_few_steps_of_one_row_on_every_isa(isa, cell, units, dtype):
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("units", [400, 513])
+@pytest.mark.parametrize("noise", [0, 4])
 @pytest.mark.parametrize("cell", CELLS)
-def test_few_steps_of_one_wide_row_are_shared(threads, cell, units, dtype):
-    problem = Problem(3, 1, 4, 5, units, sequences=True, dtype=dtype, cell=cell, state=True)
-    check_threads(problem, dtype, threads, 2, 3, 4)
+def test_few_steps_of_one_wide_row_are_shared(isa, threads, cell, noise, dtype):
+    """769 units: the last piece is one column behind whole strips."""
+    problem = Problem(3, 1, 4, 5, 769, sequences=True, dtype=dtype, cell=cell, state=True,
+                      noise=noise)
+    check_threads(problem, dtype, threads, 2, 3)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("units", [32, 256])  # alone on one thread a simple RNN is a chain
+def test_a_step_from_zeros_does_not_meet_the_weights(threads, units, cell, value):
+    problem = Problem(4, 1, 40, 5, units, sequences=True, dtype=np.float32, cell=cell)
+    problem.U[3, 5] = value
+    results = []
+    with engines.using("cpu") as cpu:
+        for n in (1, 2):
+            threads(n)
+            results.append(problem.forward(cpu)[1][0])
+    np.testing.assert_array_equal(*results)
+    assert np.isfinite(results[0][:, 0]).all()
 
 
 @pytest.mark.parametrize("cell", CELLS)
@@ -658,21 +676,29 @@ def test_wide_products(isa, trial):
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("columns", [1, 7, 16, 17, 47, 130, 300, 1030])
 def test_one_row_times_a_matrix(isa, threads, columns, dtype):
-    """A row, or the only one looked up; with a bias and without, on any number of threads."""
+    """A row, the only one looked up, the only step that a mask leaves; on any number of threads."""
     rng = np.random.default_rng(columns)
     table = rng.normal(size=(5, 601)).astype(dtype)
     W, b = (rng.normal(size=shape).astype(dtype) for shape in ((601, columns), (columns,)))
+    ids, mask = np.full((1, 2), 3, np.int32), StepMask(np.array([3]), np.array([4]), 5)
+    close_to = dict(rtol=0, atol=np.finfo(dtype).eps * 1e3)
     with engines.using("cpu") as cpu:
-        for n in (1, 3):
-            threads(n)
-            for bias in (None, b):
-                exact = table[3].astype(float) @ W + (0 if bias is None else bias)
-                ids = np.full((1, 2), 3, np.int32)
-                found = [cpu.project(table[3:4], W, bias)[0],
-                         cpu.project(Lookup(ids, table), W, bias).table[0]]
-                for z in found:
-                    np.testing.assert_allclose(z, exact, atol=np.finfo(dtype).eps * 1e3)
-                    np.testing.assert_array_equal(z, found[0])
+        for bias in (None, b):
+            exact = table[3].astype(float) @ W + (0 if bias is None else bias)
+            found = []
+            for n in (1, 3):
+                threads(n)
+                found += [
+                    cpu.project(table[3:4], W, bias)[0],
+                    cpu.project(Lookup(ids, table), W, bias).table[0],
+                    cpu.project(table[None], W, bias, mask)[0, 3],
+                ]
+            np.testing.assert_allclose(found[0], exact, **close_to)
+            for other in found[1:]:
+                np.testing.assert_array_equal(other, found[0])
+        dz, dW = rng.normal(size=(1, 1)).astype(dtype), np.zeros((columns, 1), dtype)
+        dx = cpu.project_backward(b[None], b[:, None], dz, dW)  # a matrix of one column, transposed
+    np.testing.assert_allclose(dx, dz * b, **close_to)
 
 
 def update_rule(rule, options):

@@ -274,8 +274,8 @@ INLINE void times_U_transposed(const sweep_t *s, const walk_t *w, int64_t n, con
     }
 }
 
-/* Whether the products of a sweep with U read it as it stands: one row's few steps, at each of which that takes longer
- * where rows of U fall on the same few sets of a cache, but less than to pack it. */
+/* Whether the products of a sweep with U read it as it stands: one row's, if its steps are few.  Each takes longer so
+ * where rows of U fall on the same few sets of a cache, but to pack U takes longer still.  (H: see `row_times_matrix`.) */
 static int reads_U_as_it_stands(const sweep_t *s) {
     enum { STEPS = 4 };
     return s->B == 1 && s->T <= STEPS && s->H >= VL;

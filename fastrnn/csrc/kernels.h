@@ -106,9 +106,9 @@ static NOINLINE void row_times_panels(const REAL *a, const REAL *panel, ptrdiff_
     }
 }
 
-/* Vectors of columns of a matrix that is read as it stands.  Its rows lie in as many pages of memory, so strips are as
- * wide as there are registers: with half as many vectors two thirds as much comes from the third cache in a second, where
- * rows lie 8 KB apart.  Sums are not split, so no strip's depend on what stands beside it. */
+/* Vectors of columns of a matrix that is read as it stands.  Its rows lie in as many pages of memory, so strips are wide:
+ * with half as many vectors two thirds as much comes from the third cache in a second, where rows lie 8 KB apart.  Sums
+ * are not split, so none depends on what stands beside it. */
 enum { STRIP_VECTORS = 8, STRIP = STRIP_VECTORS * VL };
 
 /* out = init + a b for so many vectors, a constant, of K rows that lie b_k apart; K > 0. */
@@ -124,7 +124,8 @@ INLINE void row_times_strip(int vectors, const REAL *a, const REAL *b, ptrdiff_t
     UNROLL for (int v = 0; v < vectors; v++) vstore(out + v * VL, sum[v]);
 }
 
-/* The same for N columns.  The last few are the end of a whole vector of columns, so `b` and `init` have that many. */
+/* The same for N columns, of which the last few are the end of a whole vector: where N is less than that, VL - N columns
+ * in front of `b` and `init` are read too. */
 static NOINLINE void row_times_matrix(const REAL *a, const REAL *b, ptrdiff_t b_k, int64_t N, int64_t K,
                                       const REAL *init, REAL *out) {
     int64_t n = 0;
@@ -285,7 +286,8 @@ static void gemm_panels_task(const void *context, int64_t task, int slot) {
     for (int64_t i = 0; i < g->n_runs; i++) multiply_run(g, g->runs[i], n, end, p.packed);
 }
 
-/* Whether there is one row, which multiplies a matrix as it stands: to pack that would take longer. */
+/* Whether there is one row, which multiplies a matrix as it stands: to pack that would take longer.  (A vector of columns
+ * at least, see `row_times_matrix`.) */
 INLINE int is_row(const gemm_t *g) {
     return g->n_runs == 1 && g->runs[0].count == 1 && g->b_n == 1 && g->N >= VL && g->K > 0;
 }
@@ -296,7 +298,7 @@ static void gemm_row_task(const void *context, int64_t task, int slot) {
     const gemm_t *g = context;
     const int64_t n = task * ROW_COLUMNS, N = g->N - n < ROW_COLUMNS ? g->N - n : ROW_COLUMNS, m = g->runs[0].first;
     const REAL *a = (const REAL *)g->a + (g->a_row ? g->a_row[m] : m) * g->a_m;
-    const REAL zeros[VL + ROW_COLUMNS] = {0};
+    const REAL zeros[VL + ROW_COLUMNS] = {0}; /* with some in front */
     (void)slot;
     row_times_matrix(a, (const REAL *)g->b + n, g->b_k, N, g->K, g->bias ? (const REAL *)g->bias + n : zeros + VL,
                      (REAL *)g->c + m * g->c_m + n);

@@ -96,15 +96,15 @@ INLINE void keep_gates(const sweep_t *s, const REAL *gates, REAL *kept, int64_t 
         for (int64_t j = 0; j < n; j += VL) vstore(kept + j, vload(gates + j));
 }
 
-/* Whether a walk is a mere chain: one row of a simple RNN, of whole vectors, by itself. */
+/* Whether a walk is a mere chain: one row of a simple RNN, of whole vectors, and nothing else to be done. */
 INLINE int is_chain(const sweep_t *s, const walk_t *w) {
-    const int by_itself = w->rows == 1 && !w->team && !s->noise && !s->input.a;
-    return s->cell == CELL_SIMPLE_RNN && by_itself && s->H % VL == 0 && !s->as_it_stands;
+    const int plain = w->rows == 1 && !w->team && !s->noise && !s->input.a && !s->as_it_stands;
+    return s->cell == CELL_SIMPLE_RNN && plain && s->H % VL == 0;
 }
 
 /* The steps of such a walk, from its first state on.  A step is the latency of its sums and of an activation, one after
  * the other: what any walk does around that, for rows that leave, noise and gates, took a quarter of it. */
-static void chain_forward(const sweep_t *s, const walk_t *w, int keep, int is_prefix) {
+static void chain_forward(const sweep_t *s, const walk_t *w, int from_zeros, int keep, int is_prefix) {
     const int64_t H = s->H, steps = w->length[0], first = w->row[0] * s->T + w->start[0];
     const REAL *h = w->state[0];
     REAL *y = s->y && !is_prefix ? (REAL *)s->y + first * H : NULL;
@@ -112,7 +112,12 @@ static void chain_forward(const sweep_t *s, const walk_t *w, int keep, int is_pr
     for (int64_t step = 0; step < steps; step++) {
         REAL *new_h = w->state[0] + (keep ? step + 1 : (step + 1) % 2) * H;
         if (step + 1 < steps) PREFETCH(INPUT(step + 1), (size_t)H * sizeof(REAL));
-        row_times_panels(h, s->packed, H * NR, H, H, INPUT(step), new_h, s->activation, ROW_TOGETHER, step % 2);
+        if (from_zeros && step == 0) { /* as `times_U` has it */
+            copy_row(new_h, INPUT(step), H);
+            activate_block(s->activation, new_h, H);
+        } else {
+            row_times_panels(h, s->packed, H * NR, H, H, INPUT(step), new_h, s->activation, ROW_TOGETHER, step % 2);
+        }
         if (is_prefix) fastrnn_report(s->prefix_done, step + 2);
         if (y) copy_row(y + step * H, new_h, H);
         h = new_h;
@@ -140,11 +145,11 @@ static void walk_forward(const sweep_t *s, walk_t *w, const walk_t *prefix, int 
     CHECK(work - given + id_room(s) <= sweep_work_size(s));
     first_states(s, w, prefix);
     if (is_prefix) fastrnn_report(s->prefix_done, 1);
+    const int begins_with_zeros = !prefix && !s->first[0]; /* the h that U would multiply */
     if (is_chain(s, w)) {
-        chain_forward(s, w, keep, is_prefix);
+        chain_forward(s, w, begins_with_zeros, keep, is_prefix);
         return;
     }
-    const int begins_with_zeros = !prefix && !s->first[0] && !s->first[1];
     step_t t = {.n = w->rows, .h = w->state[0], .c = w->state[1], .gates = gates, .y = s->y && !is_prefix ? y : NULL};
     const size_t bytes = (size_t)(w->cell.gates * H) * sizeof(REAL), at_once = bytes <= FETCHED_AT_ONCE ? bytes : 0;
     int64_t n_next = rows_at(w, 0);

@@ -31,8 +31,9 @@ COUNTED = 64
 NEAR_WEIGHTS, NEAR_WEIGHTS_AVX512 = 1 << 19, 1 << 20
 # Weights of at most so many elements are summed by each walk for itself.
 NEAR_SUMS = 1 << 16
-# An array of fewer bytes leaves its memory with NumPy for the next.
-SMALL = 1024
+# An array of fewer bytes leaves its memory with NumPy for the next. Not in debug builds, whose own
+# memory shows what is read before it is written.
+SMALL = 0 if _core.build_info()["build"] == "debug" else 1024
 KERNEL_LOSSES = frozenset({"binary_crossentropy", "mean_squared_error", "mean_absolute_error"})
 
 
