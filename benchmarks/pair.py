@@ -96,12 +96,13 @@ def layer_calls(name, H, B, T=None, ids=None):
     """The methods of a layer that `kernels` makes; T as in the comparison unless given."""
     kernels = importlib.import_module(f"{__package__}.kernels")
     H, B, T = int(H), int(B), int(T or (30 if int(H) == 512 else 100))
-    layer = (kernels.LookupLayer if ids else kernels.Layer)(name, H, B, T)
-    layer.forward_and_backward()
-    for kernel in ("project", "recur", "recur_backward"):  # each finds what it begins from
-        getattr(layer, kernel)()
-    calls = {method: getattr(layer, method) for method in LAYER_METHODS if method != "both"}
-    return {**calls, "both": layer.forward_and_backward}
+    make = kernels.LookupLayer if ids else kernels.Layer
+    layer = make(name, H, B, T)
+    whole = make(name, H, B, T)  # may leave projected inputs that no kernel by itself takes
+    for kernel in ("project", "recur", "recur_backward", "project_backward"):
+        getattr(layer, kernel)()  # each finds what it begins from
+    kernel_calls = {method: getattr(layer, method) for method in LAYER_METHODS[2:]}
+    return {"forward": whole.forward, "both": whole.forward_and_backward, **kernel_calls}
 
 
 def text_calls(name):

@@ -471,13 +471,24 @@ cdef class _Arguments:
         else:
             ok = (code == b"l" or code == b"q") and view.itemsize == 8
         if not ok:
-            found = view.format.decode() if view.format != NULL else "bytes"
-            raise TypeError(f"{name}: expected an array of {kind}; got one of type '{found}'.")
+            raise TypeError(self.other_type(name, kind, view))
         if <uintptr_t>view.buf % view.itemsize:
             raise ValueError(f"{name}: expected an aligned array.")
         if view.ndim != ndim and ndim != ANY:
             raise ValueError(f"{name}: expected {ndim} axes; got {view.ndim}.")
         return view
+
+    cdef str other_type(self, str name, str kind, Py_buffer *view):
+        """What to say of an array of another type."""
+        words = {"f": "float32", "d": "float64", "i": "int32", "l": "int64", "q": "int64"}
+        found = view.format.decode() if view.format != NULL else "bytes"
+        found = words.get(found, found)
+        expected = kind
+        if kind == "real":
+            expected = "float32 or float64"
+            if self.real:
+                expected = ("float32" if self.real == b"f" else "float64") + ", as those before it"
+        return f"{name}: expected an array of {expected}; got one of {found}."
 
     cdef void *maybe(self, array, str name, tuple shape, bint write=False) except? NULL:
         """The data of a float array of that shape, or NULL for None."""

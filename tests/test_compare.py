@@ -204,6 +204,25 @@ def test_report_of_kept_figures(modules, measured, tmp_path, monkeypatch, capsys
     assert capsys.readouterr().out.strip() == again.read_text().strip()
 
 
+def test_what_was_measured_is_kept_when_the_rest_is_cut_off(
+    modules, measured, tmp_path, monkeypatch
+):
+    compare, out = modules["compare"], tmp_path / "out.json"
+    layer = measured["speed"]["layers"]["SimpleRNN"]
+
+    def measure_speed(options, name, *_):
+        if name == "LSTM":
+            raise KeyboardInterrupt
+        return layer
+
+    monkeypatch.setattr(compare, "measure_speed", measure_speed)
+    arguments = ["--layers", "SimpleRNN", "LSTM", "--out", str(out), "--env-dir", str(tmp_path)]
+    monkeypatch.setattr(sys, "argv", ["compare.py", *arguments])
+    with pytest.raises(KeyboardInterrupt):
+        compare.main()
+    assert json.loads(out.read_text())["speed"]["layers"] == {"SimpleRNN": layer}
+
+
 # -- processes ----------------------------------------------------------------------------------
 
 

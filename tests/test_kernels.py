@@ -204,6 +204,14 @@ def test_wrong_arrays_do_not_pass_the_door(change):
         _core.sweep_backward(*arguments)
 
 
+def test_another_type_is_named():
+    z, y = floats(3), np.zeros(3)
+    with pytest.raises(TypeError, match="y: .* float32, as those before it; got one of float64"):
+        _core.activate("tanh", z, y)
+    with pytest.raises(TypeError, match="z: .* float32 or float64; got one of int32"):
+        _core.activate("tanh", z.astype(np.int32), y)
+
+
 def test_steps_outside_the_batch_do_not_pass_the_door():
     def run(start, stop):
         _core.sweep_forward(*CELL, 1, 3, floats(3, 4), None, floats(4, 4), None,

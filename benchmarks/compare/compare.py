@@ -121,6 +121,9 @@ def machine():
     }
 
 
+# Each kind of figures is an iterator: it yields what it has so far, more each time.
+
+
 def speed(options):
     """Measure the model of each layer."""
     batches, rounds = (8, 3) if options.quick else (32, 9)
@@ -128,18 +131,19 @@ def speed(options):
     for layer in options.layers:
         print(f"The model with {layer}", file=sys.stderr)
         layers[layer] = measure_speed(options, layer, batches, rounds)
-    return {"batches": batches, "rounds": rounds, "layers": layers}
+        yield {"batches": batches, "rounds": rounds, "layers": layers}
 
 
 def grid(options):
     """Measure the layers by themselves."""
     rounds, seconds = (3, 0.05) if options.quick else (5, 0.15)
-    return {"rounds": rounds, "seconds": seconds} | measure_grid(options, rounds, seconds)
+    for figures in measure_grid(options, rounds, seconds):
+        yield {"rounds": rounds, "seconds": seconds} | figures
 
 
 def accuracy(options):
     """Run the script with three seeds."""
-    return measure_accuracy(options, [0] if options.quick else [0, 1, 2])
+    yield measure_accuracy(options, [0] if options.quick else [0, 1, 2])
 
 
 def memory(options):
@@ -147,12 +151,17 @@ def memory(options):
     with tempfile.TemporaryDirectory() as folder:
         file, layer = Path(folder, "workload.npz"), "SimpleRNN"
         output_of(options.python, HERE / "workload.py", file, layer, 1, EPOCH_ROWS)
-        return measure_memory(options, file)
+        yield measure_memory(options, file)
 
 
 def import_time(options):
     """Measure import times."""
-    return measure_import(options, repeats=3 if options.quick else 9)
+    yield measure_import(options, repeats=3 if options.quick else 9)
+
+
+def size(options):
+    """Measure how much an installation takes."""
+    yield measure_size(options)
 
 
 TASKS = {
@@ -161,7 +170,7 @@ TASKS = {
     "accuracy": accuracy,
     "memory": memory,
     "import": import_time,
-    "size": measure_size,
+    "size": size,
 }
 
 
@@ -172,16 +181,19 @@ def measured(options):
     figures = {"machine": machine()}
     print(markdown(figures), flush=True)
     for name in asked:
-        figures[name] = TASKS[name](options)
+        for so_far in TASKS[name](options):
+            figures[name] = so_far
+            keep(figures, options.out)
         print(section(name, figures), flush=True)
-        keep(figures, options.out)
     return figures
 
 
 def keep(figures, file):
-    """Write the figures there are, where they are wanted: not all is lost with what comes next."""
+    """Write the figures there are, where they are wanted: whoever is cut off has those so far."""
     if file:
-        Path(file).write_text(json.dumps(figures, indent=1) + "\n")
+        part = Path(f"{file}.part")
+        part.write_text(json.dumps(figures, indent=1) + "\n")
+        part.replace(file)
 
 
 def main():

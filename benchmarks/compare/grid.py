@@ -112,10 +112,10 @@ def measure_grid(options, rounds, seconds):
     seconds : float
         How long a turn lasts at least.
 
-    Returns
-    -------
+    Yields
+    ------
     dict
-        "rows": those of `measure_case`; "versions": of each peer.
+        After each case: "rows": those of `measure_case` so far; "versions": of each peer.
     """
     rows, todo = [], cases(options.layers, options.units, options.batch)
     with workers_of(options.peers, "layer", options.python, options.env_dir) as workers:
@@ -124,7 +124,7 @@ def measure_grid(options, rounds, seconds):
             rows += measure_case(case, workers, rounds, seconds)
             title = f"[{number}/{len(todo)}] {case.layer}, H {case.units}, B {case.batch}"
             print(f"{title}: {', '.join(map(brief, rows[-2:]))}", file=sys.stderr, flush=True)
-    return {"rows": rows, "versions": versions}
+            yield {"rows": rows, "versions": versions}
 
 
 def brief(row):
