@@ -234,8 +234,8 @@ INLINE void times_panels_transposed(const sweep_t *s, const walk_t *w, int64_t n
     for (int64_t j = first; j < end; j += NR) {
         const int vectors = panel_vectors(j, H);
         const REAL *packed = (const REAL *)s->packed + j * G * Hp + gate * Hp * vectors * VL;
-        rows_times_panel(n, vectors, dz + gate * Hp, w->pitch, 1, packed, vectors * VL, gates * Hp, init, j, out + j, Hp,
-                         ACT_LINEAR);
+        rows_times_panel(n, vectors, dz + gate * Hp, w->pitch, 1, packed, vectors * VL, gates * Hp, init, j, out + j,
+                         Hp, ACT_LINEAR);
     }
 }
 
@@ -275,7 +275,8 @@ INLINE void times_U_transposed(const sweep_t *s, const walk_t *w, int64_t n, con
 }
 
 /* Whether the products of a sweep with U read it as it stands: one row's, if its steps are few.  Each takes longer so
- * where rows of U fall on the same few sets of a cache, but to pack U takes longer still.  (H: see `row_times_matrix`.) */
+ * where rows of U fall on the same few sets of a cache, but to pack U takes longer still.  (For H see
+ * `row_times_matrix`.) */
 static int reads_U_as_it_stands(const sweep_t *s) {
     enum { STEPS = 4 };
     return s->B == 1 && s->T <= STEPS && s->H >= VL;

@@ -106,9 +106,9 @@ static NOINLINE void row_times_panels(const REAL *a, const REAL *panel, ptrdiff_
     }
 }
 
-/* Vectors of columns of a matrix that is read as it stands.  Its rows lie in as many pages of memory, so strips are wide:
- * with half as many vectors two thirds as much comes from the third cache in a second, where rows lie 8 KB apart.  Sums
- * are not split, so none depends on what stands beside it. */
+/* Vectors of columns of a matrix that is read as it stands.  Its rows lie in as many pages of memory, so strips are
+ * wide: with half as many vectors two thirds as much comes from the third cache in a second, where rows lie 8 KB apart.
+ * Sums are not split, so none depends on what stands beside it. */
 enum { STRIP_VECTORS = 8, STRIP = STRIP_VECTORS * VL };
 
 /* out = init + a b for so many vectors, a constant, of K rows that lie b_k apart; K > 0. */
@@ -124,8 +124,8 @@ INLINE void row_times_strip(int vectors, const REAL *a, const REAL *b, ptrdiff_t
     UNROLL for (int v = 0; v < vectors; v++) vstore(out + v * VL, sum[v]);
 }
 
-/* The same for N columns, of which the last few are the end of a whole vector: where N is less than that, VL - N columns
- * in front of `b` and `init` are read too. */
+/* The same for N columns, of which the last few are the end of a whole vector: where N is less than that, VL - N
+ * columns in front of `b` and `init` are read too. */
 static NOINLINE void row_times_matrix(const REAL *a, const REAL *b, ptrdiff_t b_k, int64_t N, int64_t K,
                                       const REAL *init, REAL *out) {
     int64_t n = 0;
@@ -147,7 +147,7 @@ INLINE int panel_vectors(int64_t n, int64_t N) { return N - n > VL ? 2 : 1; }
 
 static int64_t gemm_packed_size(int64_t N, int64_t K) { return padded(N) * K; }
 
-/* Lines ahead that rows to be transposed are fetched: each is a stream of its own, too many for the processor to see. */
+/* Lines ahead that rows to be transposed are fetched: each is a stream, and they are too many for the processor to see. */
 enum { ROWS_AHEAD = 2 };
 
 /* `columns` rows of K elements, b_n apart, as the columns of a panel `width` wide, zeros beyond. */
@@ -286,8 +286,8 @@ static void gemm_panels_task(const void *context, int64_t task, int slot) {
     for (int64_t i = 0; i < g->n_runs; i++) multiply_run(g, g->runs[i], n, end, p.packed);
 }
 
-/* Whether there is one row, which multiplies a matrix as it stands: to pack that would take longer.  (A vector of columns
- * at least, see `row_times_matrix`.) */
+/* Whether there is one row, which multiplies a matrix as it stands: to pack that would take longer.  (A vector of
+ * columns at least, see `row_times_matrix`.) */
 INLINE int is_row(const gemm_t *g) {
     return g->n_runs == 1 && g->runs[0].count == 1 && g->b_n == 1 && g->N >= VL && g->K > 0;
 }

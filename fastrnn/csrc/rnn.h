@@ -1,8 +1,8 @@
 /* The contract between _core.pyx and the C kernels.
  *
  * Letters: B rows in a batch, T steps, D input width, H units, G gates, M columns of a projection,
- * V rows of a table, S steps of all rows together.  Arrays are C-contiguous.  The caller has checked every shape and index
- * and owns all memory; nothing here allocates or fails.  Nothing aliases unless said so.
+ * V rows of a table, S steps of all rows together.  Arrays are C-contiguous.  The caller has checked every shape and
+ * index and owns all memory; nothing here allocates or fails.  Nothing aliases unless said so.
  *
  * Work is cut into tasks by the shapes alone, never by the number of threads, and whatever tasks sum is
  * summed in the order of the tasks; a team that shares the steps of one walk splits no sum.  So results are the same,
@@ -119,7 +119,7 @@ typedef struct {
     int32_t *met_row;          /* the rows of xz, ascending, a walk's from met_offset[walk] on */
     const int64_t *met_offset; /* room for as many as the walk has steps, at most V, and one more */
     int64_t *met_count;        /* how many there are */
-    int32_t *met_at;           /* of each step's row the place in that list or its complement; steps lie as on the tape */
+    int32_t *met_at; /* of each step's row the place in that list or its complement; steps lie as on the tape */
 
     /* Backward reads the tape, and: */
     const void *dy;       /* (B, T, H) or NULL */

@@ -86,8 +86,8 @@ enum { REPEATED = 1 };
 #if __has_builtin(__builtin_shufflevector) && VBYTES != 0
 #define HAS_TRANSPOSE 1
 #if VBYTES * 8 / REAL_BITS == 16
-#define IN_TURN(n) n, n + 16, n + 1, n + 17, n + 2, n + 18, n + 3, n + 19, n + 4, n + 20, n + 5, n + 21, n + 6, n + 22, \
-                   n + 7, n + 23
+#define IN_TURN(n) n, n + 16, n + 1, n + 17, n + 2, n + 18, n + 3, n + 19, n + 4, n + 20, n + 5, n + 21, \
+                   n + 6, n + 22, n + 7, n + 23
 #elif VBYTES * 8 / REAL_BITS == 8
 #define IN_TURN(n) n, n + 8, n + 1, n + 9, n + 2, n + 10, n + 3, n + 11
 #elif VBYTES * 8 / REAL_BITS == 4
