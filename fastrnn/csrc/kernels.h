@@ -147,7 +147,7 @@ INLINE int panel_vectors(int64_t n, int64_t N) { return N - n > VL ? 2 : 1; }
 
 static int64_t gemm_packed_size(int64_t N, int64_t K) { return padded(N) * K; }
 
-/* Lines ahead that rows to be transposed are fetched: each is a stream, and they are too many for the processor to see. */
+/* Lines ahead that rows to be transposed are fetched: each is a stream, and those are too many for a processor. */
 enum { ROWS_AHEAD = 2 };
 
 /* `columns` rows of K elements, b_n apart, as the columns of a panel `width` wide, zeros beyond. */
