@@ -1,5 +1,6 @@
 """What comes before a model: importing, loading, padding."""
 
+import atexit
 import tempfile
 from pathlib import Path
 
@@ -47,6 +48,7 @@ class Loading(Suite):
 
         self.load_data = imdb.load_data
         self.folder = tempfile.TemporaryDirectory()
+        atexit.register(self.folder.cleanup)
         self.file = Path(self.folder.name, "imdb.npz")
         arrays = {}
         for half in ("train", "test"):
@@ -54,9 +56,6 @@ class Loading(Suite):
             x[:] = reviews(self.random, len(x))
             arrays |= {f"x_{half}": x, f"y_{half}": np.arange(len(x)) % 2}
         np.savez(self.file, **arrays)
-
-    def teardown(self):
-        self.folder.cleanup()
 
     def time_load_imdb(self):
         self.load_data(self.file, num_words=WORDS)

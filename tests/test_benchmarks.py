@@ -165,8 +165,20 @@ def test_suite_runs_here_without_skipping_anything(module, suite):
         if name.startswith(("time_", "peakmem_", "track_")):
             value = getattr(instance, name)(*arguments)
             assert (value is not None) is name.startswith("track_"), name
-    if hasattr(instance, "teardown"):
-        instance.teardown(*arguments)
+
+
+def test_a_suite_is_prepared_once():
+    class Counting(load("common").LayerSuite):
+        prepared = 0
+
+        def prepare(self, *arguments):
+            self.prepared += 1
+
+    suite = Counting()
+    for arguments in (("GRU", 1), ("GRU", 1), ("GRU", 2), ("LSTM", 2), ("LSTM", 2)):
+        suite.setup(*arguments)
+    assert suite.prepared == 3
+    assert suite.needs == ("layers.LSTM",)
 
 
 def test_suite_is_skipped_where_the_commit_lacks_something(monkeypatch):
