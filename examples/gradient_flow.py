@@ -84,8 +84,8 @@ def main():
         seen = "".join(f"{f[name].decay:14.1e} {f[name].reach:5}" for f in (before, after))
         print(f"{name:10} {seen} {error:12.4f}")
     print("\nIn words, after training:")
-    findings = flows["SimpleRNN"][1].findings() or ["The SimpleRNN's gradient is fine over so few steps."]
-    for finding in findings:
+    fine = ["The SimpleRNN's gradient is fine over so few steps."]
+    for finding in flows["SimpleRNN"][1].findings() or fine:
         print(textwrap.fill(finding, 100))
 
     print("\nThe start of the recurrent kernel: the reach of an untrained SimpleRNN, three seeds")
