@@ -8,7 +8,7 @@ PYTHON ?= $(firstword $(shell for python in python3 python3.14 python3.13 python
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-CORE_SOURCES := $(shell find fastrnn -name '*.pyx' -o -name '*.[ch]')
+CORE_SOURCES := $(shell find fastrnn -name '*.pyx' -o -name '*.pxi' -o -name '*.[ch]')
 PYTHON_SOURCES := $(shell find fastrnn -name '*.py' -o -name '*.pyi')
 # Stamps: older than what they depend on means there is something to do.
 BUILD_TOOLS := $(VENV)/.build-tools

@@ -28,7 +28,7 @@ core = Extension(
     "fastrnn._core",
     sources=["fastrnn/_core.pyx", *files("**/*.c")],
     include_dirs=["fastrnn"],
-    depends=[*files("**/*.h"), "setup.py"],
+    depends=[*files("**/*.h"), *map(str, Path("fastrnn").glob("*.pxi")), "setup.py"],
     define_macros=[
         *([("Py_LIMITED_API", "0x030B0000")] if ABI3 else []),
         *([("FASTRNN_DEBUG", "1")] if DEBUG else []),

@@ -112,12 +112,11 @@ static void chain_forward(const sweep_t *s, const walk_t *w, int from_zeros, int
     for (int64_t step = 0; step < steps; step++) {
         REAL *new_h = w->state[0] + (keep ? step + 1 : (step + 1) % 2) * H;
         if (step + 1 < steps) PREFETCH(INPUT(step + 1), (size_t)H * sizeof(REAL));
-        if (from_zeros && step == 0) { /* as `times_U` has it */
-            copy_row(new_h, INPUT(step), H);
-            activate_block(s->activation, new_h, H);
-        } else {
-            row_times_panels(h, s->packed, H * NR, H, H, INPUT(step), new_h, s->activation, ROW_TOGETHER, step % 2);
-        }
+        const REAL *input = INPUT(step);
+        if (from_zeros && step == 0)
+            zeros_times_U(s, 1, 0, 1, 0, H, &input, new_h, H, s->activation);
+        else
+            row_times_panels(h, s->packed, H * NR, H, H, input, new_h, s->activation, ROW_TOGETHER, step % 2);
         if (is_prefix) fastrnn_report(s->prefix_done, step + 2);
         if (y) copy_row(y + step * H, new_h, H);
         h = new_h;
