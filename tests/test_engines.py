@@ -412,11 +412,11 @@ def test_large_weights_whose_gradient_follows_the_walks(threads, cell, units, dt
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("units", [3, 16, 33, 100, 145])
+@pytest.mark.parametrize("units", [1, 2, 3, 16, 33, 100, 145, 300])
 @pytest.mark.parametrize("cell", CELLS)
-def test_few_steps_of_one_row_on_every_isa(isa, cell, units, dtype):
-    """Up to four read U as it stands, and the projection of one reads W so."""
-    for steps, noise in ((1, 0), (2, 4), (4, 0), (5, 0)):
+def test_steps_of_one_row_on_every_isa(isa, cell, units, dtype):
+    """Up to four read U as it stands, of wide layers up to 128; and one so reads W, too."""
+    for steps, noise in ((1, 0), (2, 4), (4, 0), (5, 0), (8, 4 * (units > 100))):
         problem = Problem(2, 1, steps, 9, units, sequences=True, dtype=dtype, cell=cell, state=True,
                           noise=noise)
         with engines.using("reference") as reference:
@@ -426,13 +426,25 @@ def test_few_steps_of_one_row_on_every_isa(isa, cell, units, dtype):
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("noise", [0, 4])
+@pytest.mark.parametrize(
+    ("units", "steps", "noise"),
+    [(769, 4, 0), (769, 4, 4), (200, 40, 1), (384, 6, 4), (256, 128, 0), (256, 129, 0)],
+)
 @pytest.mark.parametrize("cell", CELLS)
-def test_few_steps_of_one_wide_row_are_shared(isa, threads, cell, noise, dtype):
-    """769 units: the last piece is one column behind whole strips."""
-    problem = Problem(3, 1, 4, 5, 769, sequences=True, dtype=dtype, cell=cell, state=True,
+def test_steps_of_one_wide_row_are_shared(isa, threads, cell, units, steps, noise, dtype):
+    """769 units: the last part of U is one row, behind whole strips. 129 steps: U is packed."""
+    problem = Problem(3, 1, steps, 5, units, sequences=True, dtype=dtype, cell=cell, state=True,
                       noise=noise)
     check_threads(problem, dtype, threads, 2, 3)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(("units", "steps"), [(20, 4), (20, 9), (200, 9), (70, 140)])
+@pytest.mark.parametrize("cell", CELLS)
+def test_one_row_behind_padding(isa, threads, cell, units, steps, dtype):
+    problem = Problem(5, 1, steps, 3, units, lookup=True, sequences=True, dtype=dtype, cell=cell)
+    problem.ids[0, : steps // 2] = 0
+    check_threads(problem, dtype, threads, 2)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
@@ -547,6 +559,20 @@ def test_a_prefix_is_walked_once(nothing_known, threads, cell, units, sequences)
             np.testing.assert_array_equal(one, other)
             np.testing.assert_allclose(one, third, rtol=0, atol=1e-13)
     assert _core.known_prefixes()[2] == 1
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_what_one_row_led_to_is_what_a_batch_would_find(nothing_known, cell):
+    """Of a wide layer, whose U a single row would read as it stands, had it no prefix."""
+    padded = Padded(cell, 270)
+    row, batch = padded.ids(50), padded.ids(*range(17, 50, 2))
+    fresh = padded.run(batch)
+    _core.free_spare_memory()
+    padded.run(row)
+    found, hits, _ = known(lambda: padded.run(batch))
+    assert hits == 1
+    for one, other in zip(found, fresh, strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 @pytest.mark.parametrize("changed", ["P", "U", "b", "activation", "isa"])

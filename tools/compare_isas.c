@@ -11,12 +11,12 @@
 
 #include "rnn.h"
 
-enum { MAX_B = 29, MAX_T = 23, V = 11, SHARD = 12, MAX_SHARDS = (MAX_B + SHARD - 1) / SHARD, MAX_H = 70 };
+enum { MAX_B = 29, MAX_T = 23, V = 11, SHARD = 12, MAX_SHARDS = (MAX_B + SHARD - 1) / SHARD, MAX_H = 105 };
 enum { MAX_G = 4, PARTS = 7 };
 enum { OUTPUTS = 4 * MAX_B * MAX_H + V * MAX_G * MAX_H + MAX_H * MAX_G * MAX_H + MAX_H };
 
-/* Rows and steps: many, and few of one row, which read U as it stands. */
-static const int64_t sizes_of_batches[][2] = {{MAX_B, MAX_T}, {1, 4}};
+/* Rows and steps: many, and those of one row, which read a wide U as it stands, and few of them any. */
+static const int64_t sizes_of_batches[][2] = {{MAX_B, MAX_T}, {1, MAX_T}, {1, 4}};
 
 static double uniform(void) { return rand() / (double)RAND_MAX * 2 - 1; }
 
@@ -93,7 +93,7 @@ int main(void) {
             double worst = 0;
             for (int64_t H = 1, cell = 0; H <= MAX_H; cell = (cell + 1) % 4, H += cell ? 0 : 13) {
                 const kernels_t *plain = real == 4 ? fastrnn_isas[0].f32 : fastrnn_isas[0].f64;
-                for (int size = 0; size < 2; size++) {
+                for (int size = 0; size < (int)(sizeof sizes_of_batches / sizeof *sizes_of_batches); size++) {
                     const int64_t B = sizes_of_batches[size][0], T = sizes_of_batches[size][1];
                     memset(expected, 0, sizeof expected);
                     memset(found, 0, sizeof found);

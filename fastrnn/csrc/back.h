@@ -398,12 +398,13 @@ static void sweep_backward(const sweep_t *s) {
     const int64_t shards = shards_of(s), prefix = s->prefix_length > 0;
     const int64_t parts = (s->V + rows_together(s) - 1) / rows_together(s);
     sweep_t own = *s;
-    own.team = team_size(s, shards);
-    pack_gates_transposed(s, s->U, s->H, s->packed);
+    own.as_it_stands = reads_U_as_it_stands(s);
+    own.team = team_size(&own, shards);
+    if (!own.as_it_stands) pack_gates_transposed(s, s->U, s->H, s->packed);
     if (s->dx) pack_gates_transposed(s, s->W, s->D, s->packed_W);
     fastrnn_parallel(shards, s->slots, backward_task, &own);
     if (s->after) add_weight_gradient_after(s);
-    if (s->ids) fastrnn_parallel(prefix + parts, s->slots, after_shards_task, s);
+    if (s->ids) fastrnn_parallel(prefix + parts, s->slots, after_shards_task, &own);
     const uint64_t setting = fastrnn_flush_denormals();
     if (prefix) add_met(s, 0, 0, (int32_t)s->V);
     if (!s->after && !sums_in_place(s)) add_partial_sums(s);

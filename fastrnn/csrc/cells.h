@@ -46,6 +46,7 @@ INLINE void apply_gates(int32_t activation, REAL *y, int64_t pitch, int64_t n, i
 typedef struct {
     int64_t n, n_fetched;
     int from_zeros; /* whether the states before are zeros that nothing need be multiplied by */
+    int goes_on;    /* whether another step follows */
     const REAL *h, *c, *kept;
     REAL *new_h, *new_c, *gates;
     const REAL *const *init, *const *next;
@@ -62,15 +63,21 @@ typedef struct {
 
 /* -- products with the state -------------------------------------------------------------------------- */
 
-/* The state as the products of the gates see it: itself, or with their dropout.  `drop` makes that for the gates
- * from .. to - 1, or for all of them if they share it. */
-static void drop(const sweep_t *s, const walk_t *w, int64_t n, const REAL *h, int64_t from, int64_t to) {
+/* The state as the products of the gates see it: itself, or with their dropout.  `drop_units` makes that for the units
+ * [first, end) of the gates from .. to - 1, or of all of them if they share it; `drop` for all units ahead of a product
+ * with panels. */
+static void drop_units(const sweep_t *s, const walk_t *w, int64_t n, const REAL *h, int64_t from, int64_t to,
+                       int64_t first, int64_t end) {
     const int64_t Hp = padded(s->H), block = w->rows * Hp;
     for (int64_t gate = from; gate < to && gate < from + s->noises; gate++) {
         const int64_t at = gate % s->noises * block;
-        for (int64_t k = 0; k < n * Hp; k += VL)
-            vstore(w->dropped + at + k, vload(h + k) * vload(w->noise + at + k));
+        EACH_UNIT(n, first, end)
+            vstore(w->dropped + at + i * Hp + j, vload(h + i * Hp + j) * vload(w->noise + at + i * Hp + j));
     }
+}
+
+INLINE void drop(const sweep_t *s, const walk_t *w, int64_t n, const REAL *h, int64_t from, int64_t to) {
+    if (!s->as_it_stands) drop_units(s, w, n, h, from, to, 0, padded(s->H));
 }
 
 INLINE const REAL *dropped(const sweep_t *s, const walk_t *w, const REAL *h, int64_t gate) {
@@ -89,17 +96,72 @@ static NOINLINE void zeros_times_U(const sweep_t *s, int64_t n, int64_t from, in
         }
 }
 
-/* `times_U` for one row and U as it stands, see `reads_U_as_it_stands`. */
-static NOINLINE void row_times_standing_U(const sweep_t *s, const walk_t *w, const REAL *h, int64_t from, int64_t to,
-                                          int64_t first, int64_t end, const REAL *init, REAL *out, int32_t activation) {
-    const int64_t H = s->H, Hp = padded(H), G = w->cell.gates, units = (end < H ? end : H) - first;
-    const size_t beyond = (size_t)(end - first - units) * sizeof(REAL);
+/* -- one row and U as it stands, see `reads_U_as_it_stands` -- */
+
+/* h U is cut by rows of U, whose parts lie in memory one after the other: so they fall on all sets of a cache alike,
+ * as columns would not, and each thread of a team meets its own again.  Whoever computes units of a state goes on to
+ * multiply them by their rows of U, and so one phase makes a step.  What each part comes to is kept in `packed`, which
+ * has nothing else to hold, and added up in the order of the parts, whoever multiplied them.
+ *
+ * ROWS_OF_U are multiplied at a time, by strips of columns: as many pages as a core finds at once.  A part has one or
+ * two such blocks: of more parts each thread would have to fetch more sums that others made. */
+enum { ROWS_OF_U = 64 };
+
+INLINE int64_t rows_of_part(const sweep_t *s) { return s->H < 4 * ROWS_OF_U ? ROWS_OF_U : 2 * ROWS_OF_U; }
+
+INLINE int64_t parts_of_U(const sweep_t *s) { return (s->H + rows_of_part(s) - 1) / rows_of_part(s); }
+
+/* The parts' sums, (parts, G H), for odd steps and for even ones, as some begin the next while others are at this. */
+INLINE REAL *sums_of_parts(const sweep_t *s, int odd) {
+    CHECK(2 * parts_of_U(s) <= padded(s->H));
+    return (REAL *)s->packed + odd * parts_of_U(s) * fastrnn_cell(s->cell).gates * s->H;
+}
+
+/* A product that follows: of a state, or NULL, by U, for the gates from .. to - 1, at an odd step or an even one. */
+typedef struct {
+    const REAL *h;
+    int64_t from, to;
+    int odd;
+} times_t;
+
+/* One part of it, at every other step from the last block to the first, as the parts are, see `back`. */
+INLINE void multiply_part(const sweep_t *s, const walk_t *w, times_t p, int64_t part) {
+    const int64_t H = s->H, width = w->cell.gates * H, each = rows_of_part(s), begin = part * each;
+    const int64_t rows = H - begin < each ? H - begin : each, blocks = (rows + ROWS_OF_U - 1) / ROWS_OF_U;
+    const int64_t many = s->noises > 1 ? 1 : p.to - p.from; /* gates that multiply the same */
+    REAL *const sums = sums_of_parts(s, p.odd) + part * width;
+    const REAL *before = w->zeros;
+    for (int64_t i = 0; i < blocks; i++, before = sums) {
+        const int64_t at = (w->back ? blocks - 1 - i : i) * ROWS_OF_U;
+        const int64_t k = begin + at, left = rows - at, K = left < ROWS_OF_U ? left : ROWS_OF_U;
+        for (int64_t gate = p.from; gate < p.to; gate += many)
+            row_times_matrix(dropped(s, w, p.h, gate) + k, (const REAL *)s->U + k * width + gate * H, width, many * H,
+                             K, before + gate * H, sums + gate * H);
+    }
+}
+
+/* Those that belong to the units [first, end). */
+static NOINLINE void multiply_parts(const sweep_t *s, const walk_t *w, times_t p, int64_t first, int64_t end) {
+    const int64_t each = rows_of_part(s), from = first / each, to = (end + each - 1) / each;
+    if (s->noise) drop_units(s, w, 1, p.h, p.from, p.to, first, end);
+    for (int64_t i = from; i < to; i++) multiply_part(s, w, p, w->back ? from + to - 1 - i : i);
+}
+
+/* `times_U` once the parts are there. */
+static NOINLINE void add_parts(const sweep_t *s, const walk_t *w, int64_t from, int64_t to, int64_t first, int64_t end,
+                               const REAL *init, REAL *out, int32_t activation) {
+    const int64_t H = s->H, Hp = padded(H), width = w->cell.gates * H, parts = parts_of_U(s);
+    const int64_t whole = (end < H ? end : H - H % VL) - first;
     for (int64_t gate = from; gate < to; gate++) {
-        const int64_t at = gate * Hp + first;
-        row_times_matrix(dropped(s, w, h, gate), (const REAL *)s->U + gate * H + first, G * H, units, H, init + at,
-                         out + at);
-        memset(out + at + units, 0, beyond);
-        if (activation != ACT_LINEAR) activate_block(activation, out + at, end - first);
+        const REAL *own = init + gate * Hp + first, *part = sums_of_parts(s, w->back) + gate * H + first;
+        REAL *sum = out + gate * Hp + first;
+        for (int64_t j = 0; j < end - first; j += VL) {
+            vec y = vload(own + j);
+            for (int64_t p = 0; p < parts; p++)
+                y += j < whole ? vload(part + p * width + j) : vload_n(part + p * width + j, H - first - j);
+            vstore(sum + j, y);
+        }
+        if (activation != ACT_LINEAR) activate_block(activation, sum, end - first);
     }
 }
 
@@ -136,7 +198,7 @@ INLINE void times_U(const sweep_t *s, const walk_t *w, step_t t, const REAL *h, 
         return;
     }
     if (s->as_it_stands) {
-        row_times_standing_U(s, w, h, from, to, first, end, init[0], out, activation);
+        add_parts(s, w, from, to, first, end, init[0], out, activation);
         return;
     }
     if (t.n == 1) {
@@ -163,11 +225,18 @@ typedef struct {
     const walk_t *w;
     step_t t;
     units_fn units;
+    times_t next; /* with U as it stands: what they multiply then */
 } phase_t;
+
+INLINE void phase_units(const sweep_t *s, const walk_t *w, step_t t, units_fn units, times_t next, int64_t first,
+                        int64_t end) {
+    units(s, w, t, first, end);
+    if (s->as_it_stands && next.h) multiply_parts(s, w, next, first, end);
+}
 
 /* The units that go together when n rows are left: some panels, and no sum is split otherwise than on one thread. */
 INLINE int64_t units_together(const sweep_t *s, int64_t n) {
-    return s->as_it_stands ? STRIP : n == 1 ? ROW_TOGETHER * NR : NR;
+    return s->as_it_stands ? rows_of_part(s) : n == 1 ? ROW_TOGETHER * NR : NR;
 }
 
 /* How many such groups there are, and so pieces at most. */
@@ -180,36 +249,47 @@ INLINE int pieces_for_each(const sweep_t *s, const walk_t *w, int64_t n) {
     return fastrnn_each(w->team, unit_groups(s, n));
 }
 
-/* The units [first, end) of a team's piece, those of a member in the order of this step. */
+/* Of `many` groups those in a team's piece, the pieces of a member in the order of this step. */
 typedef struct {
     int64_t first, end;
-} units_t;
+} range_t;
 
-INLINE units_t units_of(const sweep_t *s, const walk_t *w, int64_t n, int64_t piece) {
-    const int64_t width = units_together(s, n), many = unit_groups(s, n), each = pieces_for_each(s, w, n);
-    const int64_t pieces = each * w->team->phase.members, own = piece % each;
+INLINE range_t range_of(const walk_t *w, int64_t many, int64_t piece) {
+    const int64_t each = fastrnn_each(w->team, many), pieces = each * w->team->phase.members, own = piece % each;
     if (w->back) piece += each - 1 - 2 * own;
-    const int64_t end = many * (piece + 1) / pieces * width;
-    return (units_t){many * piece / pieces * width, end < s->H ? end : padded(s->H)};
+    return (range_t){many * piece / pieces, many * (piece + 1) / pieces};
+}
+
+/* The units of a piece. */
+INLINE range_t units_of(const sweep_t *s, const walk_t *w, int64_t n, int64_t piece) {
+    const int64_t width = units_together(s, n);
+    const range_t groups = range_of(w, unit_groups(s, n), piece);
+    const int64_t end = groups.end * width;
+    return (range_t){groups.first * width, end < s->H ? end : padded(s->H)};
 }
 
 /* The pieces of a phase for a team. */
 static void phase_piece(const void *context, int64_t piece, int member) {
     const phase_t *p = context;
-    const units_t u = units_of(p->s, p->w, p->t.n, piece);
+    const range_t u = units_of(p->s, p->w, p->t.n, piece);
     (void)member;
-    if (u.first < u.end) p->units(p->s, p->w, p->t, u.first, u.end);
+    if (u.first < u.end) phase_units(p->s, p->w, p->t, p->units, p->next, u.first, u.end);
 }
 
-static NOINLINE void phase_together(const sweep_t *s, const walk_t *w, step_t t, units_fn units) {
-    fastrnn_together(w->team, pieces_for_each(s, w, t.n), phase_piece, &(phase_t){s, w, t, units});
+static NOINLINE void phase_together(const sweep_t *s, const walk_t *w, step_t t, units_fn units, times_t next) {
+    fastrnn_together(w->team, pieces_for_each(s, w, t.n), phase_piece, &(phase_t){s, w, t, units, next});
 }
 
-INLINE void phase(const sweep_t *s, const walk_t *w, step_t t, units_fn units) {
+INLINE void phase(const sweep_t *s, const walk_t *w, step_t t, units_fn units, times_t next) {
     if (w->team)
-        phase_together(s, w, t, units);
+        phase_together(s, w, t, units, next);
     else
-        units(s, w, t, 0, padded(s->H));
+        phase_units(s, w, t, units, next, 0, padded(s->H));
+}
+
+/* What U multiplies next once a step is done. */
+INLINE times_t next_times(const walk_t *w, step_t t, int64_t gates) {
+    return (times_t){t.goes_on ? t.new_h : NULL, 0, gates, !w->back};
 }
 
 /* out = init + a U^T over some gates: what a panel of it takes. */
@@ -223,9 +303,29 @@ typedef struct {
     REAL *out;
 } product_t;
 
+/* `times_panels_transposed` for one row and U as it stands: the units' gradients are products with rows of U. */
+static NOINLINE void row_times_U_transposed(const sweep_t *s, const walk_t *w, const REAL *dz, int64_t gate, int64_t gates,
+                                      int64_t first, int64_t end, const REAL *init, REAL *out) {
+    enum { MOST_GATES = 4 };
+    const int64_t H = s->H, Hp = padded(H), G = w->cell.gates;
+    const REAL *U = (const REAL *)s->U + gate * H;
+    REAL tails[MOST_GATES * VL];
+    if (Hp == H) {
+        dots(&(dots_t){.a = dz, .b = U, .b_k = G * H, .blocks = 1, .N = gates * H}, H, first, end, init, out, w->back);
+        return;
+    }
+    for (int64_t g = 0; g < gates; g++)
+        for (int64_t j = 0; j < VL; j++) tails[g * VL + j] = j < Hp - H ? 0 : dz[g * Hp + H - VL + j];
+    dots(&(dots_t){dz, tails, U, Hp, G * H, gates, H}, H, first, end, init, out, w->back);
+}
+
 INLINE void times_panels_transposed(const sweep_t *s, const walk_t *w, int64_t n, const REAL *dz, int64_t gate,
                                     int64_t gates, int64_t first, int64_t end, const REAL *const *init, REAL *out) {
     const int64_t H = s->H, Hp = padded(H), G = fastrnn_cell(s->cell).gates;
+    if (s->as_it_stands) {
+        row_times_U_transposed(s, w, dz + gate * Hp, gate, gates, first, end, init[0], out);
+        return;
+    }
     if (n == 1 && H % NR == 0) {
         row_times_panels(dz + gate * Hp, (const REAL *)s->packed + first * G * Hp + gate * Hp * NR, G * Hp * NR,
                          end - first, gates * Hp, init[0] + first, out + first, ACT_LINEAR, ROW_TOGETHER, w->back);
@@ -242,7 +342,7 @@ INLINE void times_panels_transposed(const sweep_t *s, const walk_t *w, int64_t n
 /* Pieces of it for a team. */
 static void times_U_transposed_piece(const void *context, int64_t piece, int member) {
     const product_t *p = context;
-    const units_t u = units_of(p->s, p->w, p->n, piece);
+    const range_t u = units_of(p->s, p->w, p->n, piece);
     (void)member;
     if (u.first < u.end)
         times_panels_transposed(p->s, p->w, p->n, p->a, p->from, p->to - p->from, u.first, u.end, p->init, p->out);
@@ -266,7 +366,7 @@ INLINE void times_U_transposed(const sweep_t *s, const walk_t *w, int64_t n, con
             fastrnn_together(w->team, pieces_for_each(s, w, n), times_U_transposed_piece,
                              &(product_t){s, w, n, dz, gate, gate + many, init, out});
         else
-            times_panels_transposed(s, w, n, dz, gate, many, 0, s->H, init, out);
+            times_panels_transposed(s, w, n, dz, gate, many, 0, Hp, init, out);
         if (!s->noise) continue;
         const REAL *noise = w->noise + gate % s->noises * w->rows * Hp;
         for (int64_t k = 0; k < n * Hp; k += VL)
@@ -274,12 +374,14 @@ INLINE void times_U_transposed(const sweep_t *s, const walk_t *w, int64_t n, con
     }
 }
 
-/* Whether the products of a sweep with U read it as it stands: one row's, if its steps are few.  Each takes longer so
- * where rows of U fall on the same few sets of a cache, but to pack U takes longer still.  (For H see
- * `row_times_matrix`.) */
+/* Whether the products of a sweep with U read it as it stands: one row's.  A step takes about as long so as with panels
+ * where U is too large for the first cache, some per cent longer where threads share it; so it is packed for many steps
+ * only.  Where U is small panels are better, but for a few steps they come too dear.  (For H see `row_times_matrix` and
+ * `sums_of_parts`.)  Not behind a prefix, which may be kept for other rows: those would have packed U. */
 static int reads_U_as_it_stands(const sweep_t *s) {
-    enum { STEPS = 4 };
-    return s->B == 1 && s->T <= STEPS && s->H >= VL;
+    enum { LARGE_U = 1 << 15, STEPS_OF_LARGE = 128, STEPS = 4, LEAST_H = VL < 2 ? 2 : VL };
+    const int large = s->H * s->H * fastrnn_cell(s->cell).gates >= LARGE_U;
+    return s->B == 1 && !s->prefix_length && s->H >= LEAST_H && s->T <= (large ? STEPS_OF_LARGE : STEPS);
 }
 
 /* U for `times_U`: the panels of each gate. */
@@ -326,7 +428,7 @@ INLINE void simple_rnn_units(const sweep_t *s, const walk_t *w, step_t t, int64_
 
 INLINE void simple_rnn_step(const sweep_t *s, const walk_t *w, step_t t) {
     drop(s, w, t.n, t.h, 0, 1);
-    phase(s, w, t, simple_rnn_units);
+    phase(s, w, t, simple_rnn_units, next_times(w, t, 1));
 }
 
 static void simple_rnn_step_backward(const sweep_t *s, step_t t, step_gradient_t d) {
@@ -363,7 +465,7 @@ INLINE void lstm_units(const sweep_t *s, const walk_t *w, step_t t, int64_t firs
 
 INLINE void lstm_step(const sweep_t *s, const walk_t *w, step_t t) {
     drop(s, w, t.n, t.h, 0, 4);
-    phase(s, w, t, lstm_units);
+    phase(s, w, t, lstm_units, next_times(w, t, 4));
 }
 
 static void lstm_step_backward(const sweep_t *s, step_t t, step_gradient_t d) {
@@ -410,7 +512,7 @@ INLINE void gru_units(const sweep_t *s, const walk_t *w, step_t t, int64_t first
 
 INLINE void gru_step(const sweep_t *s, const walk_t *w, step_t t) {
     drop(s, w, t.n, t.h, 0, 3);
-    phase(s, w, t, gru_units);
+    phase(s, w, t, gru_units, next_times(w, t, 3));
 }
 
 static void gru_step_backward(const sweep_t *s, const walk_t *w, step_t t, step_gradient_t d) {
@@ -466,9 +568,9 @@ INLINE void gru_before_units(const sweep_t *s, const walk_t *w, step_t t, int64_
 
 INLINE void gru_before_step(const sweep_t *s, const walk_t *w, step_t t) {
     drop(s, w, t.n, t.h, 0, 2);
-    phase(s, w, t, gru_before_gates);
+    phase(s, w, t, gru_before_gates, (times_t){t.from_zeros ? NULL : w->reset, 2, 3, w->back});
     drop(s, w, t.n, w->reset, 2, 3);
-    phase(s, w, t, gru_before_units);
+    phase(s, w, t, gru_before_units, next_times(w, t, 2));
 }
 
 static void gru_before_step_backward(const sweep_t *s, const walk_t *w, step_t t, step_gradient_t d) {
@@ -500,6 +602,16 @@ static void gru_before_step_backward(const sweep_t *s, const walk_t *w, step_t t
 }
 
 /* -- all of them ------------------------------------------------------------------------------------------ */
+
+/* Ahead of the first step: the product that U as it stands begins with. */
+static void no_units(const sweep_t *s, const walk_t *w, step_t t, int64_t first, int64_t end) {
+    (void)s, (void)w, (void)t, (void)first, (void)end;
+}
+
+static void before_steps(const sweep_t *s, const walk_t *w, step_t t) {
+    if (s->as_it_stands)
+        phase(s, w, t, no_units, (times_t){t.h, 0, s->cell == CELL_GRU_RESET_BEFORE ? 2 : w->cell.gates, 0});
+}
 
 INLINE void step_forward(const sweep_t *s, const walk_t *w, step_t t) {
     switch (s->cell) {

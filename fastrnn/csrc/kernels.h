@@ -138,6 +138,70 @@ static NOINLINE void row_times_matrix(const REAL *a, const REAL *b, ptrdiff_t b_
     for (; n < N; n++) out[n] = last[n - (N - VL)];
 }
 
+/* Rows of a matrix that are multiplied side by side, and sums of each that do not wait for one another. */
+enum { DOT_ROWS = 2, DOT_SUMS = 4 };
+
+/* A matrix of `blocks` blocks of N columns, as they stand: row k begins at b + k b_k.  What multiplies it, a, has its
+ * blocks a_pitch apart.  Where N is no whole number of vectors, `tails` has for each block a vector for the last VL
+ * columns, with zeros where those ahead of it have counted them; N >= VL. */
+typedef struct {
+    const REAL *a, *tails, *b;
+    ptrdiff_t a_pitch, b_k;
+    int64_t blocks, N;
+} dots_t;
+
+/* sums[r] = what b's row k + r comes to, vector by vector, for so many rows, a constant. */
+INLINE void dot_rows(int rows, const dots_t *d, int64_t k, REAL (*sums)[VL]) {
+    vec sum[DOT_ROWS][DOT_SUMS];
+    UNROLL for (int r = 0; r < rows; r++)
+        UNROLL for (int u = 0; u < DOT_SUMS; u++) sum[r][u] = vset(0);
+    for (int64_t block = 0; block < d->blocks; block++) {
+        const REAL *a = d->a + block * d->a_pitch, *b = d->b + k * d->b_k + block * d->N;
+        int64_t j = 0;
+        for (; j + DOT_SUMS * VL <= d->N; j += DOT_SUMS * VL)
+            UNROLL for (int u = 0; u < DOT_SUMS; u++) {
+                const vec x = vload(a + j + u * VL);
+                UNROLL for (int r = 0; r < rows; r++) sum[r][u] += x * vload(b + r * d->b_k + j + u * VL);
+            }
+        for (; j + VL <= d->N; j += VL)
+            UNROLL for (int r = 0; r < rows; r++) sum[r][0] += vload(a + j) * vload(b + r * d->b_k + j);
+        if (j == d->N) continue;
+        const vec x = vload(d->tails + block * VL);
+        UNROLL for (int r = 0; r < rows; r++) sum[r][1] += x * vload(b + r * d->b_k + d->N - VL);
+    }
+    UNROLL for (int r = 0; r < rows; r++)
+        vstore(sums[r], (sum[r][0] + sum[r][1]) + (sum[r][2] + sum[r][3]));
+}
+
+/* The sum of each of VL vectors. */
+INLINE vec sums_across(REAL (*sums)[VL]) {
+    REAL columns[VL][VL];
+#ifdef HAS_TRANSPOSE
+    transpose(sums[0], VL, columns[0], VL);
+#else
+    for (int i = 0; i < VL; i++)
+        for (int j = 0; j < VL; j++) columns[j][i] = sums[i][j];
+#endif
+    vec sum = vload(columns[0]);
+    for (int i = 1; i < VL; i++) sum += vload(columns[i]);
+    return sum;
+}
+
+/* out[k] = init[k] + a . b[k, :] for the rows [first, end), whole vectors of them but for zeros beyond `rows`; from the
+ * last to the first if `back`. */
+static NOINLINE void dots(const dots_t *d, int64_t rows, int64_t first, int64_t end, const REAL *init, REAL *out,
+                          int back) {
+    for (int64_t i = first; i < end; i += VL) {
+        const int64_t k = back ? first + end - VL - i : i, many = rows - k < VL ? rows - k : VL;
+        REAL sums[VL][VL];
+        int64_t r = 0;
+        for (; r + DOT_ROWS <= many; r += DOT_ROWS) dot_rows(DOT_ROWS, d, k + r, sums + r);
+        for (; r < many; r++) dot_rows(1, d, k + r, sums + r);
+        for (; r < VL; r++) vstore(sums[r], vset(0));
+        vstore(out + k, vload(init + k) + sums_across(sums));
+    }
+}
+
 /* -- products ------------------------------------------------------------------------------------ */
 
 static int64_t padded(int64_t n) { return (n + VL - 1) / VL * VL; }
@@ -234,8 +298,9 @@ static void pack(const REAL *b, ptrdiff_t b_k, ptrdiff_t b_n, int64_t N, int64_t
  * OUTER_DEPTH).  LITTLE_WORK: multiplications that take no longer than to call another thread. */
 enum { GEMM_DEPTH = VBYTES == 64 ? 2048 / (int)sizeof(REAL) : 256, LITTLE_WORK = 1 << 19 };
 
-/* The rows of one run, at most GEMM_ROWS, in the columns [from, to), whose panels stand at `packed`. */
-INLINE void multiply_run(const gemm_t *g, run_t run, int64_t from, int64_t to, const REAL *packed) {
+/* The rows of one run, at most GEMM_ROWS, in the columns [from, to), whose panels stand at `packed`; or, with `fresh`,
+ * whole panels that are packed on the way, by the first MAX_TILE rows. */
+INLINE void multiply_run(const gemm_t *g, run_t run, int64_t from, int64_t to, REAL *packed, int fresh) {
     const int64_t N = g->N, K = g->K;
     const REAL *a = (const REAL *)g->a + (g->a_row ? 0 : run.first * g->a_m);
     REAL *c = (REAL *)g->c + run.first * g->c_m;
@@ -245,7 +310,7 @@ INLINE void multiply_run(const gemm_t *g, run_t run, int64_t from, int64_t to, c
     for (int64_t n = from; n < to; n += NR) {
         const int vectors = panel_vectors(n, N);
         const int64_t width = N - n < NR ? N - n : NR, panel_k = vectors * VL;
-        const REAL *panel = packed + (n - from) * K;
+        REAL *panel = packed + (n - from) * K;
         for (int64_t j = 0; j < NR; j++)
             start[j] = g->bias && j < width ? ((const REAL *)g->bias)[n + j] : 0;
         for (int64_t r = 0; r < run.count; r++) init[r] = start;
@@ -261,8 +326,12 @@ INLINE void multiply_run(const gemm_t *g, run_t run, int64_t from, int64_t to, c
                     copy_row(gathered + r * depth, a + g->a_row[run.first + r] * g->a_m + k, depth);
                 part = gathered, part_m = depth;
             }
-            rows_times_panel(run.count, vectors, part, part_m, 1, panel + k * panel_k, panel_k, depth,
-                             init, 0, out, out_m, ACT_LINEAR);
+            if (fresh)
+                tile_packing(part, part_m, (const REAL *)g->b + k * g->b_k + n, g->b_k, depth, init, out, out_m,
+                             panel + k * panel_k);
+            const int64_t first = fresh ? MAX_TILE : 0;
+            rows_times_panel(run.count - first, vectors, part + first * part_m, part_m, 1, panel + k * panel_k, panel_k,
+                             depth, init + first, 0, out + first * out_m, out_m, ACT_LINEAR);
             for (int64_t r = 0; r < run.count; r++) init[r] = out + r * out_m;
         }
         for (int64_t r = 0; r < run.count && width < NR; r++)
@@ -274,7 +343,7 @@ INLINE void multiply_run(const gemm_t *g, run_t run, int64_t from, int64_t to, c
 static void gemm_task(const void *context, int64_t task, int slot) {
     const gemm_t *g = context;
     (void)slot;
-    multiply_run(g, g->runs[task], 0, g->N, g->packed);
+    multiply_run(g, g->runs[task], 0, g->N, g->packed, 0);
 }
 
 /* Task: a few panels, all runs; they are packed where their thread packed those before, in a core's own cache. */
@@ -282,8 +351,13 @@ static void gemm_panels_task(const void *context, int64_t task, int slot) {
     const gemm_t *g = context;
     const int64_t width = panels_together(g->N) * NR, n = task * width, end = n + width < g->N ? n + width : g->N;
     const pack_t p = {g->b, g->b_k, g->b_n, g->N, g->K, (REAL *)g->packed + slot * width * g->K};
-    pack_panels(&p, n, end, p.packed);
-    for (int64_t i = 0; i < g->n_runs; i++) multiply_run(g, g->runs[i], n, end, p.packed);
+    const int rows = g->n_runs == 1 && g->runs[0].count >= MAX_TILE; /* so many that for more, to pack it costs little */
+    const int fresh = rows && g->b_n == 1 && end % NR == 0 && g->K > 0;
+    if (fresh)
+        multiply_run(g, g->runs[0], n, end, p.packed, 1);
+    else
+        pack_panels(&p, n, end, p.packed);
+    for (int64_t i = fresh; i < g->n_runs; i++) multiply_run(g, g->runs[i], n, end, p.packed, 0);
 }
 
 /* Whether there is one row, which multiplies a matrix as it stands: to pack that would take longer.  (A vector of

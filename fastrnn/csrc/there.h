@@ -76,7 +76,7 @@ static void project_steps(const sweep_t *s, const walk_t *w, int64_t n, int64_t 
             copy_row(x + rows.count * D, (const REAL *)s->input.a + (w->row[i] * s->T + w->start[i] + step) * D, D);
     }
     product.a = x, product.c = z;
-    multiply_run(&product, rows, 0, product.N, product.packed);
+    multiply_run(&product, rows, 0, product.N, product.packed, 0);
 }
 
 /* Copy rows of inputs to where whole vectors of each gate can be read. */
@@ -152,6 +152,7 @@ static void walk_forward(const sweep_t *s, walk_t *w, const walk_t *prefix, int 
     step_t t = {.n = w->rows, .h = w->state[0], .c = w->state[1], .gates = gates, .y = s->y && !is_prefix ? y : NULL};
     const size_t bytes = (size_t)(w->cell.gates * H) * sizeof(REAL), at_once = bytes <= FETCHED_AT_ONCE ? bytes : 0;
     int64_t n_next = rows_at(w, 0);
+    if (n_next && !begins_with_zeros) before_steps(s, w, t);
     if (!together) find_inputs(s, w, n_next, 0, bytes, inputs[0]);
     for (int64_t step = 0;; step++, t.h = t.new_h, t.c = t.new_c) {
         for (; t.n > n_next; t.n--)
@@ -165,6 +166,7 @@ static void walk_forward(const sweep_t *s, walk_t *w, const walk_t *prefix, int 
         t.new_h = w->state[0] + to * block;
         t.new_c = S > 1 ? w->state[1] + to * block : NULL;
         n_next = rows_left(w, t.n, step + 1);
+        t.goes_on = n_next > 0;
         if (together) {
             if (step % together == 0) {
                 project_steps(s, w, t.n, step, step + together, x, z);

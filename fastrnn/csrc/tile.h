@@ -11,7 +11,7 @@
 
 INLINE void tile_body(const REAL *a, ptrdiff_t a_m, ptrdiff_t a_k, const REAL *panel,
                       ptrdiff_t panel_k, int64_t K, const REAL *const *init, ptrdiff_t column,
-                      REAL *out, ptrdiff_t out_m, int32_t activation) {
+                      REAL *out, ptrdiff_t out_m, int32_t activation, REAL *packed) {
     vec sum[TILE_SPLIT][TILE_ROWS][TILE_VECTORS];
     UNROLL for (int r = 0; r < TILE_ROWS; r++) {
         UNROLL for (int v = 0; v < TILE_VECTORS; v++) {
@@ -24,13 +24,17 @@ INLINE void tile_body(const REAL *a, ptrdiff_t a_m, ptrdiff_t a_k, const REAL *p
     for (; k + TILE_DEPTH <= K; k += TILE_DEPTH) {
         UNROLL for (int u = 0; u < TILE_DEPTH; u++) {
             vec b[TILE_VECTORS];
-            UNROLL for (int v = 0; v < TILE_VECTORS; v++) b[v] = vload(panel + v * VL);
+            UNROLL for (int v = 0; v < TILE_VECTORS; v++) {
+                b[v] = vload(panel + v * VL);
+                if (packed) vstore(packed + v * VL, b[v]);
+            }
             UNROLL for (int r = 0; r < TILE_ROWS; r++) {
                 const vec x = vset(a[r * a_m]);
                 UNROLL for (int v = 0; v < TILE_VECTORS; v++) sum[u % TILE_SPLIT][r][v] += x * b[v];
             }
             a += a_k;
             panel += panel_k;
+            if (packed) packed += TILE_VECTORS * VL;
             IN_ORDER();
         }
     }
@@ -40,8 +44,10 @@ INLINE void tile_body(const REAL *a, ptrdiff_t a_m, ptrdiff_t a_k, const REAL *p
             UNROLL for (int v = 0; v < TILE_VECTORS; v++)
                 sum[0][r][v] += x * vload(panel + v * VL);
         }
+        UNROLL for (int v = 0; v < TILE_VECTORS && packed; v++) vstore(packed + v * VL, vload(panel + v * VL));
         a += a_k;
         panel += panel_k;
+        if (packed) packed += TILE_VECTORS * VL;
     }
     UNROLL for (int u = 1; u < TILE_SPLIT; u++)
         UNROLL for (int r = 0; r < TILE_ROWS; r++)
@@ -62,15 +68,24 @@ static void tile_by_rows(const REAL *a, ptrdiff_t a_m, ptrdiff_t a_k, const REAL
     CHECK(a_k == 1 && panel_k == TILE_VECTORS * VL);
     (void)a_k, (void)panel_k, (void)activation;
     tile_body(a, a_m, 1, panel, TILE_VECTORS * VL, K, init, column, out, out_m,
-              TILES_ACTIVATE ? activation : ACT_LINEAR);
+              TILES_ACTIVATE ? activation : ACT_LINEAR, NULL);
 }
 
 static void tile_by_columns(const REAL *a, ptrdiff_t a_m, ptrdiff_t a_k, const REAL *panel,
                             ptrdiff_t panel_k, int64_t K, const REAL *const *init,
                             ptrdiff_t column, REAL *out, ptrdiff_t out_m, int32_t activation) {
     (void)a_m, (void)activation; /* only products with a state end in one */
-    tile_body(a, 1, a_k, panel, panel_k, K, init, column, out, out_m, ACT_LINEAR);
+    tile_body(a, 1, a_k, panel, panel_k, K, init, column, out, out_m, ACT_LINEAR, NULL);
 }
+
+#if TILE_ROWS == MAX_TILE && TILE_VECTORS == 2
+/* Rows times a panel as it stands, which is packed for the rows that follow: its lines come while others are
+ * multiplied. */
+static void tile_packing(const REAL *a, ptrdiff_t a_m, const REAL *panel, ptrdiff_t panel_k, int64_t K,
+                         const REAL *const *init, REAL *out, ptrdiff_t out_m, REAL *packed) {
+    tile_body(a, a_m, 1, panel, panel_k, K, init, 0, out, out_m, ACT_LINEAR, packed);
+}
+#endif
 
 #undef tile_by_rows
 #undef tile_by_columns

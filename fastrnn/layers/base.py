@@ -211,7 +211,8 @@ class Layer:
         if name is None:
             name = unused("variable", {p.name for p in self._parameters})
         initial = initializers.initial(initializer, shape, self.dtype)
-        value = engines.current().asarray(initial, self.dtype)
+        value = engines.current().zeros(initial.shape, initial.dtype)  # on a cache line's start
+        value[...] = initial
         parameter = Parameter(
             name, value, trainable, regularizers.get(regularizer), constraints.get(constraint)
         )
