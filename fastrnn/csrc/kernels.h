@@ -351,8 +351,7 @@ static void gemm_panels_task(const void *context, int64_t task, int slot) {
     const gemm_t *g = context;
     const int64_t width = panels_together(g->N) * NR, n = task * width, end = n + width < g->N ? n + width : g->N;
     const pack_t p = {g->b, g->b_k, g->b_n, g->N, g->K, (REAL *)g->packed + slot * width * g->K};
-    const int rows = g->n_runs == 1 && g->runs[0].count >= MAX_TILE; /* so many that for more, to pack it costs little */
-    const int fresh = rows && g->b_n == 1 && end % NR == 0 && g->K > 0;
+    const int fresh = g->n_runs && g->runs[0].count >= MAX_TILE && g->b_n == 1 && end % NR == 0 && g->K > 0;
     if (fresh)
         multiply_run(g, g->runs[0], n, end, p.packed, 1);
     else
