@@ -183,7 +183,7 @@ static void add_weight_gradient(const sweep_t *s, const walk_t *w, int64_t from,
         const REAL *a = left_operand(s, w, gate, from, to, room);
         if (w->team) {
             const int each = fastrnn_each(w->team, (many * Hp + OUTER_COLUMNS - 1) / OUTER_COLUMNS);
-            fastrnn_together(w->team, each, weight_gradient_piece,
+            fastrnn_together(w->team, each, 1, weight_gradient_piece,
                              &(weight_gradient_t){s, w, a, dz + gate * Hp, many * Hp, rows, each, w->dU + gate * Hp,
                                                   outer_room});
         } else {

@@ -100,7 +100,7 @@ static NOINLINE void zeros_times_U(const sweep_t *s, int64_t n, int64_t from, in
 
 /* h U is cut by rows of U, whose parts lie in memory one after the other: so they fall on all sets of a cache alike,
  * as columns would not, and each thread of a team meets its own again.  Whoever computes units of a state goes on to
- * multiply them by their rows of U, and so one phase makes a step.  What each part comes to is kept in `packed`, which
+ * multiply them by their rows of U: so a phase makes a step.  What each part comes to is kept in `packed`, which
  * has nothing else to hold, and added up in the order of the parts, whoever multiplied them.
  *
  * ROWS_OF_U are multiplied at a time, by strips of columns: as many pages as a core finds at once.  A part has one or
@@ -225,14 +225,7 @@ typedef struct {
     const walk_t *w;
     step_t t;
     units_fn units;
-    times_t next; /* with U as it stands: what they multiply then */
 } phase_t;
-
-INLINE void phase_units(const sweep_t *s, const walk_t *w, step_t t, units_fn units, times_t next, int64_t first,
-                        int64_t end) {
-    units(s, w, t, first, end);
-    if (s->as_it_stands && next.h) multiply_parts(s, w, next, first, end);
-}
 
 /* The units that go together when n rows are left: some panels, and no sum is split otherwise than on one thread. */
 INLINE int64_t units_together(const sweep_t *s, int64_t n) {
@@ -250,10 +243,6 @@ INLINE int pieces_for_each(const sweep_t *s, const walk_t *w, int64_t n) {
 }
 
 /* Of `many` groups those in a team's piece, the pieces of a member in the order of this step. */
-typedef struct {
-    int64_t first, end;
-} range_t;
-
 INLINE range_t range_of(const walk_t *w, int64_t many, int64_t piece) {
     const int64_t each = fastrnn_each(w->team, many), pieces = each * w->team->phase.members, own = piece % each;
     if (w->back) piece += each - 1 - 2 * own;
@@ -273,18 +262,24 @@ static void phase_piece(const void *context, int64_t piece, int member) {
     const phase_t *p = context;
     const range_t u = units_of(p->s, p->w, p->t.n, piece);
     (void)member;
-    if (u.first < u.end) phase_units(p->s, p->w, p->t, p->units, p->next, u.first, u.end);
+    if (u.first < u.end) p->units(p->s, p->w, p->t, u.first, u.end);
 }
 
-static NOINLINE void phase_together(const sweep_t *s, const walk_t *w, step_t t, units_fn units, times_t next) {
-    fastrnn_together(w->team, pieces_for_each(s, w, t.n), phase_piece, &(phase_t){s, w, t, units, next});
+/* With a team: by its members; with U as it stands: some units, and the product that follows. */
+static NOINLINE void phase_in_parts(const sweep_t *s, const walk_t *w, step_t t, units_fn units, times_t next) {
+    if (w->team) {
+        fastrnn_together(w->team, pieces_for_each(s, w, t.n), 1, phase_piece, &(phase_t){s, w, t, units});
+        return;
+    }
+    units(s, w, t, w->units.first, w->units.end);
+    if (next.h) multiply_parts(s, w, next, w->units.first, w->units.end);
 }
 
 INLINE void phase(const sweep_t *s, const walk_t *w, step_t t, units_fn units, times_t next) {
-    if (w->team)
-        phase_together(s, w, t, units, next);
+    if (w->team || s->as_it_stands)
+        phase_in_parts(s, w, t, units, next);
     else
-        phase_units(s, w, t, units, next, 0, padded(s->H));
+        units(s, w, t, 0, padded(s->H));
 }
 
 /* What U multiplies next once a step is done. */
@@ -363,7 +358,7 @@ INLINE void times_U_transposed(const sweep_t *s, const walk_t *w, int64_t n, con
     for (int64_t gate = from; gate < to; gate += many) {
         REAL *out = s->noise ? w->dropped : dh;
         if (w->team)
-            fastrnn_together(w->team, pieces_for_each(s, w, n), times_U_transposed_piece,
+            fastrnn_together(w->team, pieces_for_each(s, w, n), 1, times_U_transposed_piece,
                              &(product_t){s, w, n, dz, gate, gate + many, init, out});
         else
             times_panels_transposed(s, w, n, dz, gate, many, 0, Hp, init, out);
@@ -568,7 +563,8 @@ INLINE void gru_before_units(const sweep_t *s, const walk_t *w, step_t t, int64_
 
 INLINE void gru_before_step(const sweep_t *s, const walk_t *w, step_t t) {
     drop(s, w, t.n, t.h, 0, 2);
-    phase(s, w, t, gru_before_gates, (times_t){t.from_zeros ? NULL : w->reset, 2, 3, w->back});
+    if (w->half != SECOND) phase(s, w, t, gru_before_gates, (times_t){t.from_zeros ? NULL : w->reset, 2, 3, w->back});
+    if (w->half == FIRST) return;
     drop(s, w, t.n, w->reset, 2, 3);
     phase(s, w, t, gru_before_units, next_times(w, t, 2));
 }
@@ -602,16 +598,6 @@ static void gru_before_step_backward(const sweep_t *s, const walk_t *w, step_t t
 }
 
 /* -- all of them ------------------------------------------------------------------------------------------ */
-
-/* Ahead of the first step: the product that U as it stands begins with. */
-static void no_units(const sweep_t *s, const walk_t *w, step_t t, int64_t first, int64_t end) {
-    (void)s, (void)w, (void)t, (void)first, (void)end;
-}
-
-static void before_steps(const sweep_t *s, const walk_t *w, step_t t) {
-    if (s->as_it_stands)
-        phase(s, w, t, no_units, (times_t){t.h, 0, s->cell == CELL_GRU_RESET_BEFORE ? 2 : w->cell.gates, 0});
-}
 
 INLINE void step_forward(const sweep_t *s, const walk_t *w, step_t t) {
     switch (s->cell) {

@@ -277,21 +277,36 @@ static void judge(team_t *team, int64_t since) {
     atomic_store(&alone_until, now + waited * (1 << n));
 }
 
-/* A phase's number tells its count and its pieces at once, so that nobody takes those of one for those of another. */
-enum { EACH_BITS = 3 };
+/* A number tells of some phases all at once, so that nobody takes the pieces of one for those of another. */
+enum { EACH_BITS = 3, PHASES_BITS = 16 };
 _Static_assert(TEAM_PIECES < 1 << EACH_BITS, "pieces for each member must fit");
+_Static_assert(MOST_PHASES < 1 << PHASES_BITS, "phases must fit");
 
-/* Claim pieces of a phase and run them, a member's own first, which its cache knows, then what others left. */
-static int take_pieces(team_t *team, int64_t number, int member) {
-    const int64_t count = number >> EACH_BITS;
-    const int each = (int)(number & ((1 << EACH_BITS) - 1)), pieces = team->phase.members * each;
+typedef struct {
+    int64_t before; /* the count of the phase before them */
+    int phases, each;
+} plan_t;
+
+static int64_t number_of(plan_t plan) {
+    return (plan.before << PHASES_BITS | plan.phases) << EACH_BITS | plan.each;
+}
+
+static plan_t plan_of(int64_t number) {
+    const int64_t counts = number >> EACH_BITS;
+    return (plan_t){counts >> PHASES_BITS, counts & MOST_PHASES, number & ((1 << EACH_BITS) - 1)};
+}
+
+/* Claim pieces of a plan's phase and run them, a member's own first, which its cache knows, then what others left. */
+static int take_pieces(team_t *team, plan_t plan, int phase, int member) {
+    const int64_t count = plan.before + 1 + phase;
+    const int pieces = team->phase.members * plan.each;
     int taken = 0;
-    for (int i = 0, p = member * each; i < pieces; i++, p = p + 1 < pieces ? p + 1 : 0) {
+    for (int i = 0, p = member * plan.each; i < pieces; i++, p = p + 1 < pieces ? p + 1 : 0) {
         int64_t *state = &team->piece[p].state, before = __atomic_load_n(state, __ATOMIC_RELAXED);
         if (before >= 2 * count - 1) continue; /* claimed, and the phase perhaps over */
         if (!__atomic_compare_exchange_n(state, &before, 2 * count - 1, 0, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
             continue; /* and else the phase lasts until this piece is finished */
-        team->phase.run(team->phase.context, p, member);
+        team->phase.run(team->phase.context, (int64_t)phase * pieces + p, member);
         __atomic_store_n(state, 2 * count, __ATOMIC_RELEASE);
         taken++;
     }
@@ -306,29 +321,50 @@ static void wait_in_team(int *tries, int64_t *since) {
     if (*tries > IMPATIENT) sched_yield(); /* who is waited for may need this processor */
 }
 
-void fastrnn_together(team_t *team, int each, task_fn run, const void *context) {
-    const int64_t count = (team->phase.number >> EACH_BITS) + 1, number = count << EACH_BITS | each;
-    const int pieces = team->phase.members * each;
+/* Wait until all pieces of a plan's phase are done; returns since when, if that was long ago, else 0. */
+static int64_t wait_for_phase(team_t *team, plan_t plan, int phase) {
+    const int64_t count = plan.before + 1 + phase;
+    const int pieces = team->phase.members * plan.each;
     int tries = 0;
     int64_t since = 0;
-    team->phase.run = run, team->phase.context = context;
-    __atomic_store_n(&team->phase.number, number, __ATOMIC_RELEASE);
-    team->pieces += pieces;
-    team->others += pieces - take_pieces(team, number, 0);
     for (int p = 0; p < pieces; p++)
-        while (__atomic_load_n(&team->piece[p].state, __ATOMIC_ACQUIRE) != 2 * count) wait_in_team(&tries, &since);
-    if (since) judge(team, since);
+        while (__atomic_load_n(&team->piece[p].state, __ATOMIC_ACQUIRE) < 2 * count) wait_in_team(&tries, &since);
+    return since;
+}
+
+void fastrnn_together(team_t *team, int each, int phases, task_fn run, const void *context) {
+    const plan_t last = plan_of(team->phase.number), plan = {last.before + last.phases, phases, each};
+    const int pieces = team->phase.members * each;
+    team->phase.run = run, team->phase.context = context;
+    __atomic_store_n(&team->phase.number, number_of(plan), __ATOMIC_RELEASE);
+    for (int phase = 0; phase < phases; phase++) {
+        team->pieces += pieces;
+        team->others += pieces - take_pieces(team, plan, phase, 0);
+        const int64_t since = wait_for_phase(team, plan, phase);
+        if (since) judge(team, since);
+    }
+}
+
+/* Whether the team has dissolved. */
+static int is_over(const team_t *team) { return __atomic_load_n(&team->phase.over, __ATOMIC_ACQUIRE); }
+
+/* What a member that is not the leader does of a plan.  One that comes late finds phases over, or all of them. */
+static void take_part(team_t *team, plan_t plan, int member) {
+    for (int phase = 0; phase < plan.phases && !is_over(team); phase++) {
+        if (phase) wait_for_phase(team, plan, phase - 1);
+        take_pieces(team, plan, phase, member);
+    }
 }
 
 static void stand_by(team_t *team, int member) {
     int64_t seen = 0, since = 0;
-    for (int tries = 0; !__atomic_load_n(&team->phase.over, __ATOMIC_ACQUIRE);) {
-        const int64_t phase = __atomic_load_n(&team->phase.number, __ATOMIC_ACQUIRE);
-        if (phase == seen) {
+    for (int tries = 0; !is_over(team);) {
+        const int64_t number = __atomic_load_n(&team->phase.number, __ATOMIC_ACQUIRE);
+        if (number == seen) {
             wait_in_team(&tries, &since);
             continue;
         }
-        take_pieces(team, seen = phase, member);
+        take_part(team, plan_of(seen = number), member);
         tries = 0;
     }
 }

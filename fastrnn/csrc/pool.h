@@ -37,10 +37,10 @@ enum { TEAM_MOST = 16, TEAM_PIECES = 4 }; /* members, and pieces of a phase for 
 #define APART _Alignas(64)
 
 typedef struct {
-    /* What the leader writes for a phase, together: */
+    /* What the leader writes for some phases, together: */
     APART struct {
-        int64_t number; /* its count and the pieces for each member in one, see take_pieces */
-        task_fn run; /* what it does, with its context */
+        int64_t number; /* how many there were before, their own number, and the pieces for each member, see `plan_of` */
+        task_fn run; /* what they do, with its context */
         const void *context;
         int members, over;
     } phase;
@@ -66,9 +66,13 @@ static inline int fastrnn_each(const team_t *team, int64_t most) {
     return each < TEAM_PIECES ? (int)each : TEAM_PIECES;
 }
 
-/* A phase, for the leader to call: run(context, piece, member) for `each` pieces, at most TEAM_PIECES, for each member,
- * which takes its own first, if it comes in time: member m has those from m * each on.  Member 0 is the leader. */
-void fastrnn_together(team_t *team, int each, task_fn run, const void *context);
+/* `phases` phases one after the other, for the leader to call: run(context, task, member) for the pieces of each, and
+ * those of the next once all of them are done; task = phase * pieces + piece.  There are `each` pieces, at most
+ * TEAM_PIECES, for each member, which takes its own first, if it comes in time: member m has those from m * each on.
+ * Member 0 is the leader.  From phase to phase of one call all members go by themselves, which spares the leader's word
+ * and what lines of memory take to move from core to core for it. */
+enum { MOST_PHASES = (1 << 16) - 1 };
+void fastrnn_together(team_t *team, int each, int phases, task_fn run, const void *context);
 
 void fastrnn_pool_set_threads(int threads);
 int fastrnn_pool_threads(void);

@@ -6,6 +6,13 @@
 
 enum { MAX_STATES = 2 };
 
+typedef struct {
+    int64_t first, end;
+} range_t;
+
+/* The part of a step that is meant, of those that have two: each ends when all units are there. */
+enum { BOTH, FIRST, SECOND };
+
 /* What one walk works on: a shard, or the shared prefix as a shard of one row. */
 typedef struct {
     cell_t cell;
@@ -30,6 +37,9 @@ typedef struct {
      * those that it multiplied last are the ones that a cache still holds, where it does not hold all of them.  (More
      * rows have more to do with a panel than to fetch it, and their inputs are better read in order.) */
     int back;
+    /* With U as it stands, what a team's member does at a time: */
+    range_t units;
+    int half;
 } walk_t;
 
 /* Which of the first n rows of a walk take a step. */
