@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import os
+import signal
 
 # NumPy, which computes what is expected, reads this when it is imported. Its products are small, so
 # that beside other work its threads wait for each other. The core's threads are not concerned.
@@ -31,6 +32,14 @@ def pytest_collection_modifyitems(items):
             item.add_marker(no_gpu)
         if no_numba and item.name.startswith(("fastrnn.cuda.matmul.", "fastrnn.cuda.sweeps.")):
             item.add_marker(no_numba)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def listens_to_ctrl_c():
+    """A shell that starts something in the background may have it ignore SIGINT, and what it
+    starts; tests press Ctrl-C."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
