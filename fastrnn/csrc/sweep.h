@@ -2,7 +2,8 @@
  *
  * A task is a shard: a few rows that walk through all their steps together, so that their states stay in
  * cache and a product of a step is rows x H x H.  Rows stand longest first; those that have reached their
- * end drop out at the back.  What happens at a step is in cells.h, the walks themselves in there.h and back.h. */
+ * end drop out at the back.  What happens at a step is in cells.h, the walks themselves in there.h and back.h, that of
+ * a single row of wide layers in row_walk.h. */
 
 enum { MAX_STATES = 2 };
 
@@ -226,5 +227,6 @@ static void take_route(route_t route, void (*lead)(const void *route)) {
     fastrnn_lead(&team, route.s->team, lead, &route);
 }
 
+#include "row_walk.h"
 #include "there.h"
 #include "back.h"
