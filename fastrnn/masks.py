@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import numpy as np
 
-__all__ = ["StepMask"]
+__all__ = ["StepMask", "mask_where"]
 
 
 class StepMask:
@@ -22,7 +22,8 @@ class StepMask:
     Parameters
     ----------
     start, stop : int64 array of shape (B,)
-        The first step that counts and the one after the last; equal where no step counts.
+        The first step that counts and the one after the last; equal where no step counts. Arrays
+        of an engine, if it makes masks where its arrays lie.
     steps : int
         T, the width of the batch.
     pattern : bool array of shape (B, T), optional
@@ -94,8 +95,8 @@ class StepMask:
     def __array__(self, dtype=None, copy=None):
         if self.pattern is not None:
             return self.pattern.astype(dtype or bool)
-        t = np.arange(self.steps)
-        mask = (t >= self.start[:, None]) & (t < self.stop[:, None])
+        t, start, stop = np.arange(self.steps), np.asarray(self.start), np.asarray(self.stop)
+        mask = (t >= start[:, None]) & (t < stop[:, None])
         return mask.astype(dtype or bool, copy=False)
 
     def flip(self):
@@ -113,3 +114,14 @@ class StepMask:
         """For each step (B, T) the number of steps that count up to and with it, less one: where
         in its packed row the output stands that it shows (-1: none yet)."""
         return np.cumsum(self.pattern, axis=1) - 1
+
+
+def mask_where(x, value=None):
+    """The `StepMask` of the ids (B, T) that are not 0.
+
+    With a ``value``: of the steps of x (B, T, D) of which some feature differs from it.
+
+    >>> np.asarray(mask_where(np.array([[0, 3, 0]])))
+    array([[False,  True, False]])
+    """
+    return StepMask.from_array(x != 0 if value is None else (x != value).any(axis=-1))

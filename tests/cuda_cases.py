@@ -3,6 +3,7 @@
 Whoever imports it is skipped where numba-cuda is missing.
 """
 
+import math
 import sys
 import threading
 
@@ -63,6 +64,38 @@ def make_simulator_safe(monkeypatch):
         make_shared_arrays_safe(monkeypatch)
         let_threads_sleep(monkeypatch)
         refuse_arrays_of_the_host(monkeypatch)
+        hold_kernels_to_what_they_say(monkeypatch)
+
+
+def hold_kernels_to_what_they_say(monkeypatch):
+    """Let a write raise to an argument that a kernel does not name in ``writes``, and a launch with
+    more threads than it is bound to.
+
+    Recordings go by these names: what is not among them would be overwritten while it is read.
+    """
+    from numba.cuda.simulator.cudadrv.devicearray import FakeCUDAArray
+
+    def only_read(argument):
+        if isinstance(argument, tuple):
+            parts = map(only_read, argument)
+            return type(argument)(*parts) if hasattr(argument, "_fields") else tuple(parts)
+        if isinstance(argument, FakeCUDAArray):
+            return FakeCUDAArray(only_read(argument._ary))
+        if isinstance(argument, np.ndarray):
+            argument = argument.view()
+            argument.flags.writeable = False
+        return argument
+
+    def init(self, kernel, grid, block, *rest):
+        assert math.prod(block) <= kernel.threads, "more threads than a block of this kernel has"
+        before(self, kernel, grid, block, *rest)
+        self.arguments = tuple(
+            argument if place in self.kernel.writes else only_read(argument)
+            for place, argument in enumerate(self.arguments)
+        )
+
+    before = stream._Simulated.__init__
+    monkeypatch.setattr(stream._Simulated, "__init__", init)
 
 
 def refuse_arrays_of_the_host(monkeypatch):

@@ -8,7 +8,7 @@ import pytest
 from engine_cases import CELLS, Problem
 
 import fastrnn
-from fastrnn import activations, engines, layers, streaming
+from fastrnn import activations, engines, layers, random, streaming
 from fastrnn.interrupts import Shield
 from fastrnn.values import Lookup, RowGradient
 
@@ -16,7 +16,7 @@ pytest.importorskip("numba_cuda", reason="numba-cuda is not installed (make test
 
 from cuda_cases import DTYPES, choose_small_tiles, make_simulator_safe  # noqa: E402
 
-from fastrnn.cuda import operations, stream  # noqa: E402
+from fastrnn.cuda import discovery, operations, stream  # noqa: E402
 from fastrnn.cuda.device_array import DeviceArray, on_device  # noqa: E402
 
 TOLERANCE = {"float32": 1e-5, "float64": 1e-10}
@@ -692,8 +692,12 @@ def normalizing():
 
 @pytest.fixture
 def recordings(monkeypatch):
-    """How often each of the recordings that are made is done again."""
-    made = []
+    """How often each of the recordings that are made is done again.
+
+    Each time in another of the orders that are allowed, by the random numbers of ``orders``: as
+    good as at once, for two calls that may not change places would be seen to.
+    """
+    made, orders = [], np.random.default_rng(0)
 
     class Counted(stream.Recording):
         def __init__(self, function):
@@ -701,12 +705,26 @@ def recordings(monkeypatch):
             self.place = len(made)
             made.append(0)
 
-        def __call__(self):
+        def _launch(self):
             made[self.place] += 1
-            super().__call__()
+            if discovery.simulated():
+                again_in_another_order(self, orders)
+            else:
+                super()._launch()
 
     monkeypatch.setattr(stream, "Recording", Counted)
     return made
+
+
+def again_in_another_order(recording, orders):
+    """Do it again, each call after those that it waits for; gives the numbers of the calls."""
+    done, left = [], set(range(len(recording.calls)))
+    while left:
+        ready = [i for i in sorted(left) if left.isdisjoint(recording.waits[i])]
+        done.append(int(orders.choice(ready)))
+        left.remove(done[-1])
+        recording.calls[done[-1]]()
+    return done
 
 
 @pytest.mark.parametrize(("recurrent", "optimizer"), [
@@ -728,11 +746,268 @@ def test_steps_are_recorded_and_done_again(recordings, recurrent, optimizer):
     assert recordings == [4, 1]
 
 
+@pytest.mark.skipif(not discovery.simulated(), reason="a GPU chooses the order itself")
+@pytest.mark.parametrize("make", [
+    lambda: layers.Bidirectional(layers.LSTM(2, return_sequences=True)),
+    lambda: layers.RNN([layers.SimpleRNNCell(2), layers.GRUCell(3, reset_after=False)]),
+    normalizing,
+], ids=["both ways", "stacked", "normalizing"])  # fmt: skip
+def test_what_need_not_wait_gives_the_same_bits_in_any_order(gpu, rng, make):
+    layer = make()
+    layer.build((None, 3, 2))
+    layer.move()
+    x = gpu.asarray(rng.normal(size=(2, 3, 2)).astype(np.float32))
+    y, _ = layer.forward(x, training=True)
+    dy = gpu.asarray(rng.normal(size=y.shape).astype(np.float32))
+
+    def there_and_back():
+        _, tape = layer.forward(x, training=True)
+        return layer.backward(tape, dy)
+
+    def found(again):
+        for p in layer.parameters:
+            p.grad[...] = 0
+        order = again()
+        return order, [np.array(a) for a in (recording.result, *(p.grad for p in layer.parameters))]
+
+    recording, orders = stream.Recording(there_and_back), np.random.default_rng(1)
+    _, wanted = found(recording)
+    for _ in range(5):
+        order, results = found(lambda: again_in_another_order(recording, orders))
+        assert order != sorted(order), "nothing changed places"
+        for a, b in zip(results, wanted, strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+def test_two_directions_do_not_wait_for_each_other(gpu, rng):
+    layer = layers.Bidirectional(layers.SimpleRNN(2))
+    layer.build((None, 3, 2))
+    x = gpu.asarray(rng.normal(size=(2, 3, 2)).astype(np.float32))
+    layer.forward(x)
+    recording = stream.Recording(lambda: layer.forward(x))
+    if discovery.simulated():
+        kernels = [getattr(call, "__self__", None) for call in recording.calls]
+        names = [kernel and kernel.kernel.fn.__name__ for kernel in kernels]
+        first, second = (i for i, name in enumerate(names) if name == "forward")
+        assert first not in before(recording.waits, second)
+
+
+def before(waits, number):
+    """All that a call comes after."""
+    found = set(waits[number])
+    return found.union(*(before(waits, other) for other in found))
+
+
+@pytest.mark.parametrize("recurrent", [
+    lambda: layers.LSTM(2, dropout=0.3, recurrent_dropout=0.2, seed=1),
+    lambda: layers.Bidirectional(layers.SimpleRNN(2)),
+    lambda: layers.SimpleRNN(2, go_backwards=True),
+], ids=["dropout", "both ways", "backwards"])  # fmt: skip
+def test_steps_with_masks_and_dropout_are_recorded(recordings, recurrent):
+    """Bounds of masks are found once, numbers are drawn where they are needed, each time others."""
+    x, y = data(steps=3)[0], np.arange(5) % 2
+    x[x == 0] = 1
+    x[0, 0], x[1, :2], x[2] = 0, 0, 0  # padding before, and a row of nothing else
+    results, calls = {}, {}
+    for device in ("cpu", "cuda"):
+        with engines.using(device):
+            fastrnn.utils.set_random_seed(5)
+            model = fastrnn.Sequential([
+                fastrnn.Input((None,)), layers.Embedding(7, 2, mask_zero=True), recurrent(),
+                layers.Dropout(0.5), layers.Dense(1, activation="sigmoid"),
+            ])  # fmt: skip
+            model.compile("sgd", "binary_crossentropy", metrics=["accuracy"])
+            history = model.fit(x, y, epochs=3, batch_size=2, verbose=0).history
+            results[device] = model.get_weights(), history
+            calls[device] = [source.calls for source in random.streams_of(model)]
+    same(results["cuda"], results["cpu"])
+    assert recordings == [4, 1]
+    assert calls["cuda"] == calls["cpu"] and calls["cpu"][-1] == 9
+
+
+def test_steps_behind_masking_are_recorded(recordings):
+    x = np.random.default_rng(0).normal(size=(5, 3, 2)).astype(np.float32)
+    x[0, 2], x[1, :2], x[2], x[3, 1, 0] = 5, 5, 5, 5
+    results = {}
+    for device in ("cpu", "cuda"):
+        with engines.using(device):
+            fastrnn.utils.set_random_seed(5)
+            model = fastrnn.Sequential([
+                fastrnn.Input((3, 2)), layers.Masking(5.0), layers.SimpleRNN(2), layers.Dense(1),
+            ])  # fmt: skip
+            model.compile("sgd", "mse")
+            history = model.fit(x, np.arange(5.0), epochs=3, batch_size=2, verbose=0).history
+            results[device] = model.get_weights(), history
+    same(results["cuda"], results["cpu"])
+    assert recordings == [4, 1]
+
+
+def test_masks_of_outputs_without_a_loss_are_those_of_their_step(recordings):
+    """They wait for the metrics, while the next steps are done."""
+    x, y = data(steps=3)[0], np.arange(5.0)
+    x[x == 0] = 1
+    x[0, :1], x[1, :2], x[3, :1] = 0, 0, 0
+    results = {}
+    for device in ("cpu", "cuda"):
+        with engines.using(device):
+            fastrnn.utils.set_random_seed(5)
+            ids = fastrnn.Input((3,))
+            h = layers.Embedding(7, 2, mask_zero=True)(ids)
+            h = layers.SimpleRNN(2, return_sequences=True)(h)
+            a, b = layers.Dense(1, name="a")(h), layers.Dense(1, name="b")(layers.SimpleRNN(2)(h))
+            model = fastrnn.Model(ids, [a, b])
+            model.compile("sgd", loss=[None, "mse"], metrics=[["mae"], None])
+            targets = [np.stack([y] * 3, axis=1)[..., None], y]
+            history = model.fit(x, targets, epochs=3, batch_size=1, verbose=0).history
+            results[device] = model.get_weights(), history
+    same(results["cuda"], results["cpu"])
+    assert recordings == [13]
+
+
+def test_a_recording_keeps_off_the_number_of_calls(gpu, monkeypatch):
+    """That lies in memory of its own, however often the recording uses its memory again."""
+    monkeypatch.setattr(stream, "FRESH", 0)
+    ours, theirs = random.Stream(3), random.Stream(3)
+    a = gpu.asarray(np.arange(9, dtype=np.float32))
+    draws = [engine.dropout_mask(source, (9,), 0.5, "float32")
+             for engine, source in ((gpu, ours), (reference, theirs))]
+    np.testing.assert_array_equal(np.array(draws[0]), draws[1])
+
+    def work():
+        for _ in range(3):
+            a + a
+        return gpu.dropout_mask(ours, (9,), 0.5, "float32") + a * 0
+
+    recording = stream.Recording(work)
+    for _ in range(3):
+        recording()
+        wanted = reference.dropout_mask(theirs, (9,), 0.5, "float32")
+        np.testing.assert_array_equal(np.array(recording.result), wanted)
+
+
+def test_an_interrupted_repetition_is_not_counted(gpu, monkeypatch):
+    ours, theirs = random.Stream(3), random.Stream(3)
+    for engine, source in ((gpu, ours), (reference, theirs)):
+        engine.dropout_mask(source, (9,), 0.5, "float32")
+    recording = stream.Recording(lambda: gpu.dropout_mask(ours, (9,), 0.5, "float32"))
+    launch = recording._launch
+
+    def interrupted():
+        launch()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(recording, "_launch", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        recording()
+    monkeypatch.setattr(recording, "_launch", launch)
+    recording()
+    wanted = reference.dropout_mask(theirs, (9,), 0.5, "float32")
+    np.testing.assert_array_equal(np.array(recording.result), wanted)
+    assert ours.calls == theirs.calls
+
+
+def test_memory_runs_out_while_a_step_is_recorded(gpu, monkeypatch):
+    """What the recording has used is used again, and given back to nobody."""
+    from fastrnn.cuda import memory
+
+    class NoMemory(Exception):
+        pass
+
+    def allocated(capacity):
+        if len(taken) == 2:
+            raise NoMemory
+        taken.append(capacity)
+        return own(capacity)
+
+    own, taken = memory._allocated, []
+    monkeypatch.setattr(memory, "_out_of_memory", lambda: NoMemory)
+    a = gpu.asarray(np.arange(4.0))
+    monkeypatch.setattr(memory, "_allocated", allocated)
+    recording = stream.Recording(lambda: (a + 1) + 2 + 3 + 4)
+    memory.release()
+    recording()
+    np.testing.assert_array_equal(np.array(recording.result), [10, 11, 12, 13])
+    with pytest.raises(NoMemory):
+        stream.Recording(lambda: [a + 1, a + 2])
+
+
+def test_a_value_for_each_feature_is_looked_for_on_the_host(gpu):
+    x = np.array([[[5, 6], [1, 6]], [[5, 6], [5, 7]]], np.float32)
+    numbers = on_device(np.array([1, 0], np.int32))
+    numbers.limits = 0, 1
+    found = gpu.padding_mask(gpu.staged(x)[numbers], np.array([5, 6]))
+    np.testing.assert_array_equal(np.asarray(found), [[False, True], [False, True]])
+
+
+def test_what_was_drawn_in_between_counts(gpu):
+    """A recording goes on with the calls that come next, whoever drew before."""
+    ours, theirs = random.Stream(3), random.Stream(3)
+
+    def draw(engine, source):
+        return engine.dropout_mask(source, (9,), 0.5, "float32")
+
+    with pytest.raises(stream.NotRecordable, match="nobody has drawn"):
+        stream.Recording(lambda: draw(gpu, ours))
+    np.testing.assert_array_equal(np.array(draw(gpu, ours)), draw(reference, theirs))
+    recording = stream.Recording(lambda: [draw(gpu, ours) for _ in range(2)])
+    assert ours.calls == 1
+    for between in range(2):
+        recording()
+        for found in recording.result:
+            np.testing.assert_array_equal(np.array(found), draw(reference, theirs))
+        if between:
+            draw(gpu, ours), draw(reference, theirs)
+    recording()
+    for found in recording.result:
+        np.testing.assert_array_equal(np.array(found), draw(reference, theirs))
+    assert ours.calls == theirs.calls == 8
+    with pytest.raises(stream.NotRecordable):
+        stream.Recording(lambda: float(gpu.dropout_mask(ours, (1,), 0.5, "float32").sum()))
+    assert ours.calls == 8
+
+
+@pytest.mark.parametrize("shape", [(2, 3), (2, 3, 2, 2)])
+def test_masking_of_what_has_no_features_or_too_many_axes(gpu, shape):
+    x = gpu.asarray(np.ones(shape, np.float32))
+    with pytest.raises(ValueError, match=r"mask: expected one flag for each row and step"):
+        layers.Masking().compute_mask(x, None)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", [(), (1,), (9,), (2, 3, 4), (0, 3)])
+@pytest.mark.parametrize("seed", [0, 7, 2**64 + 5])
+def test_the_same_is_dropped_as_on_the_cpu(gpu, dtype, shape, seed):
+    ours, theirs = random.Stream(seed), random.Stream(seed)
+    for rate in (0.25, 0.1, 0.9):
+        found = gpu.dropout_mask(ours, shape, rate, dtype)
+        wanted = reference.dropout_mask(theirs, shape, rate, dtype)
+        assert found.dtype == dtype and found.shape == wanted.shape
+        np.testing.assert_array_equal(np.asarray(found), wanted)
+
+
 def test_steps_with_numbers_from_the_host_are_not_recorded(recordings):
-    """Masks are made of ids on the host, factors of dropout are drawn there."""
-    for make in (small_model, lambda: plain_model(lambda: layers.SimpleRNN(2, dropout=0.5))):
-        trained("cuda", make, x=data()[0][:4], epochs=1, batch_size=1)
-        assert not recordings
+    """Masks with holes say on the host which steps go where; words are dropped there."""
+    x = data()[0][:4]
+    x[0] = [1, 0, 2, 0]
+    trained("cuda", small_model, x=x, epochs=1, batch_size=1)
+    assert not recordings
+
+
+def test_bounds_of_rows_that_were_written_to(gpu):
+    """What was known of data holds for their rows as long as nobody changes these."""
+    ids = np.array([[0, 1, 2], [3, 4, 0], [0, 0, 5]], np.int32)
+    staged = gpu.staged(ids)
+    numbers = on_device(np.array([2, 0], np.int32))
+    numbers.limits = 0, 2
+    rows = staged[numbers]
+    found = gpu.padding_mask(rows)
+    assert isinstance(found.start, DeviceArray) and found.shape == (2, 3)
+    np.testing.assert_array_equal(np.asarray(found), ids[[2, 0]] != 0)
+    np.testing.assert_array_equal(np.asarray(found.flip()), ids[[2, 0], ::-1] != 0)
+    np.testing.assert_array_equal(np.asarray(found.any), [True, True])
+    part = rows[1:]
+    part[...] = np.array([[7, 0, 0]])
+    np.testing.assert_array_equal(np.asarray(gpu.padding_mask(rows)), [[0, 0, 1], [1, 0, 0]])
 
 
 def test_what_is_done_again_gives_results_of_its_own_each_time(gpu, recordings):

@@ -304,6 +304,34 @@ def test_nothing_is_half_done_where_there_is_no_gpu(monkeypatch):
         batched_matmul(A, B)
 
 
+class Torch:
+    """As a tensor of PyTorch says where it lies."""
+
+    def __init__(self, address=64, shape=(2, 3, 3), stride=(9, 3, 1), requires_grad=False):
+        self.shape, self.dtype, self.requires_grad = shape, "torch.float32", requires_grad
+        self.data_ptr, self.stride = lambda: address, lambda: stride
+
+
+def test_products_are_known_again_by_all_that_they_depend_on(monkeypatch):
+    monkeypatch.setattr(discovery, "simulated", lambda: False)
+
+    def key(a=None, b=None, trans_a=False, bias=None, activation=None, out=None):
+        given = (Torch() if x is None else x for x in (a, b, out))
+        a, b, out = given
+        return matmul._key(a, b, trans_a, False, bias, activation, out)
+
+    known = key()
+    assert known is not None and key() == known
+    others = [
+        key(a=Torch(128)), key(b=Torch(shape=(3, 3))), key(b=Torch(stride=(9, 1, 3))),
+        key(a=Torch(requires_grad=True)), key(trans_a=True), key(bias=Torch()), key(out=Torch(32)),
+        key(activation="tanh"),
+    ]
+    assert len({known, *others}) == len(others) + 1
+    assert matmul._key(Torch(), Torch(), False, False, None, None, None) is None
+    assert matmul._key(A, Torch(), False, False, None, None, Torch()) is None
+
+
 # -- on a GPU only --------------------------------------------------------------
 
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from engine_cases import ACTIVATIONS, CELLS, Problem, dense_gradient
+from engine_cases import CELLS, Problem, dense_gradient
 
 from fastrnn.engines.reference import ReferenceEngine
 from fastrnn.masks import StepMask
@@ -13,7 +13,7 @@ pytest.importorskip("numba_cuda", reason="numba-cuda is not installed (make test
 from cuda_cases import DTYPES, choose_small_tiles, make_simulator_safe  # noqa: E402
 from numba import cuda  # noqa: E402
 
-from fastrnn.cuda import arrays, discovery, matmul, sweeps, tiles  # noqa: E402
+from fastrnn.cuda import arrays, discovery, matmul, sweep_tiles, sweeps, tiles  # noqa: E402
 from fastrnn.cuda.kernels import sweep  # noqa: E402
 
 TOLERANCE = {"float32": 1e-5, "float64": 1e-10}
@@ -32,21 +32,38 @@ def go(monkeypatch):
     """Call with one of `WAYS` to have all sweeps of that kind."""
 
     def choose(way, group=2):
+        sweeps._tiles.cache_clear()
         monkeypatch.setattr(sweeps, "GROUPS", (group,) if way == "groups" else (1,))
         if way == "steps":
             monkeypatch.setattr(sweeps, "shared_limit", lambda: 0)
 
-    return choose
+    yield choose
+    sweeps._tiles.cache_clear()
 
 
 @pytest.fixture
 def small_warps(monkeypatch):
-    """Warps of 4 units; call to leave a thread so many bytes of weights in registers."""
-    caches = sweep.sweep_forward, sweep.sweep_backward
-    monkeypatch.setattr(sweep, "WARP", 4)
+    """Warps of 4 threads; call to leave a thread so many numbers of 32 bits for weights."""
+    caches = sweep.sweep_forward, sweep.sweep_backward, sweeps._tiles
+    monkeypatch.setattr(sweep_tiles, "WARP", 4)
     for cached in caches:
         cached.cache_clear()
-    yield lambda left: monkeypatch.setattr(sweep, "REGISTER_BYTES", left)
+    yield lambda left: monkeypatch.setattr(sweep_tiles, "WEIGHTS", left)
+    for cached in caches:
+        cached.cache_clear()
+
+
+@pytest.fixture
+def only(monkeypatch):
+    """Call with the one `Tile` that is to be chosen."""
+    caches = sweep.sweep_forward, sweep.sweep_backward, sweeps._tiles
+
+    def choose(*tile):
+        for cached in caches:
+            cached.cache_clear()
+        monkeypatch.setattr(sweeps, "tiles_of", lambda *_: [sweep_tiles.Tile(*tile)])
+
+    yield choose
     for cached in caches:
         cached.cache_clear()
 
@@ -91,10 +108,13 @@ def found_by_kernels(problem, xz, weights=True):
     sequence, last, tape = sweeps.sweep_forward(**inputs(problem, xz))
     dU = on_device(np.ones_like(problem.U)) if weights else None
     dbias = None if problem.bias is None else on_device(np.ones_like(problem.bias))
-    dxz, dstates = sweeps.sweep_backward(
+    dxz, dstates, magnitudes = sweeps.sweep_backward(
         tape, on_device(problem.U), on_device(problem.dy), listed(problem.dlast), dU, dbias,
-        new=Unwritten(),
+        measures=not isinstance(xz, Lookup), new=Unwritten(),
     )
+    if magnitudes is not None:
+        wanted = np.abs(dxz.copy_to_host()).sum(dtype=np.float64)
+        np.testing.assert_allclose(magnitudes.copy_to_host().sum(), wanted, rtol=1e-5)
     if isinstance(dxz, RowGradient):
         assert dxz.rows.dtype == np.int32 and (np.diff(dxz.rows) > 0).all()
         values = dxz.values.copy_to_host()
@@ -207,7 +227,7 @@ def test_noise(go, cell, noise, way):
           state=True, sequences=True)
 
 
-@pytest.mark.parametrize("left", [0, 64, 512])
+@pytest.mark.parametrize("left", [0, 16, 128])
 def test_noise_for_more_than_a_warp(small_warps, left):
     small_warps(left)
     check(seed=3, rows=2, steps=3, width=2, units=5, cell="lstm", noise=4, sequences=True)
@@ -219,6 +239,9 @@ def test_rows_of_a_table(go, cell, way):
     go(way)
     check(runs=RAGGED, seed=4, rows=4, steps=4, width=2, units=3, cell=cell, lookup=True,
           sequences=True)
+
+
+ACTIVATIONS = sorted(sweeps.ACTIVATIONS)
 
 
 @pytest.mark.parametrize("s", range(len(ACTIVATIONS)))
@@ -236,6 +259,16 @@ def test_fewer_steps_than_are_fetched_ahead_and_more(cell, steps, lookup):
     check(seed=6, rows=1, steps=steps, width=2, units=3, cell=cell, sequences=True, lookup=lookup)
 
 
+@pytest.mark.parametrize("steps", [15, 16])
+@pytest.mark.parametrize("lookup", [True, False])
+@pytest.mark.parametrize("cell", CELLS)
+def test_whole_passes_with_masks(cell, lookup, steps):
+    """Passes that ask for steps two passes later, and what counts begins and ends within some."""
+    mask = StepMask(np.array([6, 0, 3]), np.array([steps - 1, 7, 3]), steps)
+    check(runs=mask, seed=19, rows=3, steps=steps, width=2, units=2, cell=cell, lookup=lookup,
+          sequences=True, state=True, noise=1)
+
+
 @pytest.mark.parametrize(
     ("group", "output"),
     [(2, "last"), (4, "last"), (4, "sequence"), (4, "sequence with zeros")],
@@ -246,11 +279,25 @@ def test_groups_that_are_not_full(go, small_warps, cell, group, output):
     in registers, in shared memory, and in both."""
     go("groups", group)
     if output.startswith("sequence"):
-        small_warps(0 if output == "sequence" else 64)
+        small_warps(0 if output == "sequence" else 16)
     mask = StepMask(np.array([1, 0, 0, 0, 2]), np.array([3, 3, 0, 1, 3]), 3)
     check(runs=mask, seed=7, rows=5, steps=3, width=2, units=7, cell=cell, state=True,
           sequences=output != "last", zero_output=output == "sequence with zeros",
           lookup=output == "sequence")
+
+
+@pytest.mark.parametrize(
+    ("tile", "left"),
+    [((2, 1, 2), 128), ((1, 1, 4), 128), ((2, 1, 8), 0), ((4, 1, 4), 8), ((8, 1, 16), 128),
+     ((2, 2, 4), 128), ((2, 4, 16), 16), ((1, 4, 4), 0)],
+)
+@pytest.mark.parametrize("cell", CELLS)
+def test_threads_that_share_units_and_rows(monkeypatch, only, cell, tile, left):
+    """With units that there are not, rows that there are not, and lanes that end alike."""
+    monkeypatch.setattr(sweep_tiles, "WEIGHTS", left)
+    only(*tile)
+    check(seed=18, rows=5, steps=2, width=2, units=5, cell=cell, state=True, sequences=True,
+          weights=False)
 
 
 @pytest.mark.parametrize("cell", ["simple_rnn", "gru"])
@@ -287,7 +334,7 @@ def test_gradients_that_are_not_asked_for():
     problem = Problem(11, 2, 3, 2, 3, cell="gru")
     xz, wanted = reference(problem)
     _, _, tape = sweeps.sweep_forward(**inputs(problem, xz))
-    dxz, dstates = sweeps.sweep_backward(
+    dxz, dstates, _ = sweeps.sweep_backward(
         tape, on_device(problem.U), None, listed(problem.dlast), need_dxz=False
     )
     assert dxz is None
@@ -300,12 +347,13 @@ def test_no_gradient_is_no_gradient(cell):
     problem = Problem(12, 2, 3, 2, 3, cell=cell)
     xz, _ = reference(problem)
     _, _, tape = sweeps.sweep_forward(**inputs(problem, xz))
-    dxz, dstates = sweeps.sweep_backward(tape, on_device(problem.U), new=Unwritten())
+    dxz, _, magnitudes = sweeps.sweep_backward(tape, on_device(problem.U), new=Unwritten())
+    assert magnitudes is None
     assert not dxz.copy_to_host().any()
     problem.dlast[1:] = [np.zeros((2, 3))] * (problem.cell.states - 1)
     _, wanted = reference(problem)
     some = [on_device(problem.dlast[0]), None][: problem.cell.states]
-    dxz, _ = sweeps.sweep_backward(tape, on_device(problem.U), None, some, new=Unwritten())
+    dxz, _, _ = sweeps.sweep_backward(tape, on_device(problem.U), None, some, new=Unwritten())
     np.testing.assert_allclose(dxz.copy_to_host(), wanted["dxz"], rtol=0, atol=1e-12)
 
 
@@ -327,28 +375,39 @@ def chosen(units, cell="simple_rnn", dtype="float32", rows=128, noise=None):
     noise = None if noise is None else on_device(np.ones((noise, rows, units), dtype))
     problem = sweeps._Problem(CELLS[cell], on_device(U), on_device(xz), None, None, None, noise,
                               None)
-    pair = problem.on_chip()
-    return pair and (pair[0].block, pair[1].block)
+    return problem.on_chip()
 
 
-def test_a_warp_for_32_units_and_a_block_for_more():
-    assert chosen(32) == ((32, 1), (32, 1))
-    assert chosen(33) == ((64, 1), (64, 1))
+def threads(units, cell, tile):
+    products = sweep_tiles.products_there(units, CELLS[cell].gates, CELLS[cell].gates)
+    return sweep_tiles.plan(units, "float32", tile, products).threads
 
 
-def test_groups_once_there_are_more_rows_than_places(monkeypatch):
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("rows", [1, 128, 10000])
+def test_a_warp_and_a_row_for_32_units(cell, rows):
+    for tile in chosen(32, cell, rows=rows):
+        assert tile.rows == 1 and threads(32, cell, tile) == 32
+
+
+def test_neighbours_share_units_where_reading_would_bind(monkeypatch):
     monkeypatch.setattr(arrays, "multiprocessors", lambda: 132)
-    assert chosen(128, "gru")[0] == (128, 1)
-    assert chosen(128, "gru", rows=264)[0] == (128, 2)
-    assert chosen(128, "gru", rows=528)[0] == (128, 4)
-    assert chosen(128, "gru", rows=528, noise=1)[0] == (128, 1)
-    assert chosen(32, rows=10000)[0] == (32, 1)
+    assert chosen(32) == ((1, 1, 1), (1, 1, 1))
+    assert chosen(64, "lstm") == ((1, 1, 2), (4, 1, 8))
+    assert chosen(128) == ((4, 1, 4), (4, 1, 4))
+
+
+def test_rows_share_weights_once_there_are_more_rows_than_places(monkeypatch):
+    monkeypatch.setattr(arrays, "multiprocessors", lambda: 132)
+    assert chosen(128, "gru")[0].rows == 1
+    assert chosen(128, "gru", rows=528)[0].rows > 1
+    assert chosen(128, "gru", rows=528, noise=1)[0].rows == 1
 
 
 def test_step_by_step_where_the_weights_do_not_fit(monkeypatch):
     monkeypatch.setattr(sweeps, "shared_limit", lambda: 227 * 1024)
-    assert chosen(200) is not None and chosen(300) is None
-    assert chosen(110, "lstm") is not None and chosen(130, "lstm") is None
+    assert chosen(280) is not None and chosen(300) is None
+    assert chosen(140, "lstm") is not None and chosen(150, "lstm") is None
     assert chosen(110, "lstm", "float64") is None
     monkeypatch.setattr(sweeps, "shared_limit", lambda: 48 * 1024)
     assert chosen(110, "lstm") is None
@@ -415,7 +474,7 @@ def test_refused_on_the_way_there(name, wrong, message):
 def test_activations_that_there_are_not(name):
     arguments = inputs(Problem(15, 2, 4, 2, 3, cell="lstm"), np.zeros((2, 4, 12)))
     arguments["cell"] = CELLS["lstm"]._replace(**{name: "gelu"})
-    with pytest.raises(ValueError, match=f"^{name}: expected one of hard_sigmoid, .*; got 'gelu'"):
+    with pytest.raises(ValueError, match=f"^{name}: expected one of elu, .*; got 'gelu'"):
         sweeps.sweep_forward(**arguments)
 
 

@@ -90,6 +90,7 @@ def rows_of(name):
     """The rows of one kernel, compiled now."""
     ptxas = find_ptxas()
     (variant,) = [variant for variant in variants() if variant.name == name]
+    assert variant.threads == variant.kernel.threads, f"{name}: launched with other threads"
     return [examined(variant, capability, ptx, ptxas) for capability, ptx in compiled(variant)]
 
 

@@ -19,6 +19,7 @@ from fastrnn.cuda import operations, stream
 from fastrnn.cuda.memory import Borrowed, Memory, used
 from fastrnn.cuda.parts import are_rows, part_of, without_new_axes
 from fastrnn.cuda.strides import collapsed, steps_of
+from fastrnn.masks import mask_where
 
 __all__ = [
     "DTYPES", "FLOATS", "FUNCTIONS", "UFUNCS", "DeviceArray", "alike", "apart", "converted",
@@ -67,7 +68,9 @@ class DeviceArray(np.lib.mixins.NDArrayOperatorsMixin):
     (array([4., 5., 6.]), 15.0)
     """
 
-    __slots__ = ("_flat", "_twin", "dtype", "limits", "memory", "shape", "start")
+    __slots__ = (
+        "_flat", "_rows_of", "_runs", "_twin", "dtype", "limits", "memory", "shape", "start",
+    )  # fmt: skip
     __hash__ = None
 
     def __init__(self, memory, dtype, start, shape, twin=None, limits=None):
@@ -78,6 +81,8 @@ class DeviceArray(np.lib.mixins.NDArrayOperatorsMixin):
         self.limits = limits  # of ids: none is outside of (least, largest)
         self._twin = twin
         self._flat = None
+        self._rows_of = None  # of data: (all of them, the numbers of these rows)
+        self._runs = None  # of all data, by the value, once somebody asked for `runs` of some rows
 
     # -- as kernels take it ------------------------------------------------------------------------
 
@@ -102,7 +107,11 @@ class DeviceArray(np.lib.mixins.NDArrayOperatorsMixin):
         return self.memory.view(self.dtype, self.start, self.shape)
 
     def view(self, start, shape, twin=None):
-        """A part that lies together, ``start`` elements from here on: no copy."""
+        """A part that lies together, ``start`` elements from here on: no copy.
+
+        Who has it may write to it, and this would not hear of that.
+        """
+        self._rows_of = None
         return DeviceArray(self.memory, self.dtype, self.start + start, shape, twin, self.limits)
 
     def with_twin(self, array):
@@ -269,10 +278,36 @@ class DeviceArray(np.lib.mixins.NDArrayOperatorsMixin):
         if numbers.size and not (0 <= least and largest < len(self)):
             return self._rows(numbers)
         found = empty((len(numbers), *self.shape[1:]), self.dtype, limits=self.limits)
+        if self._twin is not None:
+            found._rows_of = self, numbers
         if found.size:
             width = math.prod(self.shape[1:])
             operations.gather(on_device(numbers, np.int32), self, found, width)
         return found
+
+    def runs(self, value):
+        """Of some rows of data: where the run of steps begins, and ends, that
+        `fastrnn.masks.mask_where` finds.
+
+        Found on the host for all data at once, the first time. So nothing travels for a batch.
+
+        Returns
+        -------
+        tuple of two int64 `DeviceArray` of shape (B,), as `fastrnn.masks.StepMask` takes them
+            Or None: these are no rows of data that are known on the host, or some data have such
+            steps between others.
+        """
+        if self._rows_of is None or np.ndim(value) or value != value:
+            return None
+        (data, numbers), value = self._rows_of, None if value is None else float(value)
+        data._runs = data._runs or {}
+        if value not in data._runs:
+            mask = mask_where(data.host(), value)
+            data._runs[value] = None if mask.has_holes else (
+                on_device(mask.start), on_device(mask.stop)
+            )
+        bounds = data._runs[value]
+        return bounds and tuple(bound._rows_there(numbers) for bound in bounds)
 
     def padded(self, starts, lengths, steps):
         """Sequences that lie one behind the other as rows of ``steps`` steps, zeros behind.
@@ -296,8 +331,12 @@ class DeviceArray(np.lib.mixins.NDArrayOperatorsMixin):
             operations.pad(self, *places, found, steps, width)
         return found
 
+    def changes(self):
+        """Somebody is about to write here: what is known of the values holds no more."""
+        self._twin = self.limits = self._rows_of = self._runs = None
+
     def __setitem__(self, key, value):
-        self._twin = self.limits = None
+        self.changes()
         part = part_of(key, self.shape)
         if part is not None and part.together:
             self.view(part.first * part.inner, part.shape)._overwrite(value)

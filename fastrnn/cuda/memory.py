@@ -40,18 +40,28 @@ class _Block:
 
 
 class Pool:
-    """Blocks that nobody holds at the time, by their capacity."""
+    """Blocks that nobody holds at the time, by their capacity.
 
-    def __init__(self):
+    As long as it has taken less than ``fresh`` bytes from the driver, blocks are new.
+    """
+
+    def __init__(self, fresh=0):
         self._free = defaultdict(list)
-        self._closed = False
+        self._closed, self._fresh = False, fresh
 
     def take(self, capacity):
         """A block, used before or new."""
         free = self._free[capacity]
-        if free:
+        if free and self._fresh <= 0:
             return free.pop()
-        block = _Block(capacity)
+        self._fresh -= capacity
+        try:
+            block = _Block(capacity)
+        except _out_of_memory():
+            if not free:
+                raise
+            self._fresh = 0
+            return free.pop()
         _blocks.add(block)
         return block
 
@@ -74,14 +84,17 @@ class Pool:
         self.release()
 
 
+_blocks = set()  # all
+_ordinary = Pool()
+
+
 class _State(threading.local):
     """Where a thread takes its memory from, and who is told when some is used."""
 
-    pool = Pool()  # of all threads, unless one is `using` another
+    pool = _ordinary  # of all threads, unless one is `using` another
     on_use = None
 
 
-_blocks = set()  # all
 _state = _State()
 
 
@@ -173,8 +186,12 @@ class Borrowed:
 
 
 def release():
-    """Give all blocks that nobody holds back to the driver."""
-    _state.pool.release()
+    """Give all blocks that nobody holds back to the driver.
+
+    But those of a recording: what it will do again works in them, whether somebody holds them or
+    not.
+    """
+    _ordinary.release()
 
 
 def capacity_for(size):
@@ -192,12 +209,18 @@ def _pointer(array):
     return None if discovery.simulated() else array.__cuda_array_interface__["data"][0]
 
 
+def _out_of_memory():
+    """What Numba raises where there is no memory left."""
+    from numba.cuda.cudadrv.driver import CudaAPIError
+
+    return CudaAPIError
+
+
 def _allocated(capacity):
     from numba import cuda
-    from numba.cuda.cudadrv.driver import CudaAPIError
 
     try:
         return cuda.device_array(capacity, np.uint8)
-    except CudaAPIError:  # what lies here unused may be what is missing
+    except _out_of_memory():  # what lies here unused may be what is missing
         release()
         return cuda.device_array(capacity, np.uint8)

@@ -72,7 +72,7 @@ def _unary(name, a, out=None, dtypes=FLOATS):
     ):
         return NotImplemented
     target = empty(a.shape, a.dtype) if out is None else out
-    target._twin = None
+    target.changes()
     operations.unary(name, apart(a, target), target)
     return target
 
@@ -88,7 +88,7 @@ def _binary(name, a, b, out=None, takes=FLOATS, gives=None):
     if walk is None or not (out is None or alike(out, shape, made)):
         return NotImplemented
     target = empty(shape, made) if out is None else out
-    target._twin = None
+    target.changes()
     sides = [apart(_as(x, dtype), target) for x in (a, b)]
     plain = all(is_number(x) or x.shape == shape for x in sides)  # none is stretched
     if plain and gives is None and dtype.name in FLOATS:
@@ -168,6 +168,14 @@ def _fold(kind, a, axis=None, dtype=None, out=None, keepdims=False, **kwargs):
     if keepdims:
         return found
     return found.reshape(tuple(n for i, n in enumerate(a.shape) if i not in axes))
+
+
+def _any(a, axis=None, out=None, keepdims=False, **kwargs):
+    """Whether there is a True along axes, of booleans."""
+    if not _is_on_device(a) or a.dtype != bool or out is not None or kwargs:
+        return NotImplemented
+    found = _fold("sum", a, axis, keepdims=keepdims)
+    return found if found is NotImplemented else found > 0
 
 
 def _runs(axes):
@@ -390,8 +398,12 @@ UFUNCS |= {
     getattr(np, name): functools.partial(_unary, name) for name in UNARY
 } | {
     getattr(np, name): functools.partial(_binary, name) for name in ARITHMETIC
+} | {  # of places, too: bounds of masks are flipped and compared
+    getattr(np, name): functools.partial(_binary, name, takes=FLOATS | {"int64"})
+    for name in ("add", "subtract")
 } | {
-    getattr(np, name): functools.partial(_binary, name, gives=bool) for name in COMPARISONS
+    getattr(np, name): functools.partial(_binary, name, takes=FLOATS | {"int64"}, gives=bool)
+    for name in COMPARISONS
 } | {
     ufunc: functools.partial(_binary, name, takes={"bool"}) for ufunc, name in (
         (np.logical_and, "logical_and"), (np.bitwise_and, "logical_and"),
@@ -402,7 +414,7 @@ UFUNCS |= {
     for ufunc in (np.logical_not, np.invert)
 } | {np.matmul: _matmul}  # fmt: skip
 FUNCTIONS |= {
-    np.where: _where, np.clip: _clip,
+    np.where: _where, np.clip: _clip, np.any: _any,
     np.sum: functools.partial(_fold, "sum"), np.mean: functools.partial(_fold, "mean"),
     np.max: functools.partial(_fold, "max"), np.min: functools.partial(_fold, "min"),
     np.amax: functools.partial(_fold, "max"), np.amin: functools.partial(_fold, "min"),

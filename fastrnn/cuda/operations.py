@@ -20,15 +20,16 @@ from fastrnn.rules import RULES
 
 __all__ = [
     "CLASS_LOSSES", "COLUMN_LOSSES", "activate", "activate_backward", "add_columns",
-    "add_rows", "arithmetic", "choose", "combine", "copy", "copy_axis", "fill", "fold", "gather",
+    "add_rows", "arithmetic", "choose", "combine", "copy", "copy_axis", "dropout_mask", "fill",
+    "fold", "gather",
     "loss", "pad", "put_rows", "reduce", "scatter_add", "shrink", "softmax", "softmax_backward",
     "unary", "update",
 ]
 
 # Blocks of a reduction: as many as fill a GPU, and always as many, for they fix the order of sums.
 REDUCING = 256
-# Places of an axis that one block of `fold` takes, where there are few blocks; for the same reason.
-SHARE = 512
+# Places of an axis that one block of `fold` takes at least, where there are few blocks.
+SHARE = 64
 # Rows that one thread of `scatter_add` takes. Fixed for the same reason.
 NEIGHBOURS = 16
 
@@ -155,6 +156,22 @@ def update(rule, value, grad, slots, hyper):
     _over(kernel, value.size, value, grad, *arrays, *numbers, bool(hyper[flag]))
 
 
+def dropout_mask(target, seed, calls, call, rate):
+    """target = 0 with probability ``rate``, else 1/(1 - rate), as `fastrnn.random` draws it.
+
+    ``calls``, ``call``: see `fastrnn.cuda.draws.next_call`.
+    """
+    from fastrnn.cuda.kernels import random
+
+    words = (np.uint64(seed >> shift & (1 << 64) - 1) for shift in (0, 64))
+    kernel, counted = random.dropout(target.dtype.name), calls is not None
+    arguments = (
+        *words, calls if counted else stream.nothing(1, "int64"), counted, call,
+        np.float32(rate), target.dtype.type(1 / (1 - rate)), target,
+    )
+    _over(kernel, -(-target.size // random.BLOCK), *arguments)
+
+
 # -- arrays that are stretched --------------------------------------------------
 #
 # ``sizes`` and the steps of each array: see `fastrnn.cuda.strides.collapsed`.
@@ -236,17 +253,25 @@ def loss(kind, from_logits, low, target, output, weight, columns, values, doutpu
 
 
 def reduce(kind, a, found=None):
-    """The "sum", "largest" and so on (`REDUCTIONS`) of a, an array of one element, float64."""
+    """The "sum" and so on (`REDUCTIONS`) of all elements of a, an array of one element, float64."""
+    from fastrnn.cuda.kernels import reductions
+    from fastrnn.cuda.kernels.elementwise import THREADS
+
+    parts = _parts_of(kind, a)
+    found = _Scratch(1, np.float64) if found is None else found
+    _launch(reductions.reduce("sum", "float64"), 1, THREADS, (parts, found))
+    return found
+
+
+def _parts_of(kind, a):
+    """What one more sum makes a `reduce` of."""
     from fastrnn.cuda.kernels import reductions
     from fastrnn.cuda.kernels.elementwise import THREADS
 
     blocks = max(1, min(REDUCING, -(-a.size // THREADS)))
     parts = _Scratch(blocks, np.float64)
-    found = _Scratch(1, np.float64) if found is None else found
     _launch(reductions.reduce(kind, a.dtype.name), blocks, THREADS, (a, parts))
-    rest = "largest" if kind == "largest" else "sum"
-    _launch(reductions.reduce(rest, "float64"), 1, THREADS, (parts, found))
-    return found
+    return parts
 
 
 def shrink(values, squares, most, needs_direction):
@@ -272,7 +297,9 @@ def fold(kind, a, outer, n, inner, target, divisor=1, adds=False):
     if not outer * inner:
         return
     across = -(-inner // ACROSS)
-    share = SHARE if outer * across < REDUCING else n  # if there are too few blocks else
+    # Where there would be few blocks, shares of which there are as many as each has places: then
+    # those of both launches have the least to go through one after the other.
+    share = max(SHARE, math.ceil(math.sqrt(n))) if outer * across < REDUCING else n
     shares = max(1, -(-n // max(share, 1)))
     to, over = target, divisor
     if shares > 1:
@@ -288,22 +315,30 @@ def fold(kind, a, outer, n, inner, target, divisor=1, adds=False):
         fold(kind, to, outer, shares, inner, target, divisor, adds)
 
 
-def scatter_add(ids, dy, target, width, adds=True):
+def scatter_add(ids, dy, target, width, adds=True, magnitudes=None):
     """target (V, width)[ids (N,)] += dy (N, width); ids may repeat, and are in [0, V).
 
-    Without ``adds`` target begins as zeros.
+    Without ``adds`` target begins as zeros. ``magnitudes``: numbers whose sum is that of the
+    absolute values of dy, where somebody has them.
     """
     from fastrnn.cuda.kernels import reductions
+    from fastrnn.cuda.kernels.elementwise import THREADS
 
     if not dy.size:
         if not adds:
             fill(target, 0)
         return
-    bits = math.ceil(math.log2(max(ids.size, 2)))
-    largest = reduce("largest", dy)
-    sums = _Scratch(target.size, np.int64)
+    if magnitudes is None:
+        magnitudes = _parts_of("sum of magnitudes", dy)
+    scale = _Scratch(2, np.float64)
+    _launch(reductions.scale(magnitudes.dtype.name), 1, THREADS, (magnitudes, scale))
+    rows = target.size // width
+    frequent = min(reductions.FREQUENT, rows)
+    sums = _Scratch((rows + reductions.COPIES * frequent) * width, np.int64)
     fill(sums, 0)
     name = dy.dtype.name
     threads = -(-ids.size // NEIGHBOURS) * width
-    _over(reductions.scatter(name), threads, ids, dy, width, NEIGHBOURS, largest, bits, sums)
-    _over(reductions.scattered(name), target.size, sums, largest, bits, target, adds)
+    arguments = ids, dy, width, NEIGHBOURS, scale, rows, frequent, sums
+    _over(reductions.scatter(name), threads, *arguments)
+    arguments = sums, scale, frequent * width, target, adds
+    _over(reductions.scattered(name), target.size, *arguments)

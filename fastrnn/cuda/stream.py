@@ -5,7 +5,9 @@ first. Numba's own launches find out anew at each call what kind of arguments th
 some hundred microseconds on the host. Here that is found out once for each kind, and a launch is a
 few numbers packed into a buffer and one call of the driver.
 
-`Recording` keeps what some work launched, as a graph of the driver: to do it again is one call.
+`Recording` keeps what some work launched, as a graph of the driver: to do it again is one call. In
+it only that waits which has to: kernels name the arguments that they write to, and so it is known
+what would be seen of another order (`fastrnn.cuda.hazards`).
 
 In Numba's simulator kernels are called, and a recording is a list of calls.
 """
@@ -14,21 +16,27 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
 import struct
 import threading
 
 import numpy as np
 
 from fastrnn.cuda import discovery, memory
+from fastrnn.cuda.hazards import Access, Hazards
 
-__all__ = ["NotRecordable", "Recording", "copy", "fetch", "launch", "prepared", "send", "watched"]
+__all__ = ["NotRecordable", "Recording", "copy", "fetch", "launch", "nothing", "prepared", "send",
+           "under_way", "watched"]
 
 # How numbers are packed, each at a multiple of 8 bytes.
 FORMATS = {
-    bool: "?7x", np.bool_: "?7x", int: "q", np.int64: "q", np.int32: "i4x", float: "d",
-    np.float64: "d", np.float32: "f4x",
+    bool: "?7x", np.bool_: "?7x", int: "q", np.int64: "q", np.int32: "i4x", np.uint64: "Q",
+    float: "d", np.float64: "d", np.float32: "f4x",
 }  # fmt: skip
 FREE_SHARED = 48 * 1024  # bytes of shared memory that a block has without asking
+# Bytes that a recording takes anew before it uses memory again: until then nothing waits only for
+# memory.
+FRESH = 256 << 20
 
 
 class NotRecordable(Exception):
@@ -46,6 +54,17 @@ class _State(threading.local):
 _state = _State()
 _lock = threading.Lock()
 _packings = {}
+_nothing = {}  # by address
+
+
+@functools.cache  # for all GPUs: nobody reads it
+def nothing(axes, dtype):
+    """An array of Numba on the device for an argument that a kernel does not look at."""
+    from numba import cuda
+
+    array = cuda.device_array((1,) * axes, dtype)
+    _nothing[_bytes_of(array)[0]] = array
+    return array
 
 
 # -- launches -------------------------------------------------------------------
@@ -87,7 +106,7 @@ def prepared(kernel, blocks, threads, arguments, shared=0, once=False):
         return lambda: packing.launch_once(grid, block, shared, values)
     buffer = _Buffer(packing.struct)
     buffer.pack(values)
-    return lambda: _launch(packing, grid, block, shared, buffer)
+    return lambda: _launch(packing, grid, block, shared, buffer, values)
 
 
 class _Simulated:
@@ -102,7 +121,15 @@ class _Simulated:
         if recording is None:
             self.run()
         else:
-            recording.calls.append(self.run)
+            recording.add(self.run, self.accesses())
+
+    def accesses(self):
+        """The `Access` of each array among the arguments."""
+        return [
+            Access(*_bytes_of(array), place in self.kernel.writes)
+            for place, argument in enumerate(self.arguments)
+            for array in _arrays_in(argument) if _bytes_of(array)[0] not in _nothing
+        ]
 
     def run(self):
         from numba.cuda.core import config
@@ -112,6 +139,31 @@ class _Simulated:
             self.kernel[self.configuration](*self.arguments)
         finally:
             config.CUDA_LOW_OCCUPANCY_WARNINGS = before
+
+
+def _arrays_in(argument):
+    """The arrays of Numba in an argument: it, or parts of a tuple."""
+    if isinstance(argument, tuple):
+        for part in argument:
+            yield from _arrays_in(part)
+    elif isinstance(argument, np.ndarray) or hasattr(argument, "copy_to_host"):
+        yield argument
+
+
+def _bytes_of(array):
+    """From which address on, and up to which, the elements of an array of Numba lie."""
+    if discovery.simulated():
+        begin = array.__array_interface__["data"][0]
+    else:
+        begin = array.__cuda_array_interface__["data"][0]
+    return begin, begin + _reach(array.shape, array.strides, array.dtype.itemsize)
+
+
+def _reach(shape, strides, itemsize):
+    """Bytes from the first to behind the last element."""
+    if 0 in shape:
+        return 0
+    return itemsize + sum((n - 1) * stride for n, stride in zip(shape, strides, strict=True))
 
 
 def _three(sizes):
@@ -185,6 +237,7 @@ class _Packing:
         self.name = self._compiled.name
         self.function = driver.CUfunction(int(self._compiled.handle))
         self.struct = struct.Struct("=" + "".join(map(self._format, kinds)))
+        self._places = self._places_of_arrays(arguments)
         self._buffer = _Buffer(self.struct)
         self._allowed = FREE_SHARED
 
@@ -196,6 +249,31 @@ class _Packing:
             return ""
         axes = kind[0]
         return "q" * (5 + 2 * axes)
+
+    def _places_of_arrays(self, arguments):
+        """(where its numbers begin, its axes, whether the kernel writes to it) of each array."""
+        places, at = [], 0
+        for number, argument in enumerate(arguments):
+            kinds = []
+            _flatten(argument, kinds, [])
+            for kind in kinds:
+                if kind in FORMATS:
+                    at += 1
+                elif not isinstance(kind[0], type):
+                    places.append((at, kind[0], number in self._kernel.writes))
+                    at += 5 + 2 * kind[0]
+        return places
+
+    def accesses(self, values):
+        """The `Access` of each array among the numbers that are packed."""
+        found = []
+        for at, axes, writes in self._places:
+            itemsize, begin = values[at + 3 : at + 5]
+            shape, strides = (values[at + 5 + i * axes :][:axes] for i in (0, 1))
+            if begin not in _nothing:
+                end = begin + _reach(shape, strides, itemsize)
+                found.append(Access(begin, end, writes))
+        return found
 
     def allow(self, shared):
         """Let blocks take so much shared memory: for what a GPU has beyond 48 KB, one must ask."""
@@ -212,18 +290,23 @@ class _Packing:
     def launch_once(self, grid, block, shared, values):
         with _lock:  # one buffer for all
             self._buffer.pack(values)
-            _launch(self, grid, block, shared, self._buffer)
+            _launch(self, grid, block, shared, self._buffer, values)
 
 
-def _launch(packing, grid, block, shared, buffer):
+def _launch(packing, grid, block, shared, buffer, values):
     from cuda.bindings import driver
 
     _make_ready()
+    recording = _state.recording
+    if recording is not None:
+        recording.branch(packing.accesses(values))
     found = driver.cuLaunchKernel(
         packing.function, *grid, *block, shared, _stream(), buffer.address, 0
     )
     if found[0]:
         _check(found, packing.name)
+    if recording is not None:
+        recording.branched()
 
 
 def _make_ready():
@@ -233,6 +316,11 @@ def _make_ready():
 
         cuda.current_context()
         _state.ready = True
+
+
+def under_way():
+    """The `Recording` that is being made in this thread, or None."""
+    return _state.recording
 
 
 def _stream():
@@ -280,14 +368,20 @@ def copy(target, source):
         if recording is None:
             target.copy_to_device(source)
         else:
-            recording.calls.append(lambda: target.copy_to_device(source))
+            accesses = Access(*_bytes_of(source), False), Access(*_bytes_of(target), True)
+            recording.add(lambda: target.copy_to_device(source), accesses)
         return
     from cuda.bindings import driver
 
     _make_ready()
-    found = driver.cuMemcpyDtoDAsync(target.pointer, source.pointer, source.nbytes, _stream())
+    to, begin, size, recording = target.pointer, source.pointer, source.nbytes, _state.recording
+    if recording is not None:
+        recording.branch((Access(begin, begin + size, False), Access(to, to + size, True)))
+    found = driver.cuMemcpyDtoDAsync(to, begin, size, _stream())
     if found[0]:
         _check(found, "a copy")
+    if recording is not None:
+        recording.branched()
 
 
 def _travels(where, size):
@@ -315,7 +409,8 @@ class Recording:
     """What a function launched and copied on the device, to be done again; so far it is not done.
 
     Arrays that it made have memory of their own, which each run writes anew. All kernels must have
-    been launched before: the driver would load them in the middle.
+    been launched before: the driver would load them in the middle. What does not need what was
+    launched before it does not wait for it.
 
     Parameters
     ----------
@@ -349,15 +444,31 @@ class Recording:
     """
 
     def __init__(self, function):
-        self.calls, self.stream, self._graph = [], None, None
-        self._pool, self._kept = memory.Pool(), {}
+        self.calls, self.waits, self.stream, self._graph = [], [], None, None
+        self._hazards, self._branches = Hazards(), _Branches()
+        self._pool, self._kept = memory.Pool(FRESH), {}
+        # What else is to be done each time, by what it belongs to (`fastrnn.cuda.draws`).
+        self.repeats = {}
         if _state.recording is not None:
             raise NotRecordable("inside another recording")
-        with self._capturing(), memory.using(self._pool, self.keep):
-            self.result = function()
+        try:
+            with self._capturing(), memory.using(self._pool, self.keep):
+                self.result = function()
+                for repeat in self.repeats.values():
+                    repeat.end()
+        finally:
+            for repeat in self.repeats.values():
+                repeat.undo()
 
     def __call__(self):
         """Do it again."""
+        for repeat in self.repeats.values():
+            repeat.begin_again()
+        self._launch()
+        for repeat in self.repeats.values():
+            repeat.ended_again()
+
+    def _launch(self):
         if self._graph is None:
             for call in self.calls:
                 call()
@@ -380,6 +491,19 @@ class Recording:
         """Keep memory that recorded work uses, for as long as this lives."""
         if getattr(owner, "pool", None) is not self._pool:
             self._kept[id(owner)] = owner
+
+    def add(self, call, accesses):
+        """In the simulator: ``call`` is part of this, and waits for ``waits[...]``."""
+        self.calls.append(call)
+        self.waits.append(self._hazards.add(accesses))
+
+    def branch(self, accesses):
+        """What the driver records next waits for no more than it must."""
+        self._branches.next_waits_for(self.stream, self._hazards.add(accesses))
+
+    def branched(self):
+        """The driver has recorded it."""
+        self._branches.note(self.stream)
 
     @contextlib.contextmanager
     def _capturing(self):
@@ -407,6 +531,7 @@ class Recording:
             _check(driver.cuStreamBeginCapture(self.stream, mode), "a recording")
             try:
                 yield
+                self._branches.next_waits_for(self.stream, self._hazards.last())
             finally:
                 found = driver.cuStreamEndCapture(self.stream)
             graph = _check(found, "a recording")
@@ -417,3 +542,47 @@ class Recording:
         finally:
             driver.cuStreamDestroy(self.stream)
             self.stream = None
+
+
+class _Branches:
+    """The nodes of a graph of the driver that is being recorded, and what the next one waits for.
+
+    Left to itself each waits for the one before. A driver that cannot be told otherwise when it
+    is asked for the first time is not asked again.
+    """
+
+    def __init__(self):
+        self._nodes, self._can = [], True
+
+    def next_waits_for(self, stream, numbers):
+        """The next node waits for those with these numbers; at least for the first."""
+        from cuda.bindings import driver
+
+        if not self._can or not self._nodes:
+            return
+        nodes = [self._nodes[number] for number in numbers or [0]]
+        how = driver.CUstreamUpdateCaptureDependencies_flags.CU_STREAM_SET_CAPTURE_DEPENDENCIES
+        # Those that know edges have names of their own before CUDA 13.
+        tell = getattr(driver, "cuStreamUpdateCaptureDependencies_v2",
+                       driver.cuStreamUpdateCaptureDependencies)
+        self._done(lambda: tell(stream, nodes, None, len(nodes), int(how)))
+
+    def note(self, stream):
+        """A node has been recorded."""
+        from cuda.bindings import driver
+
+        if self._can:
+            ask = getattr(driver, "cuStreamGetCaptureInfo_v3", driver.cuStreamGetCaptureInfo)
+            found = self._done(lambda: ask(stream))
+            if self._can:
+                self._nodes.append(found[3][0])
+
+    def _done(self, call):
+        """The results of a call of the driver. One that it does not know raises RuntimeError."""
+        try:
+            return _check(call(), "a recording")
+        except RuntimeError:
+            if len(self._nodes) > 1:
+                raise
+            self._can = False
+            return None

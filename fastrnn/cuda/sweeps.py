@@ -22,22 +22,26 @@ import numpy as np
 
 from fastrnn.cells import CellSpec
 from fastrnn.cuda import arrays, discovery, matmul, stream
+from fastrnn.cuda.sweep_tiles import cycles, plan, products_back, products_there, tiles_of
 from fastrnn.cuda.tiles import length_of_parts
 from fastrnn.values import RowGradient
 
 __all__ = ["ACTIVATIONS", "LookedUp", "Tape", "look_up", "sweep_backward", "sweep_forward"]
 
-# Those that the kernels have, for either use.
-ACTIVATIONS = frozenset({"linear", "relu", "tanh", "sigmoid", "hard_sigmoid"})
+# Those that the kernels have, for either use: whose slope is known by what they give.
+ACTIVATIONS = frozenset({
+    "linear", "relu", "tanh", "sigmoid", "hard_sigmoid", "relu6", "leaky_relu", "elu", "selu",
+    "exponential", "softplus", "softsign",
+})  # fmt: skip
 # Bytes of shared memory that a block may have, in the simulator: as on an H200.
 SIMULATED_SHARED = 227 * 1024
 GROUPS = 1, 2, 4  # rows in a block, for more than a warp's units
-REGISTERS = 1 << 16  # of a multiprocessor
-BLOCK_THREADS = 512  # at most: then a thread may have 128 registers
 # Terms that one thread adds up; longer sums are put together of such parts.
 RUN = 64
 # Blocks that the product over all steps is to have, and steps that a part of it has at least.
 GRADIENT_BLOCKS, GRADIENT_STEPS = 1024, 32
+# Steps of which a thread sums magnitudes: then rounding leaves out less than there is room for.
+MEASURED = 1 << 22
 
 
 class LookedUp(NamedTuple):
@@ -200,12 +204,15 @@ def sweep_forward(cell, xz, U, states=None, start=None, stop=None, bias=None, no
     ids = ids, looked_up is not None
     given_bias = absent(1) if bias is None else bias, bias is not None
     into = absent(3) if sequence is None else sequence
-    sweeps = problem.on_chip()
-    if sweeps is not None:
+    tiles = problem.on_chip()
+    if tiles is not None:
+        from fastrnn.cuda.kernels import sweep
+
+        way = problem.way(looks_up=ids[1], keeps=flags[0], returns=flags[1], zeroes=flags[2])
         problem.launch(
-            sweeps[0], T, flat(xz), flat(ids[0]), ids[1], U, *given_bias, *problem.noise,
-            *problem.mask, first, states is not None, flat(before), last, flat(kept), flat(into),
-            *flags,
+            sweep.sweep_forward(cell, H, dtype.name, tiles[0], way), T, flat(xz), flat(ids[0]), U,
+            *given_bias, problem.noise[0], *problem.mask[:2], first, states is not None,
+            flat(before), last, flat(kept), flat(into),
         )
     else:
         _forward_by_steps(
@@ -219,7 +226,7 @@ def sweep_forward(cell, xz, U, states=None, start=None, stop=None, bias=None, no
 
 
 def sweep_backward(tape, U, dsequence=None, dstates=None, dU=None, dbias=None, need_dxz=True,
-                   new=None):
+                   measures=False, new=None):
     """Backpropagation through time.
 
     Parameters
@@ -233,6 +240,8 @@ def sweep_backward(tape, U, dsequence=None, dstates=None, dU=None, dbias=None, n
     dbias : array of shape (H,), or None
         Added to, where there was a bias.
     need_dxz : bool
+    measures : bool
+        Sum the absolute values of dxz on the way.
     new : as in `sweep_forward`
 
     Returns
@@ -242,6 +251,9 @@ def sweep_backward(tape, U, dsequence=None, dstates=None, dU=None, dbias=None, n
         rows on the host.
     dstates : list of arrays of shape (B, H)
         Gradients of the initial states.
+    magnitudes : array of shape (B, H), or None
+        Numbers whose sum is that of the absolute values of dxz. None unless the sweep ``measures``,
+        or where it cannot: of steps that are launches of their own, or of more than `MEASURED`.
     """
     cell = tape.cell
     problem = _Problem(
@@ -257,12 +269,19 @@ def sweep_backward(tape, U, dsequence=None, dstates=None, dU=None, dbias=None, n
     has = tuple(d is not None for d in dstates)
     dlast = tuple(absent(2) if d is None else d for d in dstates)
     dy = absent(3) if dsequence is None else dsequence, dsequence is not None
-    sweeps = problem.on_chip()
-    if sweeps is not None:
+    tiles, magnitudes = problem.on_chip(), None
+    if tiles is not None:
+        from fastrnn.cuda.kernels import sweep
+
+        if measures and T <= MEASURED:
+            magnitudes = make((B, H), dtype)
+        way = problem.way(
+            returns=dy[1], zeroes=tape.zeroes, measures=magnitudes is not None
+        )
         problem.launch(
-            sweeps[1], T, U, *problem.noise, *problem.mask, flat(tape.before), tape.last,
-            flat(tape.kept), flat(dy[0]), dy[1], tape.zeroes, dlast, has, dfirst, flat(dxz),
-            flat(dsums),
+            sweep.sweep_backward(cell, H, dtype.name, tiles[1], way), T, U, problem.noise[0],
+            *problem.mask[:2], flat(tape.before), tape.last, flat(tape.kept), flat(dy[0]), dlast,
+            has, dfirst, flat(dxz), flat(dsums), absent(2) if magnitudes is None else magnitudes,
         )
     else:
         _backward_by_steps(problem, tape, U, dy, dlast, has, dfirst, dxz, dsums)
@@ -273,7 +292,7 @@ def sweep_backward(tape, U, dsequence=None, dstates=None, dU=None, dbias=None, n
         _add_total(problem, by_step, 2 * H, dbias.reshape(1, H))
     if need_dxz and tape.looked_up is not None and tape.looked_up.rows is not None:
         dxz = _by_rows(problem, tape.looked_up, dxz)
-    return (dxz if need_dxz else None), _each(problem, dfirst)
+    return (dxz if need_dxz else None), _each(problem, dfirst), magnitudes
 
 
 class _Problem:
@@ -314,7 +333,7 @@ class _Problem:
 
     def absent(self, axes, dtype=None):
         """An array to stand for one that there is not."""
-        return _absent(axes, np.dtype(dtype or self.dtype).name)
+        return stream.nothing(axes, np.dtype(dtype or self.dtype).name)
 
     def check_forward(self, xz, states, given):
         B, T, H, G = self.rows, self.steps, self.units, self.cell.gates
@@ -340,32 +359,30 @@ class _Problem:
         if dbias is not None:
             _check("dbias", dbias, (H,), self.dtype)
 
+    def way(self, **asked):
+        """The `fastrnn.cuda.kernels.sweep.Way` with what is asked for; what makes no difference is
+        none."""
+        from fastrnn.cuda.kernels.sweep import Way
+
+        way = Way(masked=self.mask[2], noises=self.noises, **asked)
+        return way._replace(zeroes=way.zeroes and way.masked and way.returns)
+
     def on_chip(self):
-        """The `Sweep` there and that back, whose U fits on chip; None if it does not.
+        """The tiles of the way there and of that back, whose U fits on chip; None if it does not.
 
-        Of the groups of rows that fit, the smallest with which the multiprocessors have the
-        fewest blocks in turn.
+        Of those that there are, the ones that take the least by count.
         """
-        from fastrnn.cuda.kernels.sweep import WARP, sweep_backward, sweep_forward
-
-        limit, fitting = shared_limit(), {}
-        for group in GROUPS if self.units > WARP and not self.noises else GROUPS[:1]:
-            if group * -(-self.units // WARP) * WARP > BLOCK_THREADS:
-                break
-            key = self.cell, self.units, self.dtype.name, group
-            pair = sweep_forward(*key), sweep_backward(*key)
-            shared = max(sweep.shared for sweep in pair)
-            if shared <= limit:
-                registers = max(sweep.registers for sweep in pair)
-                places = arrays.multiprocessors() * min(limit // shared, REGISTERS // registers)
-                fitting[pair] = math.ceil(math.ceil(self.rows / group) / places)
-        return min(fitting, key=fitting.get, default=None)
+        found = _tiles(
+            self.units, self.dtype.name, self.cell.gates, self.step.direct, self.rows,
+            (1,) if self.noises else GROUPS, arrays.multiprocessors(), shared_limit(),
+        )
+        return None if None in found else found
 
     def launch(self, sweep, *arguments):
         """Run a kernel of `fastrnn.cuda.kernels.sweep` over all rows."""
-        blocks = math.ceil(self.rows / sweep.group)
+        blocks = math.ceil(self.rows / sweep.rows)
         if blocks:
-            stream.launch(sweep.kernel, blocks, sweep.block, arguments, sweep.shared)
+            stream.launch(sweep.kernel, blocks, sweep.threads, arguments, sweep.shared)
 
     def each_unit(self, kernel, *arguments):
         """Run a kernel of `fastrnn.cuda.kernels.stepwise` over all units of all rows."""
@@ -387,11 +404,18 @@ def shared_limit():
     return cuda.get_current_device().MAX_SHARED_MEMORY_PER_BLOCK_OPTIN
 
 
-@functools.cache  # for all GPUs: nobody reads it
-def _absent(axes, dtype):
-    from numba import cuda
-
-    return cuda.device_array((1,) * axes, dtype)
+@functools.lru_cache(maxsize=256)
+def _tiles(units, dtype, gates, direct, rows, groups, multiprocessors, limit):
+    """The best `fastrnn.cuda.sweep_tiles.Tile` there, and that back; None where none fits."""
+    best = []
+    for products in products_there(units, gates, direct), products_back(units, gates, direct):
+        taken = {}
+        for tile in tiles_of(units, groups, max(outputs for _, outputs in products)):
+            planned = plan(units, dtype, tile, products)
+            taken[tile] = cycles(planned, dtype, products, gates, rows, multiprocessors, limit)
+        fitting = [tile for tile, cost in taken.items() if cost is not None]
+        best.append(min(fitting, key=taken.get, default=None))
+    return tuple(best)
 
 
 def _window(array, shape, strides, offset=0):

@@ -5,7 +5,9 @@ from __future__ import annotations
 from math import ceil
 from typing import NamedTuple
 
-__all__ = ["TILES", "Tile", "choose_tile", "length_of_parts"]
+__all__ = ["TILES", "WARP", "Tile", "choose_tile", "length_of_parts"]
+
+WARP = 32  # threads that a multiprocessor runs together
 
 
 class Tile(NamedTuple):
@@ -39,7 +41,7 @@ TILES = {
         Tile(16, 16, 16, 4, 4, products=8, resident=4),
         Tile(32, 32, 8, 4, 4, products=2, resident=6),
         Tile(64, 32, 16, 4, 4, products=1, resident=4),
-        Tile(64, 64, 8, 8, 4, products=1, resident=4),
+        Tile(64, 64, 8, 8, 8, products=1, resident=6),
         Tile(128, 64, 8, 8, 8, products=1, resident=3),
     ),
     "float64": (

@@ -16,6 +16,8 @@ import math
 
 import numpy as np
 
+from fastrnn.masks import mask_where
+
 __all__ = ["Engine"]
 
 
@@ -167,6 +169,20 @@ class Engine(abc.ABC):
     def columns(self, dxz, where):
         """The columns ``where``, a slice, of a gradient that `recurrent_backward` returned without
         a ``projection``, in the form that `project_backward` takes; not of a `RowGradient`."""
+
+    # -- masks -----------------------------------------------------------------------------------
+
+    def padding_mask(self, x, value=None):
+        """`mask_where` of ids (B, T), or of features (B, T, D) and a value."""
+        return mask_where(self.to_host(x), value)
+
+    def dropout_mask(self, stream, shape, rate, dtype):
+        """An array of zeros, with probability ``rate`` < 1, and 1/(1 - rate).
+
+        By the next call of a `fastrnn.random.Stream`: from every engine the same.
+        """
+        keep = stream.uniform(shape) >= rate
+        return self.asarray(keep * np.dtype(dtype).type(1 / (1 - rate)))
 
     # -- losses ----------------------------------------------------------------------------------
 

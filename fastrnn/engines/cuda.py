@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastrnn.config import epsilon
-from fastrnn.cuda import discovery, operations, stream, sweeps
+from fastrnn.cuda import discovery, draws, operations, stream, sweeps
 from fastrnn.cuda.device_array import (
     DTYPES,
     FLOATS,
@@ -37,6 +37,7 @@ from fastrnn.cuda.matmul import launch
 from fastrnn.cuda.numpy_functions import matrices
 from fastrnn.cuda.tiles import length_of_parts
 from fastrnn.engines.reference import ReferenceEngine, check_ids
+from fastrnn.masks import StepMask
 from fastrnn.values import Lookup, RowGradient
 
 __all__ = ["CUDAEngine"]
@@ -174,6 +175,9 @@ class Results:
             if roll is None:
                 roll = self._rolls[id(result)] = Roll(self.TIMES, result)
             return roll.put(place, result)
+        if isinstance(result, StepMask):
+            bounds = (self._kept(bound, place) for bound in (result.start, result.stop))
+            return StepMask(*bounds, result.steps, result.pattern)
         if isinstance(result, (tuple, list)):
             parts = [self._kept(part, place) for part in result]
             return type(result)(*parts) if hasattr(result, "_fields") else type(result)(parts)
@@ -423,22 +427,25 @@ class CUDAEngine(ReferenceEngine):
             dstates = [room.array(d) for d in dstates]
         with contextlib.ExitStack() as stack:
             targets = [a if a is None else stack.enter_context(added_to(a)) for a in (dU, dbias)]
-            dxz, dfirst = sweeps.sweep_backward(
+            dxz, dfirst, magnitudes = sweeps.sweep_backward(
                 tape.tape, room.array(U), room.array(dsequence), dstates, *map(room.array, targets),
-                need_dxz, room.new,
+                need_dxz, tape.ids is not None, room.new,
             )
         if isinstance(dxz, RowGradient):
             dxz = dxz._replace(values=borrowed(dxz.values, room))
         elif dxz is not None:
             dxz = borrowed(dxz, room)
             if tape.ids is not None:
-                dxz = self._by_id(tape.ids, tape.vocabulary, dxz)
+                magnitudes = None if magnitudes is None else borrowed(magnitudes, room)
+                dxz = self._by_id(tape.ids, tape.vocabulary, dxz, magnitudes)
         return dxz, [borrowed(d, room) for d in dfirst]
 
-    def _by_id(self, ids, V, dxz):
+    def _by_id(self, ids, V, dxz, magnitudes=None):
         """The gradient of a table with V rows of which each step took one."""
         values = empty((V, dxz.shape[-1]), dxz.dtype)
-        operations.scatter_add(ids, dxz, values, values.shape[1], adds=False)
+        operations.scatter_add(
+            ids, dxz, values, values.shape[1], adds=False, magnitudes=magnitudes
+        )
         return RowGradient(every_row(V), values)
 
     def _backward_on_host(self, tape, U, dsequence, dstates, dU, need_dxz, dbias):
@@ -462,6 +469,17 @@ class CUDAEngine(ReferenceEngine):
 
     def columns(self, dxz, where):
         return self.asarray(dxz[..., where])
+
+    # -- masks -------------------------------------------------------------------------------------
+
+    def padding_mask(self, x, value=None):
+        runs = x.runs(value) if type(x) is DeviceArray else None
+        return super().padding_mask(x, value) if runs is None else StepMask(*runs, x.shape[1])
+
+    def dropout_mask(self, stream, shape, rate, dtype):
+        mask = empty(shape, dtype)
+        operations.dropout_mask(mask, stream.seed, *draws.next_call(stream), rate)
+        return mask
 
     # -- losses ------------------------------------------------------------------------------------
 

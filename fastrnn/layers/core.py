@@ -13,7 +13,6 @@ import numpy as np
 from fastrnn import activations, constraints, engines, initializers, random, regularizers
 from fastrnn.checks import whole
 from fastrnn.layers.base import Layer
-from fastrnn.masks import StepMask
 from fastrnn.values import Lookup, RowGradient, gradient_parts
 
 __all__ = [
@@ -212,7 +211,7 @@ class Embedding(ActivityRegularized):
 
     def compute_mask(self, x, mask):
         if mask is None and self.mask_zero:
-            return StepMask.from_array(engines.current().to_host(x) != 0)
+            return engines.current().padding_mask(x)
         return mask
 
     def get_config(self):
@@ -499,19 +498,16 @@ class Masking(Layer):
         super().__init__(**kwargs)
         self.mask_value = mask_value
 
-    def _keep(self, x):
-        return (engines.current().to_host(x) != self.mask_value).any(axis=-1)
-
     def forward(self, x, mask=None, training=False):
         x = self.dense(x)
-        keep = engines.current().asarray(self._keep(x)[..., None])
+        keep = (x != self.mask_value).any(axis=-1, keepdims=True)
         return np.where(keep, x, 0), keep  # 0 * x would not do for an infinite mask_value
 
     def backward(self, tape, dy):
         return np.where(tape, dy, 0)
 
     def compute_mask(self, x, mask):
-        return StepMask.from_array(self._keep(self.dense(x)))
+        return engines.current().padding_mask(self.dense(x), self.mask_value)
 
     def get_config(self):
         return super().get_config() | {"mask_value": self.mask_value}
@@ -592,5 +588,4 @@ def dropout_mask(stream, shape, rate, dtype):
     """Zeros with probability ``rate``, else 1/(1 - rate), as an array of the engine."""
     if rate == 1:
         return engines.current().zeros(shape, dtype)
-    keep = stream.uniform(shape) >= rate
-    return engines.current().asarray(keep * np.dtype(dtype).type(1 / (1 - rate)))
+    return engines.current().dropout_mask(stream, shape, rate, dtype)

@@ -8,7 +8,7 @@ import math
 import numpy as np
 
 from fastrnn.activations import LEAK, SELU_ALPHA, SELU_SCALE
-from fastrnn.cuda.kernels.target import device_function
+from fastrnn.cuda.kernels.target import device_function, logistic
 
 __all__ = ["ACTIVATIONS", "NAMES", "by_number", "forward", "slope", "slope_at"]
 
@@ -32,7 +32,7 @@ def forward(name, dtype):
     number = np.dtype(dtype).type
     zero, half, one, sixth, six = map(number, (0, 0.5, 1, 1 / 6, 6))
     leak, scale, scaled_alpha = map(number, (LEAK, SELU_SCALE, SELU_SCALE * SELU_ALPHA))
-    below = _normal_below(dtype)
+    below, single = _normal_below(dtype), np.dtype(dtype) == np.float32
 
     def linear(z):
         return z
@@ -44,7 +44,7 @@ def forward(name, dtype):
         return math.tanh(z)
 
     def sigmoid(z):
-        return half + half * math.tanh(half * z)  # never overflows, as exp(-z) would
+        return logistic(z) if single else half + half * math.tanh(half * z)
 
     def hard_sigmoid(z):
         y = z * sixth + half
@@ -72,7 +72,7 @@ def forward(name, dtype):
         return z / (one + abs(z))
 
     def silu(z):
-        return z * (half + half * math.tanh(half * z))
+        return z * (logistic(z) if single else half + half * math.tanh(half * z))
 
     def gelu(z):
         return z * below(z)

@@ -67,7 +67,7 @@ def fold_rows(kind, dtype):
     number = np.dtype(dtype).type
     begin, take, end = _ways(kind, dtype)
 
-    @kernel(LANES)
+    @kernel(LANES, writes="target")
     def fold_rows(a, n, share, shares, divisor, target):
         shared = cuda.shared.array(LANES, number, ALIGNMENT)
         lane, block = cuda.threadIdx.x, cuda.blockIdx.x
@@ -102,7 +102,7 @@ def fold_columns(kind, dtype):
     count = ACROSS * DOWN
     begin, take, end = _ways(kind, dtype)
 
-    @kernel(count)
+    @kernel(count, writes="target")
     def fold_columns(a, n, inner, share, shares, divisor, target, adds):
         shared = cuda.shared.array(count, number, ALIGNMENT)
         x, y, across = cuda.threadIdx.x, cuda.threadIdx.y, (inner + ACROSS - 1) // ACROSS

@@ -32,7 +32,7 @@ def place(i, sizes, steps):
 def copy(dtype):
     """``(source, sizes, steps, target)``: of any type, into one of this type."""
 
-    @kernel(THREADS)
+    @kernel(THREADS, writes="target")
     def copy(source, sizes, steps, target):
         i = cuda.grid(1)
         if i < target.size:
@@ -49,7 +49,7 @@ def combine(operation, dtype):
     """
     f = functions.binary(operation)
 
-    @kernel(THREADS)
+    @kernel(THREADS, writes="target")
     def combine(a, a_number, a_is_array, a_steps, b, b_number, b_is_array, b_steps, sizes, target):
         i = cuda.grid(1)
         if i < target.size:
@@ -67,7 +67,7 @@ def choose(dtype):
     a where the choice, of booleans, is True. Each of a and b is an array or a number.
     """
 
-    @kernel(THREADS)
+    @kernel(THREADS, writes="target")
     def choose(choice, steps, a, a_number, a_is_array, a_steps, b, b_number, b_is_array, b_steps,
                sizes, target):
         i = cuda.grid(1)

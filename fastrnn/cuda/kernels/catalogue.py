@@ -14,15 +14,17 @@ from fastrnn.cuda.kernels import (
     broadcasting,
     elementwise,
     losses,
+    random,
     reductions,
     stepwise,
     sums,
     updates,
 )
 from fastrnn.cuda.kernels.matmul import Bias, Operand, matmul_kernel
-from fastrnn.cuda.kernels.sweep import WARP, sweep_backward, sweep_forward
+from fastrnn.cuda.kernels.sweep import Way, sweep_backward, sweep_forward
 from fastrnn.cuda.kernels.target import THREADS
-from fastrnn.cuda.tiles import TILES
+from fastrnn.cuda.sweep_tiles import Tile
+from fastrnn.cuda.tiles import TILES, WARP
 
 __all__ = ["Variant", "variants"]
 
@@ -45,8 +47,23 @@ CELLS = {
     "gru": CellSpec("gru"),
     "gru, reset before": CellSpec("gru", reset_after=False),
 }
-# Units and rows of a block: a warp's, and some of which the weights lie in registers or do not.
-BLOCKS = {"float32": ((WARP, 1), (2 * WARP, 1), (2 * WARP, 4)), "float64": ((WARP, 1),)}
+# Units of layers, and how these are dealt out there and back: a warp's, and more, of which the
+# weights lie in registers or do not, of one row or several.
+BLOCKS = {
+    "float32": (
+        (WARP, Tile(1, 1, 1), Tile(1, 1, 1)),
+        (2 * WARP, Tile(1, 1, 2), Tile(4, 1, 8)),
+        (2 * WARP, Tile(1, 4, 4), Tile(2, 4, 8)),
+        (4 * WARP, Tile(2, 1, 4), Tile(4, 1, 8)),
+    ),
+    "float64": ((WARP, Tile(1, 1, 1), Tile(1, 1, 1)),),
+}
+# As in a fit of ids without a mask, and of numbers, with all that there is.
+WAYS = {
+    "": (Way(looks_up=True, keeps=True), Way(measures=True)),
+    ", masked": (Way(masked=True, noises=2, keeps=True, returns=True),
+                 Way(masked=True, noises=2, returns=True)),
+}
 
 
 def variants():
@@ -60,8 +77,10 @@ def variants():
         yield from _broadcasting(dtype)
         yield from _losses(dtype)
         yield from _reductions(dtype)
+        yield from _random(dtype)
         yield from _updates(dtype)
     yield from _booleans()
+    yield from _places()
 
 
 def _products():
@@ -143,6 +162,24 @@ def _booleans():
                   (flags, 1, 1, 1, 1, one, PLACES, yes), axes.ACROSS * axes.DOWN)
 
 
+def _places():
+    """What there is for places, bounds and counts."""
+    sizes, steps, ids, flags = (1, 1, 1), (1, 1, 1, 1), np.empty(1, np.int32), np.empty(1, np.bool_)
+    side = PLACES, np.int64(0), True, steps
+    kernels = {
+        "copy": (broadcasting.copy("int64"), (PLACES, sizes, steps, PLACES)),
+        "gather": (elementwise.gather("int64"), (ids, PLACES, PLACES, 1)),
+    }
+    for name in ("add", "subtract", *COMPARISONS):
+        target = PLACES if name in ARITHMETIC else flags
+        kernels[f"stretched {name}"] = (
+            broadcasting.combine(name, "int64"), (*side, *side, sizes, target)
+        )
+    for name, (kernel, arguments) in kernels.items():
+        yield Variant(f"{name} int64", kernel, arguments, elementwise.THREADS)
+    yield Variant("advance", random.advance(), (PLACES, 1), 1)
+
+
 def _losses(dtype):
     flat, number = np.empty(1, dtype), np.dtype(dtype).type(0)
     for logits in (False, True):
@@ -170,11 +207,18 @@ def _reductions(dtype):
     yield Variant(f"shrink {dtype}", reductions.shrink(dtype), (flat, one, 1.0, True),
                   elementwise.THREADS)
     for name, arguments in {
-        "scatter": (ids, flat, 1, 1, one, 1, PLACES),
+        "scale": (flat, one),
+        "scatter": (ids, flat, 1, 1, one, 1, 1, PLACES),
         "scattered": (PLACES, one, 1, flat, True),
     }.items():
         kernel = getattr(reductions, name)(dtype)
         yield Variant(f"{name} {dtype}", kernel, arguments, elementwise.THREADS)
+
+
+def _random(dtype):
+    flat, key = np.empty(1, dtype), np.uint64(0)
+    arguments = key, key, PLACES, True, 1, np.float32(0), np.dtype(dtype).type(0), flat
+    yield Variant(f"dropout {dtype}", random.dropout(dtype), arguments, elementwise.THREADS)
 
 
 def _updates(dtype):
@@ -196,20 +240,22 @@ def _sweeps(dtype):
     vector, matrix, cube, ids, mask = _some(dtype)
     for name, cell in CELLS.items():
         states, has = (matrix,) * cell.states, (True,) * cell.states
-        there = (0, vector, ids.ravel(), True, matrix, vector, True, cube, 0, *mask, states, True,
-                 vector, cube, vector, vector, True, True, True)
-        back = (0, matrix, cube, 0, *mask, vector, cube, vector, vector, True, True, states, has,
-                cube, vector, vector)
-        for units, group in BLOCKS[dtype]:
-            size = f"{units} units" + (f" x {group} rows" if group > 1 else "")
-            for way, make, arguments in (
-                ("there", sweep_forward, there), ("back", sweep_backward, back)
-            ):
-                sweep = make(cell, units, dtype, group)
-                threads = sweep.block[0] * sweep.block[1]
-                yield Variant(
-                    f"{name} {dtype} {size}, {way}", sweep.kernel, arguments, threads, sweep.shared
-                )
+        there = (0, vector, ids.ravel(), matrix, vector, True, cube, *mask[:2], states, True,
+                 vector, cube, vector, vector)
+        back = (0, matrix, cube, *mask[:2], vector, cube, vector, vector, states, has, cube, vector,
+                vector, matrix)
+        for units, *tiles in BLOCKS[dtype]:
+            for kind, ways in WAYS.items():
+                if kind and units > WARP:
+                    continue
+                for direction, make, arguments, tile, way in zip(
+                    ("there", "back"), (sweep_forward, sweep_backward), (there, back), tiles, ways,
+                    strict=True,
+                ):
+                    sweep = make(cell, units, dtype, tile, way)
+                    size = f"{units} units" + f" x {tile.rows} rows" * (tile.rows > 1)
+                    yield Variant(f"{name} {dtype} {size}{kind}, {direction}", sweep.kernel,
+                                  arguments, sweep.threads, sweep.shared)
 
 
 def _steps(dtype):

@@ -25,7 +25,7 @@ THREADS = 4 if SIMULATED else 256  # threads of Python are dear
 def fill(dtype):
     """``(target, value)``: target[...] = value."""
 
-    @kernel(THREADS)
+    @kernel(THREADS, writes="target")
     def fill(target, value):
         i = cuda.grid(1)
         if i < target.size:
@@ -42,7 +42,7 @@ def copy_axis(dtype):
     from ``own_start`` on, ``own_step`` apart: (outer, n, inner) -> (outer, own_n, inner).
     """
 
-    @kernel(THREADS)
+    @kernel(THREADS, writes="target")
     def copy_axis(source, target, outer, count, inner, n, start, step, own_n, own_start, own_step):
         i = cuda.grid(1)
         if i < outer * count * inner:
@@ -58,7 +58,7 @@ def copy_axis(dtype):
 def gather(dtype):
     """``(ids, table, target, width)``: rows of a table (V, width), by ids in [0, V)."""
 
-    @kernel(THREADS)
+    @kernel(THREADS, writes="target")
     def gather(ids, table, target, width):
         i = cuda.grid(1)
         if i < target.size:
@@ -71,7 +71,7 @@ def gather(dtype):
 def add_rows(dtype):
     """``(rows, values, target, width)``: target[rows] += values; each row is there once."""
 
-    @kernel(THREADS)
+    @kernel(THREADS, writes="target")
     def add_rows(rows, values, target, width):
         i = cuda.grid(1)
         if i < values.size:
@@ -87,7 +87,7 @@ def pad(dtype):
     Row b has flat[starts[b]:][:lengths[b]], then zeros.
     """
 
-    @kernel(THREADS)
+    @kernel(THREADS, writes="target")
     def pad(flat, starts, lengths, target, steps, width):
         i = cuda.grid(1)
         if i < target.size:
@@ -104,7 +104,7 @@ def pad(dtype):
 def put_rows(dtype):
     """``(rows, values, target, width)``: target[rows] = values; each row is there once."""
 
-    @kernel(THREADS)
+    @kernel(THREADS, writes="target")
     def put_rows(rows, values, target, width):
         i = cuda.grid(1)
         if i < values.size:
@@ -121,7 +121,7 @@ def arithmetic(operation, dtype):
     """
     f = functions.binary(operation)
 
-    @kernel(THREADS)
+    @kernel(THREADS, writes="target")
     def arithmetic(a, b, number, b_is_array, swapped, target):
         i = cuda.grid(1)
         if i < target.size:
@@ -136,7 +136,7 @@ def unary(name, dtype):
     """``(a, target)``: one of `UNARY`. The target may be a."""
     f = functions.unary(name, dtype)
 
-    @kernel(THREADS)
+    @kernel(THREADS, writes="target")
     def unary(a, target):
         i = cuda.grid(1)
         if i < target.size:
@@ -150,7 +150,7 @@ def activate(name, dtype):
     """``(z, target)``: y = f(z)."""
     f = activations.forward(name, dtype)
 
-    @kernel(THREADS)
+    @kernel(THREADS, writes="target")
     def activate(z, target):
         i = cuda.grid(1)
         if i < target.size:
@@ -164,7 +164,7 @@ def activate_backward(name, dtype):
     """``(z, y, dy, target)``: dz = dy f'(z)."""
     slope = activations.slope_at(name, dtype)
 
-    @kernel(THREADS)
+    @kernel(THREADS, writes="target")
     def activate_backward(z, y, dy, target):
         i = cuda.grid(1)
         if i < target.size:

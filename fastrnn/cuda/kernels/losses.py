@@ -52,7 +52,7 @@ def column_loss(kind, from_logits, dtype):
     }[kind](number)  # fmt: skip
     value, slope = map(device_function, pair)
 
-    @kernel(THREADS)
+    @kernel(THREADS, writes="losses doutput")
     def column_loss(target, output, weight, columns, low, losses, doutput):
         row = cuda.grid(1)
         if row < losses.size:
@@ -161,7 +161,7 @@ def softmax(dtype):
     zero = number(0)
     total, largest = _over_lanes(number)
 
-    @kernel(LANES)
+    @kernel(LANES, writes="target")
     def softmax(z, columns, target):
         shared = cuda.shared.array(LANES, number, ALIGNMENT)
         lane, start = cuda.threadIdx.x, cuda.blockIdx.x * columns
@@ -188,7 +188,7 @@ def softmax_backward(dtype):
     zero = number(0)
     total, _ = _over_lanes(number)
 
-    @kernel(LANES)
+    @kernel(LANES, writes="target")
     def softmax_backward(y, dy, columns, target):
         shared = cuda.shared.array(LANES, number, ALIGNMENT)
         lane, start = cuda.threadIdx.x, cuda.blockIdx.x * columns
@@ -224,7 +224,7 @@ def class_loss(sparse, from_logits, dtype):
         def label(target, row, columns, c):
             return target[row * columns + c]
 
-    @kernel(LANES)
+    @kernel(LANES, writes="losses doutput")
     def by_logits(target, output, weight, columns, low, losses, doutput):
         # log p_c = z_c - top - log(sum exp(z - top)); dz_c = p_c sum(y) - y_c.
         shared = cuda.shared.array(LANES, number, ALIGNMENT)
@@ -249,7 +249,7 @@ def class_loss(sparse, from_logits, dtype):
         if lane == 0:
             losses[row] = mine
 
-    @kernel(LANES)
+    @kernel(LANES, writes="losses doutput")
     def by_probabilities(target, output, weight, columns, low, losses, doutput):
         # q = p / sum(p), cut off; dq_c = -y_c / q_c; dp = (dq - sum(dq q)) / sum(p).
         shared = cuda.shared.array(LANES, number, ALIGNMENT)

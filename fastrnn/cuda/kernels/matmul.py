@@ -19,10 +19,12 @@ import numpy as np
 from numba import cuda
 
 from fastrnn.cuda.arrays import WIDE
-from fastrnn.cuda.kernels.activations import by_number
+from fastrnn.cuda.kernels.activations import ACTIVATIONS, by_number
 from fastrnn.cuda.kernels.target import ALIGNMENT, copy_wide, device_function, kernel
 
 __all__ = ["Bias", "Operand", "matmul_kernel"]
+
+LINEAR = ACTIVATIONS.index("linear")
 
 
 class Operand(NamedTuple):
@@ -72,7 +74,10 @@ def matmul_kernel(tile, dtype):
     # The numbers of one k are on their way while another's are used; not of doubles, for they are
     # too large.
     at_once = 2 if width == 4 else 1
+    # Whether rows are written without a loop. Slabs of eight products leave no register for that.
+    unrolled = width == 4 and products <= 2
     activate = by_number(dtype)
+    write_row, write_rows = _writing(tile, width)
     fetch_a, put_a = _slabs(rows, depth, threads, width, zero)
     fetch_b, put_b = _slabs(columns, depth, threads, width, zero)
 
@@ -88,7 +93,7 @@ def matmul_kernel(tile, dtype):
             for j in range(n):
                 sums[i * n + j] += left[i] * right[j]
 
-    @kernel(threads * products, resident)
+    @kernel(threads * products, resident, writes="c")
     def matmul(a, b, bias, c, batch, M, N, K, activation):
         a_slabs = cuda.shared.array(a_shared, number, ALIGNMENT)
         b_slabs = cuda.shared.array(b_shared, number, ALIGNMENT)
@@ -131,28 +136,72 @@ def matmul_kernel(tile, dtype):
                 put_b(b_next, b.k_is_dense, thread, b_slabs, b_at)
             cuda.syncthreads()
 
-        for j in range(n):
-            x = column0 + j // width * n_stride + column + j % width
-            given = bias.present and x < column_end
-            bias_of[j] = bias.array[product * bias.step + x] if given else zero
-        for i in range(m):
-            y = row0 + i // width * m_stride + row + i % width
-            for g in range(n // width):
-                for v in range(g * width, (g + 1) * width):
-                    sums[v] = activate(activation, sums[v] + bias_of[v])
-                x = column0 + g * n_stride + column
-                at = product * c.step + y * c.ld + x
-                if y < row_end and c.wide and x + width <= column_end:
-                    copy_wide(c.array, at, sums, g * width)
-                elif y < row_end:
-                    for v in range(width):
-                        if x + v < column_end:
-                            c.array[at + v] = sums[g * width + v]
-            # Registers have no index: the next row of sums moves to where this one was.
-            for j in range(rest):
-                sums[j] = sums[j + n]
+        x0, y0 = column0 + column, row0 + row
+        if bias.present or not unrolled:
+            for j in range(n):
+                x = x0 + j // width * n_stride + j % width
+                given = bias.present and x < column_end
+                bias_of[j] = bias.array[product * bias.step + x] if given else zero
+        if unrolled and bias.present:
+            for i in range(m):
+                for j in range(n):
+                    sums[i * n + j] += bias_of[j]
+        if unrolled and activation == LINEAR:
+            write_rows(c, product, x0, y0, column_end, row_end, sums)
+        else:
+            for i in range(m):
+                for v in range(n):
+                    z = sums[v] if unrolled else sums[v] + bias_of[v]
+                    sums[v] = activate(activation, z)
+                y = y0 + i // width * m_stride + i % width
+                write_row(c, product, x0, y, column_end, row_end, sums, 0)
+                # Registers have no index: the next row of sums moves to where this one was.
+                for j in range(rest):
+                    sums[j] = sums[j + n]
 
     return matmul
+
+
+def _writing(tile, width):
+    """The device functions that write one row of a thread's sums, and all of them.
+
+    ``write_row(c, product, x0, y, column_end, row_end, sums, start)`` those from ``start`` on;
+    ``write_rows(c, product, x0, y0, column_end, row_end, sums)`` is unrolled, without what a loop
+    with an activation must do: in small products that takes as long as to multiply.
+    """
+    m, n = tile.m, tile.n
+    m_stride, n_stride = tile.rows // (m // width), tile.columns // (n // width)
+
+    @device_function
+    def write_row(c, product, x0, y, column_end, row_end, sums, start):
+        if y < row_end:
+            for g in range(n // width):
+                x = x0 + g * n_stride
+                at = product * c.step + y * c.ld + x
+                if c.wide and x + width <= column_end:
+                    copy_wide(c.array, at, sums, start + g * width)
+                else:
+                    for v in range(width):
+                        if x + v < column_end:
+                            c.array[at + v] = sums[start + g * width + v]
+
+    def rows_from(i):
+        rest = rows_from(i + 1) if i + 1 < m else _write_nothing
+
+        @device_function
+        def write(c, product, x0, y0, column_end, row_end, sums):
+            y = y0 + i // width * m_stride + i % width
+            write_row(c, product, x0, y, column_end, row_end, sums, i * n)
+            rest(c, product, x0, y0, column_end, row_end, sums)
+
+        return write
+
+    return write_row, rows_from(0)
+
+
+@device_function
+def _write_nothing(c, product, x0, y0, column_end, row_end, sums):
+    pass
 
 
 def _slabs(extent, depth, threads, width, zero):

@@ -15,17 +15,14 @@ from numba import cuda
 from fastrnn.cuda.kernels.elementwise import THREADS
 from fastrnn.cuda.kernels.target import ALIGNMENT, device_function, kernel
 
-__all__ = ["REDUCTIONS", "reduce", "scatter", "scattered", "shrink"]
+__all__ = ["COPIES", "FREQUENT", "REDUCTIONS", "reduce", "scale", "scatter", "scattered", "shrink"]
 
-REDUCTIONS = ("sum", "sum of squares", "sum of magnitudes", "largest")
+REDUCTIONS = ("sum", "sum of squares", "sum of magnitudes")
 
 
 @functools.cache
 def reduce(kind, dtype):
-    """``(a, target)``: a float64 for each block, of one of `REDUCTIONS`, over its share of a.
-
-    "largest" is that of the absolute values; NaN where there is one.
-    """
+    """``(a, target)``: a float64 for each block, of one of `REDUCTIONS`, over its share of a."""
 
     def plus(total, x):
         return total + x
@@ -36,17 +33,11 @@ def reduce(kind, dtype):
     def plus_magnitude(total, x):
         return total + abs(x)
 
-    def larger(total, x):
-        x = abs(x)
-        return x if x > total or x != x else total
-
     take = device_function({
         "sum": plus, "sum of squares": plus_square, "sum of magnitudes": plus_magnitude,
-        "largest": larger,
     }[kind])  # fmt: skip
-    join = device_function(larger if kind == "largest" else plus)
 
-    @kernel(THREADS)
+    @kernel(THREADS, writes="target")
     def reduce(a, target):
         shared = cuda.shared.array(THREADS, np.float64, ALIGNMENT)
         thread = cuda.threadIdx.x
@@ -58,7 +49,7 @@ def reduce(kind, dtype):
         half = THREADS // 2
         while half > 0:
             if thread < half:
-                shared[thread] = join(shared[thread], shared[thread + half])
+                shared[thread] += shared[thread + half]
             cuda.syncthreads()
             half //= 2
         if thread == 0:
@@ -76,7 +67,7 @@ def shrink(dtype):
     """
     number = np.dtype(dtype).type
 
-    @kernel(THREADS)
+    @kernel(THREADS, writes="values")
     def shrink(values, squares, most, needs_direction):
         i = cuda.grid(1)
         if i < values.size:
@@ -93,80 +84,105 @@ def shrink(dtype):
 #
 # Many threads add to one row of the table, in whatever order they come. Floats would give another
 # sum each time; so entries are turned into whole numbers of 64 bits, by a factor that is a power of
-# two and leaves room for the sum of all. Of 2^b rows, entries of single precision lose nothing
-# unless they are 2^(38 - b) times smaller than the largest.
+# two and leaves room for the sum of all magnitudes. Entries of single precision lose nothing unless
+# they are 2^36 times smaller than that sum.
+
+# Bits for the sum of all magnitudes: one less than there are, and one more for what rounding left
+# out of it.
+BITS = 61
+# Vocabularies begin with what is frequent. Who adds to one of so many first rows takes one of so
+# many copies of it, by the number of its block: else all would wait for each other at a few places.
+FREQUENT, COPIES = 64, 16
 
 
 @functools.cache
-def _exponent():
-    @device_function
-    def exponent(largest, bits):
-        """The power of two by which entries are multiplied, if there are at most 2^bits."""
-        _, e = math.frexp(largest)
-        return min(62 - bits - e, 1022)
+def scale(dtype):
+    """``(magnitudes, target)``: the factor that makes whole numbers of entries, and its inverse.
 
-    return exponent
+    ``kernel[1, THREADS]``; ``magnitudes`` add up to the sum of those of all entries. target, of two
+    float64, is (0, NaN) where that is no number.
+    """
+
+    @kernel(THREADS, writes="target")
+    def scale(magnitudes, target):
+        shared = cuda.shared.array(THREADS, np.float64, ALIGNMENT)
+        thread = cuda.threadIdx.x
+        total = 0.0
+        for i in range(thread, magnitudes.size, THREADS):
+            total += np.float64(magnitudes[i])
+        shared[thread] = total
+        cuda.syncthreads()
+        half = THREADS // 2
+        while half > 0:
+            if thread < half:
+                shared[thread] += shared[thread + half]
+            cuda.syncthreads()
+            half //= 2
+        if thread == 0:
+            total = shared[0]
+            if total < math.inf:
+                _, e = math.frexp(total)
+                e = min(BITS - e, 1022)
+                target[0], target[1] = math.ldexp(1.0, e), math.ldexp(1.0, -e)
+            else:
+                target[0], target[1] = 0.0, math.nan
+
+    return scale
 
 
 @functools.cache
 def scatter(dtype):
-    """``(ids, dy, width, length, largest, bits, sums)``: adds rows of dy to those of sums, by id.
+    """``(ids, dy, width, length, scale, rows, frequent, sums)``: adds rows of dy to sums, by id.
 
     A thread takes ``length`` rows, of one column: those of neighbours with one id, as the steps of
-    padding are, are first added up, in double precision. ``largest``, of one element: the largest
-    absolute value in dy, which has up to 2^bits rows. sums are int64.
+    padding are, are first added up, in double precision. ``scale``: as `scale` gives it. sums,
+    int64, have ``rows`` rows, and then `COPIES` times the first ``frequent``, at most `FREQUENT`.
     """
-    exponent = _exponent()
 
     @device_function
-    def add(sums, at, total, largest, factor):
+    def add(sums, row, rows, frequent, width, column, total, factor):
         if total != 0:  # or NaN
-            if largest < math.inf:
-                cuda.atomic.add(sums, at, np.int64(total * factor))
-            else:
-                cuda.atomic.add(sums, at, np.int64(1))
+            if row < frequent:
+                row += rows + cuda.blockIdx.x % COPIES * frequent
+            number = np.int64(total * factor) if factor > 0 else np.int64(1)
+            cuda.atomic.add(sums, row * width + column, number)
 
-    @kernel(THREADS)
-    def scatter(ids, dy, width, length, largest, bits, sums):
+    @kernel(THREADS, writes="sums")
+    def scatter(ids, dy, width, length, scale, rows, frequent, sums):
         i = cuda.grid(1)
         column, first = i % width, i // width * length
         if first < ids.size:
-            most = largest[0]
-            factor = math.ldexp(1.0, exponent(most, bits)) if most < math.inf else 0.0
+            factor = scale[0]
             row, total = ids[first], 0.0
             for k in range(first, min(first + length, ids.size)):
                 if ids[k] != row:
-                    add(sums, row * width + column, total, most, factor)
+                    add(sums, row, rows, frequent, width, column, total, factor)
                     row, total = ids[k], 0.0
                 total += np.float64(dy[k * width + column])
-            add(sums, row * width + column, total, most, factor)
+            add(sums, row, rows, frequent, width, column, total, factor)
 
     return scatter
 
 
 @functools.cache
 def scattered(dtype):
-    """``(sums, largest, bits, target, adds)``: writes what `scatter` has summed, or adds it.
+    """``(sums, scale, frequent, target, adds)``: writes what `scatter` has summed, or adds it.
 
-    Where dy held an infinity or NaN, all rows that occur become NaN.
+    ``frequent`` is the number of elements that have copies. Where dy held an infinity or NaN, all
+    rows that occur become NaN.
     """
     number = np.dtype(dtype).type
     zero = number(0)
-    exponent = _exponent()
 
-    @kernel(THREADS)
-    def scattered(sums, largest, bits, target, adds):
+    @kernel(THREADS, writes="target")
+    def scattered(sums, scale, frequent, target, adds):
         i = cuda.grid(1)
         if i < target.size:
-            found = zero
-            if sums[i] != 0:
-                if largest[0] < math.inf:
-                    factor = math.ldexp(1.0, -exponent(largest[0], bits))
-                    found = number(np.float64(sums[i]) * factor)
-                else:
-                    found = number(math.nan)
-            if adds:
-                found += target[i]
-            target[i] = found
+            total = sums[i]
+            if i < frequent:
+                for c in range(COPIES):
+                    total += sums[target.size + c * frequent + i]
+            found = number(np.float64(total) * scale[1]) if total != 0 else zero
+            target[i] = target[i] + found if adds else found
 
     return scattered

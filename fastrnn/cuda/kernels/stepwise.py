@@ -69,7 +69,7 @@ def forward_kernels(cell, dtype):
             x[g] = xz[at, g * units + unit]
             own_sums[g] = sums[row, g * units + unit]
 
-    @kernel(THREADS)
+    @kernel(THREADS, writes="state before kept sequence shown")
     def step(t, T, xz, ids, looked_up, sums, bias, biased, noise, noises, start, stop, masked,
              first, given, state, before, kept, sequence, shown, keeps, returns, zeroes):
         x = cuda.local.array(gates, number, ALIGNMENT)
@@ -112,7 +112,7 @@ def forward_kernels(cell, dtype):
         for p in range(shown.shape[0]):
             shown[p, row, unit] = own[0] * noise[p, row, unit] if noises > 0 else own[0]
 
-    @kernel(THREADS)
+    @kernel(THREADS, writes="shown")
     def reset(t, T, xz, ids, looked_up, sums, noise, noises, state, shown):
         x = cuda.local.array(gates, number, ALIGNMENT)
         own_sums = cuda.local.array(gates, number, ALIGNMENT)
@@ -152,7 +152,7 @@ def backward_kernels(cell, dtype):
     two, separate = direct < gates, steps.separate
     go_back, middle = steps.backward, steps.reset_backward or _no_reset_back
 
-    @kernel(THREADS)
+    @kernel(THREADS, writes="dstate carried dnow dxz dsums")
     def step(t, T, noise, noises, start, stop, masked, before, last, kept, dsequence, given,
              zeroes, dlast, has, dstate, carried, dshown, dnow, dxz, dsums):
         own = cuda.local.array(states, number, ALIGNMENT)
@@ -205,7 +205,7 @@ def backward_kernels(cell, dtype):
         for s in range(states):
             dstate[s, row, unit] = own[s]
 
-    @kernel(THREADS)
+    @kernel(THREADS, writes="dstate dnow dxz")
     def reset(t, T, noise, noises, start, stop, masked, before, kept, dinner, dstate, dnow, dxz):
         own = cuda.local.array(states, number, ALIGNMENT)
         saved = cuda.local.array(saved_count, number, ALIGNMENT)

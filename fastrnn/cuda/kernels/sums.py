@@ -25,7 +25,7 @@ def sum_kernel(dtype):
     number = np.dtype(dtype).type
     zero = number(0)
 
-    @kernel(THREADS)
+    @kernel(THREADS, writes="target")
     def sum_rows(across, values, column, order, ordered, ends, ragged, length, target, adds):
         run = cuda.blockIdx.x // across
         at = cuda.blockIdx.x % across * THREADS + cuda.threadIdx.x
@@ -51,7 +51,7 @@ def drop_kernel(dtype):
     B * steps, H).
     """
 
-    @kernel(THREADS)
+    @kernel(THREADS, writes="target")
     def drop(values, column, noise, steps, target):
         units = noise.shape[2]
         place = cuda.blockIdx.x * THREADS + cuda.threadIdx.x

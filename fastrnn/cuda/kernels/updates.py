@@ -27,7 +27,7 @@ def update(rule, dtype):
 def _sgd(number):
     zero = number(0)
 
-    @kernel(THREADS)
+    @kernel(THREADS, writes="value grad moments")
     def sgd(value, grad, moments, none_1, none_2, rate, momentum, nesterov):
         i = cuda.grid(1)
         if i < value.size:
@@ -45,7 +45,7 @@ def _sgd(number):
 def _rmsprop(number):
     zero, one = number(0), number(1)
 
-    @kernel(THREADS)
+    @kernel(THREADS, writes="value grad velocity moments means")
     def rmsprop(value, grad, velocity, moments, means, rate, rho, momentum, epsilon, centered):
         i = cuda.grid(1)
         if i < value.size:
@@ -70,7 +70,7 @@ def _rmsprop(number):
 def _adam(number):
     zero, one = number(0), number(1)
 
-    @kernel(THREADS)
+    @kernel(THREADS, writes="value grad moments velocity peaks")
     def adam(value, grad, moments, velocity, peaks, rate, beta_1, beta_2, epsilon, amsgrad):
         i = cuda.grid(1)
         if i < value.size:
