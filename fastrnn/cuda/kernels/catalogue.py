@@ -48,15 +48,23 @@ CELLS = {
     "gru, reset before": CellSpec("gru", reset_after=False),
 }
 # Units of layers, and how these are dealt out there and back: a warp's, and more, of which the
-# weights lie in registers or do not, of one row or several.
+# weights lie in registers or do not, of one row or several. An H200 chooses these, for 128 or 512
+# rows, if not for each cell.
 BLOCKS = {
     "float32": (
         (WARP, Tile(1, 1, 1), Tile(1, 1, 1)),
         (2 * WARP, Tile(1, 1, 2), Tile(4, 1, 8)),
-        (2 * WARP, Tile(1, 4, 4), Tile(2, 4, 8)),
+        (2 * WARP, Tile(1, 2, 2), Tile(4, 2, 8)),
         (4 * WARP, Tile(2, 1, 4), Tile(4, 1, 8)),
     ),
     "float64": ((WARP, Tile(1, 1, 1), Tile(1, 1, 1)),),
+}
+# Of some cells it chooses others.
+OTHER_BLOCKS = {
+    ("simple_rnn", 2 * WARP): (Tile(2, 1, 2), Tile(2, 1, 2)),
+    ("simple_rnn", 4 * WARP): (Tile(4, 1, 4), Tile(4, 1, 4)),
+    ("lstm", WARP): (Tile(1, 1, 1), Tile(2, 1, 2)),
+    ("lstm", 4 * WARP): (Tile(1, 1, 2), Tile(4, 1, 8)),
 }
 # As in a fit of ids without a mask, and of numbers, with all that there is.
 WAYS = {
@@ -245,6 +253,8 @@ def _sweeps(dtype):
         back = (0, matrix, cube, *mask[:2], vector, cube, vector, vector, states, has, cube, vector,
                 vector, matrix)
         for units, *tiles in BLOCKS[dtype]:
+            if dtype == "float32" and tiles[0].rows == 1:
+                tiles = OTHER_BLOCKS.get((name, units), tiles)
             for kind, ways in WAYS.items():
                 if kind and units > WARP:
                     continue
