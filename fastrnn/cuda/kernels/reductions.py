@@ -20,6 +20,19 @@ __all__ = ["COPIES", "FREQUENT", "REDUCTIONS", "reduce", "scale", "scatter", "sc
 REDUCTIONS = ("sum", "sum of squares", "sum of magnitudes")
 
 
+@device_function
+def add_up(shared, thread, mine):
+    """Leave in ``shared[0]`` the sum of what the `THREADS` of a block have, always in one order."""
+    shared[thread] = mine
+    cuda.syncthreads()
+    half = THREADS // 2
+    while half > 0:
+        if thread < half:
+            shared[thread] += shared[thread + half]
+        cuda.syncthreads()
+        half //= 2
+
+
 @functools.cache
 def reduce(kind, dtype):
     """``(a, target)``: a float64 for each block, of one of `REDUCTIONS`, over its share of a."""
@@ -44,14 +57,7 @@ def reduce(kind, dtype):
         total = 0.0
         for i in range(cuda.grid(1), a.size, cuda.gridsize(1)):
             total = take(total, np.float64(a[i]))
-        shared[thread] = total
-        cuda.syncthreads()
-        half = THREADS // 2
-        while half > 0:
-            if thread < half:
-                shared[thread] += shared[thread + half]
-            cuda.syncthreads()
-            half //= 2
+        add_up(shared, thread, total)
         if thread == 0:
             target[cuda.blockIdx.x] = shared[0]
 
@@ -110,14 +116,7 @@ def scale(dtype):
         total = 0.0
         for i in range(thread, magnitudes.size, THREADS):
             total += np.float64(magnitudes[i])
-        shared[thread] = total
-        cuda.syncthreads()
-        half = THREADS // 2
-        while half > 0:
-            if thread < half:
-                shared[thread] += shared[thread + half]
-            cuda.syncthreads()
-            half //= 2
+        add_up(shared, thread, total)
         if thread == 0:
             total = shared[0]
             if total < math.inf:
