@@ -912,24 +912,20 @@ def test_memory_runs_out_while_a_step_is_recorded(gpu, monkeypatch):
     """What the recording has used is used again, and given back to nobody."""
     from fastrnn.cuda import memory
 
-    class NoMemory(Exception):
-        pass
-
     def allocated(capacity):
         if len(taken) == 2:
-            raise NoMemory
+            raise MemoryError
         taken.append(capacity)
         return own(capacity)
 
     own, taken = memory._allocated, []
-    monkeypatch.setattr(memory, "_out_of_memory", lambda: NoMemory)
     a = gpu.asarray(np.arange(4.0))
     monkeypatch.setattr(memory, "_allocated", allocated)
     recording = stream.Recording(lambda: (a + 1) + 2 + 3 + 4)
     memory.release()
     recording()
     np.testing.assert_array_equal(np.array(recording.result), [10, 11, 12, 13])
-    with pytest.raises(NoMemory):
+    with pytest.raises(MemoryError):
         stream.Recording(lambda: [a + 1, a + 2])
 
 

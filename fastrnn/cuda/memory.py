@@ -27,6 +27,7 @@ __all__ = ["Borrowed", "Memory", "Pool", "capacity_for", "release", "used", "usi
 STEPS = 8
 LEAST = 256  # bytes; blocks begin at multiples of it, too
 MOST_VIEWS = 64  # arrays that stay with a block
+OUT_OF_MEMORY = 2  # the driver's CUDA_ERROR_OUT_OF_MEMORY
 
 
 class _Block:
@@ -57,7 +58,7 @@ class Pool:
         self._fresh -= capacity
         try:
             block = _Block(capacity)
-        except _out_of_memory():
+        except MemoryError:
             if not free:
                 raise
             self._fresh = 0
@@ -209,18 +210,28 @@ def _pointer(array):
     return None if discovery.simulated() else array.__cuda_array_interface__["data"][0]
 
 
-def _out_of_memory():
-    """What Numba raises where there is no memory left."""
-    from numba.cuda.cudadrv.driver import CudaAPIError
-
-    return CudaAPIError
-
-
 def _allocated(capacity):
+    """Bytes of the driver; MemoryError where it has no more."""
+    found = _asked_for(capacity)
+    if found is None:  # what lies here unused may be what is missing
+        release()
+        found = _asked_for(capacity)
+    if found is None:
+        raise MemoryError(
+            f"fastrnn.cuda: the GPU has no {capacity / 2**20:,.1f} MiB left. Fewer rows at a time "
+            "(batch_size), or recurrent layers with recompute, need less."
+        )
+    return found
+
+
+def _asked_for(capacity):
+    """Bytes of the driver, or None where it says that it has no more."""
     from numba import cuda
+    from numba.cuda.cudadrv.driver import CudaAPIError
 
     try:
         return cuda.device_array(capacity, np.uint8)
-    except _out_of_memory():  # what lies here unused may be what is missing
-        release()
-        return cuda.device_array(capacity, np.uint8)
+    except CudaAPIError as error:
+        if error.code != OUT_OF_MEMORY:
+            raise
+        return None

@@ -1,0 +1,116 @@
+"""Training on the GPU, or in Numba's simulator, when something goes wrong; on a GPU, IMDB too."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import fastrnn
+from fastrnn import engines, layers
+from fastrnn.callbacks import BackupAndRestore, Callback
+
+pytest.importorskip("numba_cuda", reason="numba-cuda is not installed (make test-cuda)")
+
+from cuda_cases import choose_small_tiles, make_simulator_safe  # noqa: E402
+
+from fastrnn.cuda import memory  # noqa: E402
+
+X = np.array([[1, 2, 3], [0, 4, 5], [0, 0, 6], [2, 2, 1], [6, 5, 4]])
+Y = np.array([0, 1, 0, 1, 1])
+
+
+@pytest.fixture(autouse=True)
+def on_cuda(monkeypatch):
+    make_simulator_safe(monkeypatch)
+    choose_small_tiles(monkeypatch)
+    with engines.using("cuda"):
+        yield
+
+
+def model():
+    fastrnn.utils.set_random_seed(1)
+    model = fastrnn.Sequential([
+        fastrnn.Input((None,)), layers.Embedding(7, 2, mask_zero=True),
+        layers.SimpleRNN(2, dropout=0.3), layers.Dropout(0.2), layers.Dense(1),
+    ])  # fmt: skip
+    model.compile("adam", "mse")
+    return model
+
+
+def fit(model, callbacks=()):
+    return model.fit(X, Y, epochs=4, batch_size=2, verbose=0, callbacks=[*callbacks])
+
+
+class Interrupt(Callback):
+    """Breaks training off after so many batches."""
+
+    def __init__(self, after):
+        super().__init__()
+        self.left = after
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.left -= 1
+        if self.left == 0:
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("after", [2, 8])
+def test_interrupted_and_taken_up_again(tmp_path, after):
+    """Before and after steps are recorded: the weights of a run in one go, bit for bit."""
+    whole = model()
+    fit(whole)
+    with pytest.raises(KeyboardInterrupt):
+        fit(model(), [BackupAndRestore(tmp_path, save_freq=1), Interrupt(after)])
+    fastrnn.utils.set_random_seed(99)
+    again = model()
+    fit(again, [BackupAndRestore(tmp_path, save_freq=1)])
+    for a, b in zip(again.get_weights(), whole.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_a_model_is_intact_where_memory_runs_out(monkeypatch):
+    found = model()
+    fit(found)
+    weights, predicted = found.get_weights(), found.predict(X, verbose=0)
+    with monkeypatch.context() as patched:
+        patched.setattr(memory, "_asked_for", lambda capacity: None)
+        memory.release()
+        with pytest.raises(MemoryError, match=r"the GPU has no .* MiB left\. Fewer rows .*batch_"):
+            found.fit(np.tile(X, (40, 30)), np.tile(Y, 40), epochs=1, batch_size=200, verbose=0)
+    for a, b in zip(found.get_weights(), weights, strict=True):
+        np.testing.assert_array_equal(a, b)
+    np.testing.assert_array_equal(found.predict(X, verbose=0), predicted)
+    fit(found)
+
+
+@pytest.mark.gpu
+@pytest.mark.timeout(600)
+def test_more_than_a_gpu_has():
+    with pytest.raises(MemoryError, match="the GPU has no"):
+        memory.Memory(1 << 50)
+    fit(model())
+
+
+@pytest.mark.gpu
+@pytest.mark.timeout(600)
+def test_imdb_is_learned_as_on_the_cpu():
+    if not Path(os.environ.get("FASTRNN_DATA_HOME", ""), "imdb.npz").is_file():
+        pytest.skip("FASTRNN_DATA_HOME names no folder with imdb.npz")
+    (x, y), (x_test, y_test) = fastrnn.datasets.imdb.load_data(num_words=10_000)
+    x, x_test = (
+        fastrnn.preprocessing.sequence.pad_sequences(part, maxlen=200) for part in (x, x_test)
+    )
+    accuracy = {}
+    for device in ("cpu", "cuda"):
+        with engines.using(device):
+            fastrnn.utils.set_random_seed(0)
+            found = fastrnn.Sequential([
+                layers.Embedding(10_000, 32), layers.LSTM(32),
+                layers.Dense(1, activation="sigmoid"),
+            ])  # fmt: skip
+            found.compile("rmsprop", "binary_crossentropy", metrics=["accuracy"])
+            found.fit(x, y, epochs=2, batch_size=128, verbose=0)
+            accuracy[device] = found.evaluate(x_test, y_test, verbose=0)[1]
+    assert accuracy["cuda"] > 0.82
+    assert abs(accuracy["cuda"] - accuracy["cpu"]) < 0.02, accuracy
