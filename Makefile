@@ -28,7 +28,7 @@ ASV = $(WITH_TOOLS) asv
 PIP = -m pip --disable-pip-version-check install --quiet
 
 .PHONY: help demo test build lint debug-test wheel test-wheel check-isas compare account bench-quick \
-	bench bench-compare bench-site guard guard-record peak test-cuda cuda-resources cuda-resources-record clean
+	bench bench-compare bench-site guard guard-record peak test-cuda test-virtual-gpu cuda-resources cuda-resources-record clean
 .DELETE_ON_ERROR:
 
 help: ## Show what there is to make
@@ -90,6 +90,20 @@ build/compare_isas: tools/compare_isas.c $(filter %.c %.h,$(CORE_SOURCES))
 
 test-cuda: build $(CUDA_TOOLS) ## Run the CUDA kernels' tests, without a GPU too (installs some 630 MB)
 	$(BIN)/python -m pytest tests/test_cuda_*.py --doctest-modules fastrnn/cuda $(PYTEST_ARGS)
+
+# What pytest selects; all of test_cuda_*.py, with VIRTUAL_GPU_ARGS=, takes more than an hour.
+VIRTUAL_GPU_ARGS ?= -m compiled
+# Numba warns that it takes the driver's linker, which leaves kernels as PTX.
+test-virtual-gpu: build $(CUDA_TOOLS) build/virtual_gpu/libcuda.so.1 ## Run CUDA kernels as they are compiled, on a GPU played by the CPU
+	$(BIN)/python -m pytest tests/test_virtual_gpu.py $(PYTEST_ARGS)
+	LD_LIBRARY_PATH="$(abspath build/virtual_gpu):$$LD_LIBRARY_PATH" $(BIN)/python -m pytest tests/test_cuda_*.py \
+		-W "ignore:cuda.bindings.nvjitlink:RuntimeWarning" $(VIRTUAL_GPU_ARGS) $(PYTEST_ARGS)
+
+build/virtual_gpu/libcuda.so.1: $(wildcard tools/virtual_gpu/*)
+	mkdir -p $(@D)
+	$(CXX) -std=c++20 -O2 -march=native -ffp-contract=off -Wall -Wextra -fPIC -shared -Wl,-soname,$(@F) \
+		$(filter %.cpp,$^) -o $@.part
+	mv $@.part $@
 
 cuda-resources: build $(CUDA_TOOLS) ## Show what each CUDA kernel takes of a multiprocessor, without a GPU
 	$(BIN)/python tools/cuda_resources.py

@@ -365,6 +365,7 @@ def test_sequences_become_rows(gpu, rng, width):
 # -- methods of the engine --------------------------------------------------------
 
 
+@pytest.mark.compiled
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("shape", [(5,), (2, 3)])
 def test_lookup_and_back(gpu, rng, dtype, shape):
@@ -378,6 +379,7 @@ def test_lookup_and_back(gpu, rng, dtype, shape):
     close(dtable, wanted, dtype)
 
 
+@pytest.mark.compiled
 def test_a_sum_of_rows_does_not_depend_on_their_order(gpu, rng):
     ids = np.zeros(50, np.int32)
     dy = (rng.normal(size=(50, 2)) * 10.0 ** rng.integers(-6, 6, (50, 1))).astype(np.float32)
@@ -392,6 +394,7 @@ def test_a_sum_of_rows_does_not_depend_on_their_order(gpu, rng):
     np.testing.assert_allclose(sums[0][0], dy.sum(axis=0, dtype=np.float64), rtol=1e-6)
 
 
+@pytest.mark.compiled
 @pytest.mark.parametrize("size", [1e-290, 1e-40, 1e300])
 def test_a_sum_of_rows_of_any_size(gpu, size):
     dtable = gpu.zeros((3, 1), np.float64)
@@ -551,6 +554,7 @@ RULES = [
 ]
 
 
+@pytest.mark.compiled
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(("rule", "names", "hyper"), RULES)
 def test_updates(gpu, rng, dtype, rule, names, hyper):
@@ -663,6 +667,7 @@ def same(found, wanted, tolerance=1e-5):
         np.testing.assert_allclose(found[1][name], wanted[1][name], rtol=0, atol=tolerance)
 
 
+@pytest.mark.compiled
 def test_training_as_on_the_cpu_and_bit_for_bit_repeatable():
     found = trained("cuda")
     same(found, trained("cpu"))
@@ -779,6 +784,7 @@ def test_what_need_not_wait_gives_the_same_bits_in_any_order(gpu, rng, make):
             np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.compiled
 def test_two_directions_do_not_wait_for_each_other(gpu, rng):
     layer = layers.Bidirectional(layers.SimpleRNN(2))
     layer.build((None, 3, 2))
@@ -798,6 +804,7 @@ def before(waits, number):
     return found.union(*(before(waits, other) for other in found))
 
 
+@pytest.mark.compiled
 @pytest.mark.parametrize("recurrent", [
     lambda: layers.LSTM(2, dropout=0.3, recurrent_dropout=0.2, seed=1),
     lambda: layers.Bidirectional(layers.SimpleRNN(2)),
@@ -971,6 +978,7 @@ def test_masking_of_what_has_no_features_or_too_many_axes(gpu, shape):
         layers.Masking().compute_mask(x, None)
 
 
+@pytest.mark.compiled
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("shape", [(), (1,), (9,), (2, 3, 4), (0, 3)])
 @pytest.mark.parametrize("seed", [0, 7, 2**64 + 5])

@@ -118,6 +118,7 @@ def test_any_problem(small, data):
     close(found.copy_to_host() if on_device else found, wanted)
 
 
+@pytest.mark.compiled
 @pytest.mark.parametrize(("dtype", "tile"), ALL_TILES)
 @pytest.mark.parametrize("whole", [True, False], ids=["whole", "with edges"])
 def test_each_tile(use_tile, dtype, tile, whole):

@@ -233,6 +233,7 @@ def test_noise_for_more_than_a_warp(small_warps, left):
     check(seed=3, rows=2, steps=3, width=2, units=5, cell="lstm", noise=4, sequences=True)
 
 
+@pytest.mark.compiled
 @pytest.mark.parametrize("way", ["rows", "steps"])
 @pytest.mark.parametrize("cell", CELLS)
 def test_rows_of_a_table(go, cell, way):
