@@ -1,6 +1,11 @@
 """Training on the GPU, or in Numba's simulator, when something goes wrong; on a GPU, IMDB too."""
 
+import ctypes
 import os
+import re
+import subprocess
+import sys
+import textwrap
 from pathlib import Path
 
 import numpy as np
@@ -55,6 +60,7 @@ class Interrupt(Callback):
             raise KeyboardInterrupt
 
 
+@pytest.mark.compiled
 @pytest.mark.parametrize("after", [2, 8])
 def test_interrupted_and_taken_up_again(tmp_path, after):
     """Before and after steps are recorded: the weights of a run in one go, bit for bit."""
@@ -69,6 +75,7 @@ def test_interrupted_and_taken_up_again(tmp_path, after):
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.compiled
 def test_a_model_is_intact_where_memory_runs_out(monkeypatch):
     found = model()
     fit(found)
@@ -84,12 +91,63 @@ def test_a_model_is_intact_where_memory_runs_out(monkeypatch):
     fit(found)
 
 
+@pytest.mark.compiled
 @pytest.mark.gpu
 @pytest.mark.timeout(600)
 def test_more_than_a_gpu_has():
     with pytest.raises(MemoryError, match="the GPU has no"):
         memory.Memory(1 << 50)
     fit(model())
+
+
+LOST = """
+    import ctypes, sys
+    import fastrnn
+    from fastrnn.callbacks import BackupAndRestore
+    from test_cuda_training import fit, model
+
+    fastrnn.set_device("cuda")
+    found, backup = model(), BackupAndRestore(sys.argv[1], save_freq=1)
+    ctypes.CDLL("libcuda.so.1").virtual_gpu_lose_after(ctypes.c_uint64(300))
+    for attempt in (lambda: fit(found, [backup]), lambda: fit(found), found.get_weights):
+        try:
+            attempt()
+        except RuntimeError as error:
+            print(error)
+"""
+
+
+@pytest.mark.compiled
+def test_a_gpu_that_is_lost(tmp_path):
+    """Each call says so, nothing more is printed as Python ends, and another process goes on."""
+    if not on_virtual_gpu():
+        pytest.skip("only the virtual GPU can be lost at will")
+    whole = model()
+    fit(whole)
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", textwrap.dedent(LOST), tmp_path],
+        cwd=Path(__file__).parent, capture_output=True, text=True, check=True,
+    )
+    assert not done.stderr
+    said = done.stdout.splitlines()
+    assert len(said) == 3
+    for line in said:
+        assert re.match(
+            r"fastrnn\.cuda: the GPU is lost: the NVIDIA driver says CUDA_ERROR_UNKNOWN, when asked"
+            r" for .*Start a new one, and go on from what was saved \(.*BackupAndRestore\)\.$", line
+        )
+    again = model()
+    assert list(tmp_path.iterdir())
+    fit(again, [BackupAndRestore(tmp_path, save_freq=1)])
+    for a, b in zip(again.get_weights(), whole.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def on_virtual_gpu():
+    try:
+        return hasattr(ctypes.CDLL("libcuda.so.1"), "virtual_gpu_lose_after")
+    except OSError:
+        return False
 
 
 @pytest.mark.gpu

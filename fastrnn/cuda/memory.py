@@ -20,6 +20,7 @@ from collections import defaultdict
 import numpy as np
 
 from fastrnn.cuda import discovery
+from fastrnn.cuda.errors import OUT_OF_MEMORY, reported
 
 __all__ = ["Borrowed", "Memory", "Pool", "capacity_for", "release", "used", "using"]
 
@@ -27,7 +28,6 @@ __all__ = ["Borrowed", "Memory", "Pool", "capacity_for", "release", "used", "usi
 STEPS = 8
 LEAST = 256  # bytes; blocks begin at multiples of it, too
 MOST_VIEWS = 64  # arrays that stay with a block
-OUT_OF_MEMORY = 2  # the driver's CUDA_ERROR_OUT_OF_MEMORY
 
 
 class _Block:
@@ -229,9 +229,10 @@ def _asked_for(capacity):
     from numba import cuda
     from numba.cuda.cudadrv.driver import CudaAPIError
 
-    try:
-        return cuda.device_array(capacity, np.uint8)
-    except CudaAPIError as error:
-        if error.code != OUT_OF_MEMORY:
-            raise
-        return None
+    with reported("memory"):
+        try:
+            return cuda.device_array(capacity, np.uint8)
+        except CudaAPIError as error:
+            if error.code != OUT_OF_MEMORY:
+                raise
+            return None

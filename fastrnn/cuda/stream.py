@@ -23,6 +23,7 @@ import threading
 import numpy as np
 
 from fastrnn.cuda import discovery, memory
+from fastrnn.cuda.errors import failure, reported
 from fastrnn.cuda.hazards import Access, Hazards
 
 __all__ = ["NotRecordable", "Recording", "copy", "fetch", "launch", "nothing", "prepared", "send",
@@ -234,7 +235,8 @@ class _Packing:
         compiled = kernel.compile(tuple(types))
         self._kernel = kernel  # so that no other gets its number
         self._compiled = compiled._codelibrary.get_cufunc()
-        self.name = self._compiled.name
+        function = kernel.py_func
+        self.name = f"the kernel {function.__module__.rpartition('.')[2]}.{function.__name__}"
         self.function = driver.CUfunction(int(self._compiled.handle))
         self.struct = struct.Struct("=" + "".join(map(self._format, kinds)))
         self._places = self._places_of_arrays(arguments)
@@ -332,10 +334,10 @@ def _stream():
 
 
 def _check(found, what):
-    """The results of a call of the driver, without its status; RuntimeError for a bad one."""
+    """The results of a call of the driver, without its status; a bad one raises `failure`."""
     status, *results = found
     if status:
-        raise RuntimeError(f"fastrnn.cuda: {what}: the NVIDIA driver says {status.name}.")
+        raise failure(what, status)
     return results[0] if len(results) == 1 else results
 
 
@@ -358,7 +360,8 @@ def send(target, host):
 def fetch(source):
     """The elements of an array of Numba, on the host. Waits for all that was asked for before."""
     _travels("to the host", source.size)
-    return source.copy_to_host()
+    with reported("a copy"):
+        return source.copy_to_host()
 
 
 def copy(target, source):
