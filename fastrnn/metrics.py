@@ -102,6 +102,8 @@ class Metric(Configurable):
     joins_batches : bool
         Whether several batches may be taken in as one: not where a function or a class of a user
         may look at a batch as a whole.
+    works_anywhere : bool
+        Whether it computes with an engine's arrays where they are.
     """
 
     direction = None
@@ -109,6 +111,10 @@ class Metric(Configurable):
     @property
     def joins_batches(self):
         return type(self) in _OF_ROWS
+
+    @property
+    def works_anywhere(self):
+        return type(self) in _ACCURACIES
 
     def __init__(self, dtype=None, name=None):
         self.name = name or snake_case(type(self).__name__)
@@ -153,12 +159,9 @@ class Mean(Metric):
     def update_state(self, values, sample_weight=None):
         """Take in values of shape (B, ...); weights are (B,), or have more of the values' axes."""
         values = np.asarray(values)
-        rows = values.shape[0] if values.ndim else 1
         if sample_weight is None:
-            # Each row counts once, whatever the number of its steps.
-            self.total += float(values.sum(dtype=np.float64)) * rows / max(1, values.size)
-            self.count += rows
-            return
+            return self.add(self.sums(values))
+        rows = values.shape[0] if values.ndim else 1
         weight = np.asarray(sample_weight, np.float64)
         if weight.ndim == values.ndim + 1 and weight.shape[-1] == 1:
             weight = weight[..., 0]
@@ -168,6 +171,21 @@ class Mean(Metric):
         scale = rows / max(1, values.size)
         self.total += float((values * weight).sum()) * scale
         self.count += float(weight.sum()) * scale
+
+    @staticmethod
+    def sums(values):
+        """What `add` takes for values: their total, wherever they lie, and how it counts.
+
+        Each row counts once, whatever the number of its steps.
+        """
+        rows = values.shape[0] if values.ndim else 1
+        return values.sum(dtype=np.float64), max(1, values.size), rows
+
+    def add(self, sums):
+        """Take in what `sums` gave."""
+        total, size, rows = sums
+        self.total += float(total) * rows / size
+        self.count += rows
 
     def result(self):
         return self.total / self.count if self.count else 0.0
@@ -194,13 +212,22 @@ class MeanMetricWrapper(Mean):
     def update_state(self, y_true, y_pred, sample_weight=None):
         super().update_state(self.fn(y_true, y_pred, **self.kwargs), sample_weight)
 
+    def sums_of(self, y_true, y_pred):
+        """`sums` of labels and predictions, where those lie if the metric `works_anywhere`."""
+        return self.sums(self.fn(y_true, y_pred, **self.kwargs))
+
 
 # -- accuracies -----------------------------------------------------------------------------------
 
 
 def _pair(y_true, y_pred):
-    """Both as arrays; a last axis of one is dropped, or added, where only one of them has it."""
-    y_true, y_pred = np.asarray(y_true), np.asarray(y_pred)
+    """Both as arrays; a last axis of one is dropped, or added, where only one of them has it.
+
+    Those of an engine stay what they are.
+    """
+    y_true, y_pred = (
+        y if hasattr(y, "__array_function__") else np.asarray(y) for y in (y_true, y_pred)
+    )
     if y_true.ndim == y_pred.ndim + 1 and y_true.shape[-1] == 1:
         y_true = y_true[..., 0]
     elif y_pred.ndim == y_true.ndim + 1 and y_pred.shape[-1] == 1:
@@ -240,7 +267,7 @@ def categorical_accuracy(y_true, y_pred):
     array([ True, False])
     """
     y_true, y_pred = _pair(y_true, y_pred)
-    return y_true.argmax(axis=-1) == y_pred.argmax(axis=-1)
+    return np.argmax(y_true, axis=-1) == np.argmax(y_pred, axis=-1)
 
 
 def sparse_categorical_accuracy(y_true, y_pred):
@@ -379,7 +406,10 @@ class SparseCategoricalCrossentropy(MeanMetricWrapper):
 
 
 # Each a mean of what is computed row by row.
-_OF_ROWS = frozenset({
-    Accuracy, BinaryAccuracy, BinaryCrossentropy, CategoricalAccuracy, CategoricalCrossentropy,
-    MeanAbsoluteError, MeanSquaredError, SparseCategoricalAccuracy, SparseCategoricalCrossentropy,
+_ACCURACIES = frozenset({
+    Accuracy, BinaryAccuracy, CategoricalAccuracy, SparseCategoricalAccuracy,
 })
+_OF_ROWS = _ACCURACIES | {
+    BinaryCrossentropy, CategoricalCrossentropy, MeanAbsoluteError, MeanSquaredError,
+    SparseCategoricalCrossentropy,
+}

@@ -13,6 +13,8 @@ from __future__ import annotations
 import contextlib
 import functools
 import itertools
+import math
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -46,6 +48,14 @@ __all__ = ["Trainer"]
 BATCH_SIZE = 32
 # Numbers in the outputs that may wait for their scores; and of an engine that runs ahead.
 MOST_WAITING, MOST_AHEAD = 1 << 12, 1 << 22
+
+
+class Sums(NamedTuple):
+    """What `Scores` needs of the outputs of a batch."""
+
+    rows: int
+    metrics: Any  # for each output, what each metric adds: `metrics.Mean.sums`
+    size: int  # numbers that wait besides: the losses of rows and steps
 
 
 class Head:
@@ -155,6 +165,13 @@ class Head:
         for batch in zip(targets, outputs, masks, weights, strict=True):
             self._update_metrics(*batch)
 
+    def add(self, value, rows, sums):
+        """Take in a batch: its loss, without the factor, and what its metrics add."""
+        self.total += value * rows
+        self.rows += rows
+        for metric, own in zip(self.metrics, sums, strict=True):
+            metric.add(own)
+
     def _update_metrics(self, target, output, mask, weight):
         target, output = map(engines.current().to_host, (target, output))
         if mask is not None:
@@ -209,16 +226,40 @@ class Scores:
         for head in self.heads:
             head.reset()
 
-    def update(self, values, penalty, outputs, masks, target, weight):
-        """Take in a batch: the loss of each output and the penalties, the outputs, and so on.
+    def summed(self, results, target, weight):
+        """The `Sums` of a batch, for outputs and masks; these themselves where that does not pay.
+
+        An engine that runs ahead would keep all outputs, and bring them to the host. Few it may;
+        of many it sums up what metrics ask for, if they can be asked where the outputs are.
+        """
+        outputs, masks = results
+        engine = engines.current()
+        if not engine.runs_ahead or sum(output.size for output in outputs) <= MOST_WAITING:
+            return results
+        targets, weights = self._by_head(target, weight)
+        if not all(part is None for part in (*masks, *weights)) or not all(
+            engine.holds(output) and all(metric.works_anywhere for metric in head.metrics)
+            for head, output in zip(self.heads, outputs, strict=True)
+        ):
+            return results
+        sums = [
+            [metric.sums_of(target, output) for metric in head.metrics]
+            for head, target, output in zip(self.heads, targets, outputs, strict=True)
+        ]
+        return Sums(len(outputs[0]), sums, sum(math.prod(o.shape[:-1]) for o in outputs))
+
+    def _by_head(self, target, weight):
+        return ([target], [weight]) if len(self.heads) == 1 else (target, weight)
+
+    def update(self, values, penalty, results, target, weight):
+        """Take in a batch: the loss of each output and the penalties, `summed` results, labels.
 
         It waits, with others, until somebody asks for results or there are many numbers: an engine
         may not have computed them yet, and metrics see several batches at the cost of one.
         """
-        if len(self.heads) == 1:
-            target, weight = [target], [weight]
-        self._waiting.append((values, penalty, outputs, masks, target, weight))
-        self._size += sum([output.size for output in outputs])
+        self._waiting.append((values, penalty, results, *self._by_head(target, weight)))
+        is_sums = isinstance(results, Sums)
+        self._size += results.size if is_sums else sum([output.size for output in results[0]])
         ahead = engines.current().runs_ahead
         if self._size > (MOST_AHEAD if ahead else MOST_WAITING):
             self._settle()
@@ -228,15 +269,22 @@ class Scores:
         if not self._waiting:
             return
         waiting, self._waiting, self._size = self._waiting, [], 0
-        values, penalties, *others = zip(*waiting, strict=True)
-        values = [[*map(float, own)] for own in values]
-        for own, penalty, outputs in zip(values, penalties, others[0], strict=True):
-            parts = [head.factor * v for head, v in zip(self.heads, own, strict=True)]
-            self.loss += (sum(parts) + float(penalty)) * len(outputs[0])
-            self.rows += len(outputs[0])
-        by_head = [zip(*part, strict=True) for part in (values, *others)]
-        for head, *own in zip(self.heads, *by_head, strict=True):
-            head.update(*own)
+        whole = []  # batches whose outputs are there
+        for values, penalty, results, *labels in waiting:
+            values, is_sums = [*map(float, values)], isinstance(results, Sums)
+            rows = results.rows if is_sums else len(results[0][0])
+            parts = [head.factor * v for head, v in zip(self.heads, values, strict=True)]
+            self.loss += (sum(parts) + float(penalty)) * rows
+            self.rows += rows
+            if is_sums:
+                for head, value, sums in zip(self.heads, values, results.metrics, strict=True):
+                    head.add(value, rows, sums)
+            else:
+                whole.append((values, *results, *labels))
+        if whole:
+            by_head = [zip(*part, strict=True) for part in zip(*whole, strict=True)]
+            for head, *own in zip(self.heads, *by_head, strict=True):
+                head.update(*own)
 
     def results(self):
         """The means so far as a dict: the loss, the loss of each output, then the metrics."""
@@ -763,9 +811,10 @@ class Trainer:
     def _repeated_step(self, data, shield):
         """`_train_step` as a function of row numbers."""
         def gradients(index):
-            results = self._gradients(data.batch(index))
+            batch = data.batch(index)
+            values, penalty, results = self._gradients(batch)
             self._store.settle()
-            return results
+            return values, penalty, self._scores.summed(results, *batch[2:])
 
         engine = engines.current()
         repeated = engine.repeated(gradients, len(data.rows))
@@ -775,7 +824,7 @@ class Trainer:
             if isinstance(index, slice):
                 index = np.arange(index.start, index.stop)
             values, penalty, results = self._updated(repeated, index, shield)
-            self._scores.update(values, penalty, *results, *labels.labels(index))
+            self._scores.update(values, penalty, results, *labels.labels(index))
 
         return step
 
@@ -788,12 +837,14 @@ class Trainer:
             (output,), (mask,) = results
             mask = None if mask is None else np.asarray(mask)[rows]
             target, results = target[rows], ([output[rows]], [mask])
-        self._scores.update(values, penalty, *results, target, weight)
+        results = self._scores.summed(results, target, weight)
+        self._scores.update(values, penalty, results, target, weight)
 
     def _test_step(self, batch):
         x, mask, target, weight = batch
         values, penalty, results, _ = self._objective(x, mask, target, weight, training=False)
-        self._scores.update(values, penalty, *results, target, weight)
+        results = self._scores.summed(results, target, weight)
+        self._scores.update(values, penalty, results, target, weight)
 
     def _prepare(self):
         """Bring all trainable parameters into one buffer, and the optimizer to it."""

@@ -8,7 +8,7 @@ import pytest
 from engine_cases import CELLS, Problem
 
 import fastrnn
-from fastrnn import activations, engines, layers, random, streaming
+from fastrnn import activations, engines, layers, random, streaming, training
 from fastrnn.interrupts import Shield
 from fastrnn.values import Lookup, RowGradient
 
@@ -18,6 +18,7 @@ from cuda_cases import DTYPES, choose_small_tiles, make_simulator_safe  # noqa: 
 
 from fastrnn.cuda import discovery, operations, stream  # noqa: E402
 from fastrnn.cuda.device_array import DeviceArray, on_device  # noqa: E402
+from fastrnn.engines import cuda  # noqa: E402
 
 TOLERANCE = {"float32": 1e-5, "float64": 1e-10}
 reference = engines._engine("reference")
@@ -157,7 +158,10 @@ KERNELS = {
            np.sum: (None, 0, 1, -1, (0, 1), (2, 1), (0, 2), ()), np.mean: (None, 1, (0, 2), ()),
            np.max: (None, 1, -1, (0, 2)), np.min: (1, -1)}.items()
        for axes in those},
-    "sum in double precision": lambda a, row, some, one: np.sum(a, dtype=np.float64),
+    "sum in double precision": lambda a, row, some, one: (
+        np.sum(a, dtype=np.float64), (a > 0).sum(dtype=np.float64)),
+    "where the largest is": lambda a, row, some, one: (
+        np.argmax(a, axis=-1).astype(a.dtype), row.argmax(1).astype(a.dtype)),
     "methods": lambda a, row, some, one: (a.sum(), a.mean(0), a.max(1), a.min(axis=(1, 2))),
     "transposed": lambda a, row, some, one: (
         a.T, a.transpose(0, 2, 1), a.transpose((2, 1, 0)), a.swapaxes(0, -1), some.swapaxes(1, 2)),
@@ -219,6 +223,18 @@ def test_more_axes_than_kernels_have(gpu, rng):
         np.testing.assert_array_equal(np.asarray(f(b)), f(a))
     b[...] = b[:1, :, :1, :, :1]
     np.testing.assert_array_equal(np.asarray(b), np.broadcast_to(a[:1, :, :1, :, :1], a.shape))
+
+
+@pytest.mark.compiled
+@pytest.mark.parametrize("width", [1, 5, 70])
+def test_the_first_of_the_largest(gpu, rng, width):
+    """As NumPy has it where several are as large, and where some are no numbers."""
+    a = rng.integers(-2, 3, (40, width)).astype("float32")
+    a[rng.random(a.shape) < 0.5 / width] = np.nan
+    a[a == 1] = -0.0
+    found = np.argmax(on_device(a), axis=1)
+    assert isinstance(found, DeviceArray)
+    np.testing.assert_array_equal(np.asarray(found), np.argmax(a, axis=1))
 
 
 @pytest.mark.parametrize("shape", [(0, 3), (3, 0)])
@@ -749,6 +765,61 @@ def test_steps_are_recorded_and_done_again(recordings, recurrent, optimizer):
             results[device] = model.get_weights(), history
     same(results["cuda"], results["cpu"])
     assert recordings == [4, 1]
+
+
+# Loss, metric, the activation of the output; labels are class numbers for the first, else ones.
+ASKED = {
+    "class numbers": ("sparse_categorical_crossentropy", "accuracy", "softmax"),
+    "one-hot labels": ("categorical_crossentropy", "accuracy", "softmax"),
+    "yes or no": ("binary_crossentropy", "binary_accuracy", "sigmoid"),
+    "of one's own": ("mse", lambda y, p: np.abs(p).mean(axis=-1), None),
+}
+
+
+@pytest.mark.compiled
+@pytest.mark.parametrize("kind", ASKED)
+def test_what_metrics_ask_of_many_outputs_is_summed_there(recordings, rng, monkeypatch, kind):
+    """Accuracies as on the CPU; but where a metric of one's own looks at the outputs, they come."""
+    monkeypatch.setattr(training, "MOST_WAITING", 8)
+    loss, metric, head = ASKED[kind]
+    x, y = rng.integers(0, 7, (8, 3)), rng.integers(0, 4, (8, 3))
+    if kind != "class numbers":
+        y = np.eye(4)[y]
+
+    def run(device):
+        with engines.using(device):
+            fastrnn.utils.set_random_seed(5)
+            model = fastrnn.Sequential([
+                layers.Embedding(7, 2), layers.SimpleRNN(3, return_sequences=True),
+                layers.Dense(4, activation=head),
+            ])  # fmt: skip
+            model.compile("sgd", loss, metrics=[metric])
+            history = model.fit(x, y, batch_size=2, epochs=3, verbose=0).history
+            return history | {"evaluated": model.evaluate(x, y, batch_size=2, verbose=0)}
+
+    looked_at, own = [], training.Head.update
+    monkeypatch.setattr(
+        training.Head, "update", lambda self, *batches: looked_at.append(1) or own(self, *batches)
+    )
+    found = run("cuda")
+    assert sum(recordings) > 4
+    assert bool(looked_at) == (kind == "of one's own")
+    wanted = run("cpu")
+    for name, values in wanted.items():
+        np.testing.assert_allclose(found[name], values, rtol=1e-5)
+
+
+def test_large_results_of_recordings_do_not_pile_up(gpu, monkeypatch):
+    monkeypatch.setattr(cuda.Results, "MOST", 64)
+    array = on_device(np.zeros(5, "float32"))  # 20 bytes: three side by side
+    results = cuda.Results((array, [array], 3.0))
+    assert results._times == 1
+    results, found = cuda.Results(array), []
+    for i in range(7):
+        array[...] = i
+        found.append(results.now())
+    assert [float(a[0]) for a in found] == [*range(7)]
+    assert len({id(a.memory) for a in found}) == 3
 
 
 @pytest.mark.skipif(not discovery.simulated(), reason="a GPU chooses the order itself")

@@ -153,13 +153,15 @@ def on_virtual_gpu():
 @pytest.mark.gpu
 @pytest.mark.timeout(600)
 def test_imdb_is_learned_as_on_the_cpu():
+    """By its epochs: at the end of one the accuracy on other data jumps by some hundredths where
+    the last bit of a weight is another, on the CPU too."""
     if not Path(os.environ.get("FASTRNN_DATA_HOME", ""), "imdb.npz").is_file():
         pytest.skip("FASTRNN_DATA_HOME names no folder with imdb.npz")
     (x, y), (x_test, y_test) = fastrnn.datasets.imdb.load_data(num_words=10_000)
     x, x_test = (
         fastrnn.preprocessing.sequence.pad_sequences(part, maxlen=200) for part in (x, x_test)
     )
-    accuracy = {}
+    histories = {}
     for device in ("cpu", "cuda"):
         with engines.using(device):
             fastrnn.utils.set_random_seed(0)
@@ -168,7 +170,7 @@ def test_imdb_is_learned_as_on_the_cpu():
                 layers.Dense(1, activation="sigmoid"),
             ])  # fmt: skip
             found.compile("rmsprop", "binary_crossentropy", metrics=["accuracy"])
-            found.fit(x, y, epochs=2, batch_size=128, verbose=0)
-            accuracy[device] = found.evaluate(x_test, y_test, verbose=0)[1]
-    assert accuracy["cuda"] > 0.82
-    assert abs(accuracy["cuda"] - accuracy["cpu"]) < 0.02, accuracy
+            histories[device] = found.fit(x, y, epochs=2, batch_size=128, verbose=0).history
+            assert found.evaluate(x_test, y_test, verbose=0)[1] > 0.78
+    for name, wanted in histories["cpu"].items():
+        np.testing.assert_allclose(histories["cuda"][name], wanted, rtol=0, atol=0.01)

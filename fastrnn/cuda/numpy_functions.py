@@ -1,7 +1,7 @@
 """The functions of NumPy that have kernels; importing this makes them known to `DeviceArray`.
 
 - Functions of one number or two, of arrays that may be stretched (`UFUNCS`), and `where`.
-- Sums, means, least and largest along axes; products of matrices.
+- Sums, means, least and largest along axes, and where the largest is; products of matrices.
 - Axes in another order, stretched, put together; entries along an axis by their numbers.
 
 Each takes what NumPy's does and gives `NotImplemented` for what it has no kernel for: other types,
@@ -154,6 +154,8 @@ def _fold(kind, a, axis=None, dtype=None, out=None, keepdims=False, **kwargs):
     if dtype is not None and dtype != made:
         if not (kind == "sum" and dtype == np.float64 and len(axes) == a.ndim):
             return NotImplemented
+        if counts:
+            return _fold(kind, a, keepdims=keepdims).astype(dtype)
         return operations.reduce("sum", a, empty((1,) * a.ndim if keepdims else (), np.float64))
     count, found = math.prod(a.shape[i] for i in axes), a
     for first, last in reversed(_runs(axes)):
@@ -168,6 +170,19 @@ def _fold(kind, a, axis=None, dtype=None, out=None, keepdims=False, **kwargs):
     if keepdims:
         return found
     return found.reshape(tuple(n for i, n in enumerate(a.shape) if i not in axes))
+
+
+def _argmax(a, axis=None, out=None, *, keepdims=False):
+    """Along the last axis."""
+    if (
+        not _is_on_device(a) or a.dtype.name not in FLOATS or not a.ndim or not a.shape[-1]
+        or out is not None or keepdims or not isinstance(axis, int) or _axes(axis, a.ndim) is None
+        or axis % a.ndim != a.ndim - 1
+    ):
+        return NotImplemented
+    found = empty(a.shape[:-1], np.int64)
+    operations.argmax(a, found.size, a.shape[-1], found)
+    return found
 
 
 def _any(a, axis=None, out=None, keepdims=False, **kwargs):
@@ -414,7 +429,7 @@ UFUNCS |= {
     for ufunc in (np.logical_not, np.invert)
 } | {np.matmul: _matmul}  # fmt: skip
 FUNCTIONS |= {
-    np.where: _where, np.clip: _clip, np.any: _any,
+    np.where: _where, np.clip: _clip, np.any: _any, np.argmax: _argmax,
     np.sum: functools.partial(_fold, "sum"), np.mean: functools.partial(_fold, "mean"),
     np.max: functools.partial(_fold, "max"), np.min: functools.partial(_fold, "min"),
     np.amax: functools.partial(_fold, "max"), np.amin: functools.partial(_fold, "min"),

@@ -19,11 +19,10 @@ from fastrnn.cuda.memory import Memory
 from fastrnn.rules import RULES
 
 __all__ = [
-    "CLASS_LOSSES", "COLUMN_LOSSES", "activate", "activate_backward", "add_columns",
-    "add_rows", "arithmetic", "choose", "combine", "copy", "copy_axis", "dropout_mask", "fill",
-    "fold", "gather",
-    "loss", "pad", "put_rows", "reduce", "scatter_add", "shrink", "softmax", "softmax_backward",
-    "unary", "update",
+    "CLASS_LOSSES", "COLUMN_LOSSES", "activate", "activate_backward", "add_columns", "add_rows",
+    "argmax", "arithmetic", "choose", "combine", "copy", "copy_axis", "dropout_mask", "fill",
+    "fold", "gather", "loss", "pad", "put_rows", "reduce", "scatter_add", "shrink", "softmax",
+    "softmax_backward", "unary", "update",
 ]
 
 # Blocks of a reduction: as many as fill a GPU, and always as many, for they fix the order of sums.
@@ -313,6 +312,14 @@ def fold(kind, a, outer, n, inner, target, divisor=1, adds=False):
         _launch(fold_columns(kind, name), outer * shares * across, (ACROSS, DOWN), arguments)
     if shares > 1:
         fold(kind, to, outer, shares, inner, target, divisor, adds)
+
+
+def argmax(a, rows, n, target):
+    """target (rows,) = where in each row of a (rows, n) its largest is, the first of those."""
+    from fastrnn.cuda.kernels.axes import LANES, argmax_rows
+
+    if rows:
+        _launch(argmax_rows(a.dtype.name), rows, LANES, (a, n, target))
 
 
 def scatter_add(ids, dy, target, width, adds=True, magnitudes=None):

@@ -153,27 +153,35 @@ class Repeated:
 class Results:
     """What a recording gives each time, in arrays that the next time does not write to.
 
-    Those of many times lie together, and go to the host together when somebody asks for one.
+    Those of many times lie together, and go to the host together when somebody asks for one: as
+    many as have `MOST` bytes.
     """
 
-    TIMES = 128
+    TIMES, MOST = 128, 1 << 26
 
     def __init__(self, result):
         self._result, self._rolls, self._time = result, {}, 0
+        self._times = min(max(self.MOST // max(self._bytes(result), 1), 1), self.TIMES)
 
     def now(self):
         """The results, after the work was done again."""
-        place = self._time % self.TIMES
+        place = self._time % self._times
         if place == 0:
             self._rolls = {}  # whoever holds parts of them keeps them
         self._time += 1
         return self._kept(self._result, place)
 
+    def _bytes(self, result):
+        """Of the arrays in a result; bounds of masks are small."""
+        if isinstance(result, (tuple, list)):
+            return sum(map(self._bytes, result))
+        return result.nbytes if type(result) is DeviceArray else 0
+
     def _kept(self, result, place):
         if type(result) is DeviceArray and result.twin is None and result.size:
             roll = self._rolls.get(id(result))
             if roll is None:
-                roll = self._rolls[id(result)] = Roll(self.TIMES, result)
+                roll = self._rolls[id(result)] = Roll(self._times, result)
             return roll.put(place, result)
         if isinstance(result, StepMask):
             bounds = (self._kept(bound, place) for bound in (result.start, result.stop))

@@ -3,7 +3,8 @@
 // All work is done before a call returns. Streams differ only in whether they are being recorded. What a
 // kernel does wrong is printed, and every later call fails, as it does on a GPU.
 //
-// From the environment: VIRTUAL_GPU_MEMORY, bytes that there are (2^32); VIRTUAL_GPU_SEED, of the order in
+// From the environment: VIRTUAL_GPU_MEMORY, bytes that there are (2^30; watched for
+// races they take fifteen times as many); VIRTUAL_GPU_SEED, of the order in
 // which blocks, warps and the nodes of a graph take turns (0); VIRTUAL_GPU_RACES=0: races are not looked for.
 
 #include <algorithm>
@@ -70,7 +71,7 @@ uint64_t from_environment(const char* name, uint64_t otherwise) {
 }
 
 struct Device {
-    Memory memory{from_environment("VIRTUAL_GPU_MEMORY", uint64_t(1) << 32)};
+    Memory memory{from_environment("VIRTUAL_GPU_MEMORY", uint64_t(1) << 30)};
     Checks checks{from_environment("VIRTUAL_GPU_RACES", 1) != 0};
     std::mt19937 random{unsigned(from_environment("VIRTUAL_GPU_SEED", 0))};
     std::recursive_mutex turn;

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <cstdlib>
 #include <cstring>
 #include <map>
 #include <memory>
@@ -85,9 +86,12 @@ struct Touched {
 // The device's: what has been allocated, so that nothing else is touched.
 class Memory {
   public:
+    struct Freed {
+        void operator()(Touched* touched) const { std::free(touched); }
+    };
     struct Allocation {
         uint64_t begin = 0, end = 0;
-        std::unique_ptr<Touched[]> touched;  // made when somebody looks
+        std::unique_ptr<Touched[], Freed> touched;  // made when somebody looks
     };
 
     explicit Memory(size_t total) : total_(total) {}

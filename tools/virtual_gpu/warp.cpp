@@ -158,8 +158,10 @@ uint8_t* Warp::global(uint64_t address, int size, int lane, Access access, const
     auto* place = reinterpret_cast<uint8_t*>(address);
     if (block_.looks_for_races) {
         Memory::Allocation& allocation = *block_.last;
-        if (!allocation.touched)
-            allocation.touched = std::make_unique<Touched[]>((allocation.end - allocation.begin + 3) / 4);
+        if (!allocation.touched) {  // zeros, for which the system gives no memory before it is used
+            const size_t words = (allocation.end - allocation.begin + 3) / 4;
+            allocation.touched.reset(static_cast<Touched*>(std::calloc(words, sizeof(Touched))));
+        }
         Touched* touched = &allocation.touched[(address - allocation.begin) / 4];
         // Numbers of less than four bytes lie side by side: who writes one does not touch its neighbours.
         if (size >= 4) look_for_races(touched, size, lane, access, bytes && std::memcmp(place, bytes, size));

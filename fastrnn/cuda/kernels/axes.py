@@ -13,7 +13,7 @@ from numba import cuda
 
 from fastrnn.cuda.kernels.target import ALIGNMENT, SIMULATED, device_function, kernel
 
-__all__ = ["ACROSS", "DOWN", "KINDS", "LANES", "fold_columns", "fold_rows"]
+__all__ = ["ACROSS", "DOWN", "KINDS", "LANES", "argmax_rows", "fold_columns", "fold_rows"]
 
 KINDS = ("sum", "max", "min")
 LANES = 4 if SIMULATED else 32  # threads that share a row
@@ -88,6 +88,48 @@ def fold_rows(kind, dtype):
             target[block] = end(shared[0], divisor)
 
     return fold_rows
+
+
+@device_function
+def _leads(x, i, y, j):
+    """Whether x at i is what NumPy's argmax takes, not y at j: NaN first, the larger, the first."""
+    if x != x or y != y:
+        return x != x and (y == y or i < j)
+    return x > y or x == y and i < j
+
+
+@functools.cache
+def argmax_rows(dtype):
+    """``(a, n, target)``: where in each row of a (rows, n) its largest is, as np.argmax says.
+
+    ``kernel[rows, LANES]``; target (rows,) int64.
+    """
+    number = np.dtype(dtype).type
+
+    @kernel(LANES, writes="target")
+    def argmax_rows(a, n, target):
+        values = cuda.shared.array(LANES, number, ALIGNMENT)
+        places = cuda.shared.array(LANES, np.int64, ALIGNMENT)
+        lane, row = cuda.threadIdx.x, cuda.blockIdx.x
+        start = row * n
+        best, place = a[start], 0
+        for i in range(lane, n, LANES):
+            if _leads(a[start + i], i, best, place):
+                best, place = a[start + i], i
+        values[lane], places[lane] = best, place
+        cuda.syncthreads()
+        half = LANES // 2
+        while half > 0:
+            if lane < half:
+                other = lane + half
+                if _leads(values[other], places[other], values[lane], places[lane]):
+                    values[lane], places[lane] = values[other], places[other]
+            cuda.syncthreads()
+            half //= 2
+        if lane == 0:
+            target[row] = places[0]
+
+    return argmax_rows
 
 
 @functools.cache

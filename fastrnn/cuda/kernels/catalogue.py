@@ -143,6 +143,7 @@ def _broadcasting(dtype):
         )
     for name, (kernel, arguments) in kernels.items():
         yield Variant(f"{name} {dtype}", kernel, arguments, elementwise.THREADS)
+    yield Variant(f"argmax of rows {dtype}", axes.argmax_rows(dtype), (flat, 1, PLACES), axes.LANES)
     for kind in axes.KINDS:
         arguments = flat, 1, 1, 1, number, flat
         yield Variant(f"{kind} of rows {dtype}", axes.fold_rows(kind, dtype), arguments, axes.LANES)
@@ -176,6 +177,8 @@ def _places():
     side = PLACES, np.int64(0), True, steps
     kernels = {
         "copy": (broadcasting.copy("int64"), (PLACES, sizes, steps, PLACES)),
+        "copy of int32,": (broadcasting.copy("int64"), (ids, sizes, steps, PLACES)),
+        "as floats,": (broadcasting.copy("float64"), (PLACES, sizes, steps, np.empty(1))),
         "gather": (elementwise.gather("int64"), (ids, PLACES, PLACES, 1)),
     }
     for name in ("add", "subtract", *COMPARISONS):
