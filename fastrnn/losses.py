@@ -9,11 +9,14 @@ Letters: B rows in a batch, T steps, C columns of the output (classes), n rows a
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from fastrnn import engines
 from fastrnn.checks import check_finite, fits, numbers, shown
 from fastrnn.config import floatx
+from fastrnn.masks import counts_of
 from fastrnn.registry import Configurable, Registry
 
 __all__ = [
@@ -179,22 +182,19 @@ class Loss(Configurable):
         A row's factor is its sample weight over the number of rows; where a mask (B, T) reaches
         the loss, over the number of steps that count.
         """
-        n = int(np.prod(shape))
-        factors = np.ones(shape, dtype)
-        if mask is not None:
-            mask = np.asarray(mask)
-            factors *= mask
-        if weight is not None:
-            factors *= weight.reshape(weight.shape + (1,) * (len(shape) - weight.ndim))
-        if self.reduction == "mean_with_sample_weight" and (weight is not None or mask is not None):
-            total = factors.sum(dtype=np.float64)
-        elif self.reduction in ("sum", "none", None):
-            total = 1
+        if mask is None:
+            factors, total = np.ones(shape, dtype), np.float64(math.prod(shape))
         else:
-            total = n if mask is None else np.count_nonzero(mask)
-        if total:
-            factors /= factors.dtype.type(total)
-        return factors.reshape(n)
+            counts = np.broadcast_to(counts_of(mask), shape)
+            factors, total = counts.astype(dtype), counts.sum(dtype=np.float64)
+        if weight is not None:
+            factors = factors * weight.reshape(weight.shape + (1,) * (len(shape) - weight.ndim))
+        if self.reduction in ("sum", "none", None):
+            return factors.reshape(-1)
+        if self.reduction == "mean_with_sample_weight":
+            total = factors.sum(dtype=np.float64)
+        # Where nothing counts the factors are 0 already.
+        return (factors / np.where(total == 0, 1.0, total).astype(dtype)).reshape(-1)
 
     def __call__(self, y_true, y_pred, sample_weight=None):
         """The loss: a float, or an array of shape (B, ...) for the reduction "none".
@@ -464,7 +464,7 @@ class SparseCategoricalCrossentropy(EngineLoss):
         if self.ignore_class is None:
             return mask
         counts = target != self.ignore_class
-        return counts if mask is None else counts & np.asarray(mask, bool)
+        return counts if mask is None else counts & counts_of(mask)
 
     def flat(self, target, output, weight, from_logits):
         if self.ignore_class is not None:

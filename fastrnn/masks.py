@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import numpy as np
 
-__all__ = ["StepMask", "mask_where"]
+__all__ = ["StepMask", "counts_of", "mask_where"]
 
 
 class StepMask:
@@ -92,12 +92,19 @@ class StepMask:
         """Whether the last of the T steps counts, bool (B,)."""
         return self.any & (self.stop == self.steps)
 
+    @property
+    def counts(self):
+        """Whether each step counts, bool (B, T); an array of an engine, if the bounds are."""
+        if self.pattern is not None:
+            return self.pattern
+        t = np.arange(self.steps, like=self.start)
+        return (t >= self.start[:, None]) & (t < self.stop[:, None])
+
     def __array__(self, dtype=None, copy=None):
         if self.pattern is not None:
             return self.pattern.astype(dtype or bool)
-        t, start, stop = np.arange(self.steps), np.asarray(self.start), np.asarray(self.stop)
-        mask = (t >= start[:, None]) & (t < stop[:, None])
-        return mask.astype(dtype or bool, copy=False)
+        bounds = map(np.asarray, (self.start, self.stop))
+        return StepMask(*bounds, self.steps).counts.astype(dtype or bool, copy=False)
 
     def flip(self):
         """The mask of the same rows read from their last step to their first."""
@@ -114,6 +121,17 @@ class StepMask:
         """For each step (B, T) the number of steps that count up to and with it, less one: where
         in its packed row the output stands that it shows (-1: none yet)."""
         return np.cumsum(self.pattern, axis=1) - 1
+
+
+def counts_of(mask):
+    """`StepMask.counts` of a mask; of what else was given, the array.
+
+    >>> counts_of(StepMask.from_lengths([1, 0], steps=2)).tolist()
+    [[True, False], [False, False]]
+    """
+    if isinstance(mask, StepMask):
+        return mask.counts
+    return mask if hasattr(mask, "__array_function__") else np.asarray(mask)
 
 
 def mask_where(x, value=None):

@@ -809,6 +809,37 @@ def test_what_metrics_ask_of_many_outputs_is_summed_there(recordings, rng, monke
         np.testing.assert_allclose(found[name], values, rtol=1e-5)
 
 
+@pytest.mark.compiled
+@pytest.mark.parametrize("reduction", ["sum_over_batch_size", "sum", "mean_with_sample_weight"])
+@pytest.mark.parametrize("pooled", [False, True])
+def test_steps_whose_mask_reaches_the_loss_are_recorded(recordings, rng, reduction, pooled):
+    """Or a layer that looks at each step. One row has none that counts."""
+    x, y = rng.integers(1, 7, (8, 3)), rng.integers(0, 4, (8, 3))
+    x[:4, 0] = x[3] = 0
+    if pooled:
+        y = y[:, 0]
+
+    def run(device):
+        with engines.using(device):
+            fastrnn.utils.set_random_seed(5)
+            model = fastrnn.Sequential([
+                layers.Embedding(7, 2, mask_zero=True),
+                layers.SimpleRNN(3, return_sequences=True), layers.BatchNormalization(),
+                *[layers.GlobalAveragePooling1D()] * pooled, layers.Dense(4, activation="softmax"),
+            ])  # fmt: skip
+            loss = fastrnn.losses.SparseCategoricalCrossentropy(reduction=reduction)
+            model.compile("sgd", loss, metrics=["accuracy"])
+            return model.fit(x, y, batch_size=2, epochs=3, verbose=0).history, model.get_weights()
+
+    found, weights = run("cuda")
+    assert sum(recordings) > 4
+    wanted, wanted_weights = run("cpu")
+    for name, values in wanted.items():
+        np.testing.assert_allclose(found[name], values, rtol=1e-5)
+    for a, b in zip(weights, wanted_weights, strict=True):
+        np.testing.assert_allclose(a, b, rtol=0, atol=1e-5)
+
+
 def test_large_results_of_recordings_do_not_pile_up(gpu, monkeypatch):
     monkeypatch.setattr(cuda.Results, "MOST", 64)
     array = on_device(np.zeros(5, "float32"))  # 20 bytes: three side by side

@@ -399,6 +399,16 @@ def _empty_like(prototype, dtype=None, order="K", subok=True, shape=None, **kwar
     return empty(prototype.shape if shape is None else shape, dtype)
 
 
+def _arange(stop, *args, **kwargs):
+    """np.arange(stop, like=...): which nobody writes to."""
+    return NotImplemented if args or kwargs or not isinstance(stop, int) else _counting(stop)
+
+
+@functools.lru_cache(maxsize=64)
+def _counting(stop):
+    return on_device(np.arange(stop))
+
+
 def _full_like(value, prototype, dtype=None, order="K", subok=True, shape=None, **kwargs):
     found = _empty_like(prototype, dtype, shape=shape)
     if found is not NotImplemented:
@@ -438,7 +448,7 @@ FUNCTIONS |= {
     np.squeeze: _squeeze, np.expand_dims: _expand_dims,
     np.concatenate: _concatenate, np.stack: _stack, np.split: _split,
     np.take_along_axis: _take_along_axis,
-    np.empty_like: _empty_like, np.zeros_like: functools.partial(_full_like, 0),
+    np.arange: _arange, np.empty_like: _empty_like, np.zeros_like: functools.partial(_full_like, 0),
     np.ones_like: functools.partial(_full_like, 1), np.shape: lambda a: a.shape,
     np.ndim: lambda a: a.ndim,
     np.size: lambda a, axis=None: a.size if axis is None else a.shape[axis],

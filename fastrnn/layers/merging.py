@@ -17,7 +17,7 @@ from fastrnn import engines
 from fastrnn.config import epsilon
 from fastrnn.layers.base import Layer
 from fastrnn.layers.core import check_mask
-from fastrnn.masks import StepMask
+from fastrnn.masks import StepMask, counts_of
 
 __all__ = [
     "Add",
@@ -509,7 +509,7 @@ def steps_of(mask, x, ndim):
     """A mask as a bool array that meets ``x``; None where it has none, or was aligned."""
     if mask is None or x.ndim != ndim or ndim < 3:
         return None
-    counts = np.asarray(mask).reshape(*mask.shape, *[1] * (ndim - 2))
+    counts = counts_of(mask).reshape(*mask.shape, *[1] * (ndim - 2))
     return engines.current().asarray(counts)
 
 

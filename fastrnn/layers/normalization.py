@@ -18,6 +18,7 @@ from fastrnn.checks import shown
 from fastrnn.config import epsilon as tiny
 from fastrnn.layers.base import Layer
 from fastrnn.layers.core import check_mask, fraction, not_there_yet
+from fastrnn.masks import counts_of
 
 __all__ = ["BatchNormalization", "LayerNormalization"]
 
@@ -264,7 +265,7 @@ class BatchNormalization(Normalization):
         axes = tuple(a for a in range(x.ndim) if a not in features)
         counts, factor = None, 1
         if mask is not None:
-            asarray, counts = engines.current().asarray, np.asarray(mask)[..., None]
+            asarray, counts = engines.current().asarray, counts_of(mask)[..., None]
             # Makes a mean over all entries one over those that count.
             share = counts.astype(x.dtype).mean(axis=axes, keepdims=True)
             factor = asarray(1 / (share + tiny() / math.prod(x.shape[a] for a in axes)))

@@ -10,6 +10,7 @@ import numpy as np
 from fastrnn import engines
 from fastrnn.layers.base import Layer
 from fastrnn.layers.core import check_mask
+from fastrnn.masks import counts_of
 
 __all__ = [
     "GlobalAveragePooling1D",
@@ -116,7 +117,7 @@ class GlobalAveragePooling1D(GlobalPooling1D):
             shares = engines.current().zeros((1, steps), x.dtype)
             shares += 1 / max(steps, 1)
         else:
-            counts = np.asarray(mask, x.dtype)
+            counts = counts_of(mask).astype(x.dtype)
             shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
             shares = engines.current().asarray(shares)
         return np.expand_dims(shares, 3 - self.steps_axis)
