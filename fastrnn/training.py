@@ -269,7 +269,7 @@ class Scores:
         if not self._waiting:
             return
         waiting, self._waiting, self._size = self._waiting, [], 0
-        whole = []  # batches whose outputs are there
+        others = []  # batches whose outputs are there
         for values, penalty, results, *labels in waiting:
             values, is_sums = [*map(float, values)], isinstance(results, Sums)
             rows = results.rows if is_sums else len(results[0][0])
@@ -280,9 +280,9 @@ class Scores:
                 for head, value, sums in zip(self.heads, values, results.metrics, strict=True):
                     head.add(value, rows, sums)
             else:
-                whole.append((values, *results, *labels))
-        if whole:
-            by_head = [zip(*part, strict=True) for part in zip(*whole, strict=True)]
+                others.append((values, *results, *labels))
+        if others:
+            by_head = [zip(*part, strict=True) for part in zip(*others, strict=True)]
             for head, *own in zip(self.heads, *by_head, strict=True):
                 head.update(*own)
 

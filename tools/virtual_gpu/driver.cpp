@@ -3,9 +3,9 @@
 // All work is done before a call returns. Streams differ only in whether they are being recorded. What a
 // kernel does wrong is printed, and every later call fails, as it does on a GPU.
 //
-// From the environment: VIRTUAL_GPU_MEMORY, bytes that there are (2^30; watched for
-// races they take fifteen times as many); VIRTUAL_GPU_SEED, of the order in
-// which blocks, warps and the nodes of a graph take turns (0); VIRTUAL_GPU_RACES=0: races are not looked for.
+// From the environment: VIRTUAL_GPU_MEMORY, bytes that there are (2^30; those in which races are looked for take
+// fifteen times as many here); VIRTUAL_GPU_SEED, of the order in which blocks, warps and the nodes of a graph
+// take turns (0); VIRTUAL_GPU_RACES=0: races are not looked for.
 
 #include <algorithm>
 #include <cstdio>
