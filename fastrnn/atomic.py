@@ -18,6 +18,8 @@ def new_file(path):
 
     Raises
     ------
+    FileNotFoundError
+        If there is no such folder.
     OSError
         If it cannot be written.
 
@@ -31,6 +33,9 @@ def new_file(path):
     ['a']
     """
     path = os.path.realpath(path)
+    folder = os.path.dirname(path)
+    if not os.path.isdir(folder):
+        raise FileNotFoundError(f"{path}: there is no folder {folder}; make it first.")
     temporary = f"{path}.{os.getpid()}-{threading.get_ident()}.part"
     try:
         with open(temporary, "xb") as file:

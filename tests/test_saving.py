@@ -164,7 +164,7 @@ def test_link_stays_a_link(file, tmp_path):
 
 
 def test_folder_that_is_not_there(tmp_path):
-    with pytest.raises(OSError, match="nowhere"):
+    with pytest.raises(FileNotFoundError, match=r"m: there is no folder .*nowhere; make it first"):
         save_model(new_model(), tmp_path / "nowhere" / "m")
 
 
