@@ -188,6 +188,7 @@ class Loss(Configurable):
             counts = np.broadcast_to(counts_of(mask), shape)
             factors, total = counts.astype(dtype), counts.sum(dtype=np.float64)
         if weight is not None:
+            weight = weight.astype(dtype, copy=False)
             factors = factors * weight.reshape(weight.shape + (1,) * (len(shape) - weight.ndim))
         if self.reduction in ("sum", "none", None):
             return factors.reshape(-1)

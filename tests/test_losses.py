@@ -116,6 +116,26 @@ def test_reductions_and_weights(name, steps, reduction, engine):
         assert isinstance(found, float)
 
 
+@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("reduction", ["sum_over_batch_size", "none"])
+@pytest.mark.parametrize(
+    "weights", [[1, 2, 0, 3], np.array([1, 2, 0, 3]), np.array([1.0, 2, 0, 3]),
+                np.array([1, 2, 0, 3], np.float32)],
+    ids=["a list", "whole numbers", "float64", "float32"],
+)  # fmt: skip
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_weights_of_any_type(name, reduction, weights, dtype, engine):
+    y, output = problem(name, (4, 2), False)
+    config = LOSSES[name].get_config() | {"reduction": reduction, "dtype": dtype}
+    kind = type(LOSSES[name])
+    each = kind(**config | {"reduction": "none"})(y, output)
+    found = kind(**config)(y, output, sample_weight=weights)
+    expected = each * np.asarray(weights)
+    expected = expected if reduction == "none" else expected.mean()
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+    assert kind(**config).row_weights((4,), dtype, np.asarray(weights)).dtype == dtype
+
+
 def test_a_mask_divides_by_the_steps_that_count():
     mask = np.array([[True, True, False], [True, False, False]])
     weight = np.array([2.0, 1.0])
