@@ -122,7 +122,25 @@ def high(a, b):
     return np.array([int(x) * int(y) >> 64 for x, y in zip(a, b, strict=True)], a.dtype)
 
 
+def whole(dtype, of_nan):
+    """Conversion to whole numbers towards zero, as far as the type goes; what NaN becomes."""
+    ends = np.iinfo(dtype)
+
+    def converted(a):
+        return np.array([
+            of_nan if np.isnan(x) else ends.min if x <= ends.min else
+            ends.max if x >= ends.max else int(x) for x in a.tolist()
+        ], dtype)  # fmt: skip
+
+    return converted
+
+
 INSTRUCTIONS = {
+    "cvt.rzi.s32.f32": ("if", whole("i", 0)), "cvt.rzi.u32.f32": ("If", whole("I", 0)),
+    "cvt.rzi.s64.f32": ("lf", whole("l", -(1 << 63))),
+    "cvt.rzi.s64.f64": ("ld", whole("l", -(1 << 63))),
+    "cvt.rzi.u64.f64": ("Ld", whole("L", 1 << 63)),
+    "cvt.rzi.s32.f64": ("id", whole("i", -(1 << 31))),
     "add.f32": ("fff", np.add), "sub.f64": ("ddd", np.subtract), "mul.f32": ("fff", np.multiply),
     "fma.rn.f32": ("ffff", fused), "div.rn.f64": ("ddd", np.divide), "min.f32": ("fff", np.fmin),
     "max.f64": ("ddd", np.fmax), "neg.f32": ("ff", np.negative), "abs.f64": ("dd", np.abs),
@@ -254,6 +272,30 @@ def test_races_in_the_devices_memory(gpu, capfd, body, races):
     assert ("a race with another block" in capfd.readouterr().err) == races
 
 
+# Numbers of one byte: each thread its own, or all the same one.
+@pytest.mark.parametrize("memory", ["global", "shared"])
+@pytest.mark.parametrize("own", [True, False])
+def test_races_of_bytes(gpu, capfd, memory, own):
+    target = gpu.array(np.zeros(64, "b"))
+    body = "mov.u64 %rd1, room;" * (memory == "shared") + "cvt.u64.u32 %rd2, %r0;"
+    body += "add.s64 %rd1, %rd1, %rd2;" * own + f"st.{memory}.u8 [%rd1], %r0;"
+    assert gpu.run(body, target, shared=64) == (0 if own else ILLEGAL_ADDRESS)
+    assert ("a race with" in capfd.readouterr().err) != own
+
+
+def test_runs_have_numbers_of_their_own_after_a_fault(gpu):
+    """Or what a launch had written before it was broken off would be a race with the next one."""
+    target = gpu.array(np.zeros(8, "i"))
+    body = "st.global.u32 [%rd1], %r1;"
+    broken = "setp.eq.s32 %p1, %r1, 7; @%p1 ld.global.u32 %r2, [%rd1+4096];"
+    place = "mov.u32 %r1, %ctaid.x; mul.wide.u32 %rd2, %r1, 4; add.s64 %rd1, %rd1, %rd2;"
+    assert gpu.run(place + body + broken, target, blocks=8, threads=1) == ILLEGAL_ADDRESS
+    gpu.driver.virtual_gpu_lose_after(ctypes.c_uint64(2**64 - 1))
+    gpu.driver.cuDevicePrimaryCtxReset(0)
+    place = "mov.u32 %r1, %ctaid.x; xor.b32 %r2, %r1, 1; mul.wide.u32 %rd2, %r2, 4;"
+    assert gpu.run(place + "add.s64 %rd1, %rd1, %rd2;" + body, target, blocks=8, threads=1) == 0
+
+
 @pytest.mark.parametrize(
     "body, said",
     [("ld.global.u32 %r1, [%rd1+256];", "nobody has allocated"),
@@ -262,7 +304,9 @@ def test_races_in_the_devices_memory(gpu, capfd, body, races):
      ("mov.u64 %rd2, room; st.shared.u32 [%rd2+64], %r0;",
       "4 bytes of shared memory at 64, where there are 64"),
      ("setp.lt.s32 %p1, %r0, 16; @%p1 bra HALF; bar.sync 0; HALF: bar.warp.sync -1;",
-      "wait for each other for ever")],
+      "wait for each other for ever"),
+     ("setp.ge.s32 %p1, %r0, 16; @%p1 bra END; bar.warp.sync 0xffff; END:",
+      "a barrier of a part of a warp")],
 )  # fmt: skip
 def test_what_a_kernel_must_not_do(gpu, capfd, body, said):
     assert gpu.run(body, gpu.array(np.zeros(64, "i")), shared=64) == ILLEGAL_ADDRESS
@@ -286,9 +330,15 @@ def test_launches_beyond_what_a_block_has(gpu):
     assert gpu.launch(kernel, blocks=0) == INVALID_VALUE
 
 
-def test_what_it_does_not_know_it_says(gpu, capfd):
-    assert gpu.load("wgmma.fence.sync.aligned;")[0] == INVALID_IMAGE
-    assert "no such instruction here: wgmma.fence.sync.aligned" in capfd.readouterr().err
+@pytest.mark.parametrize(
+    "body, said",
+    [("wgmma.fence.sync.aligned;", "no such instruction here: wgmma.fence.sync.aligned"),
+     ("{ call.uni (r), vprintf, (a, b); }", "no such function here: vprintf"),
+     ("bra NOWHERE;", "no such label here: NOWHERE")],
+)  # fmt: skip
+def test_what_it_does_not_know_it_says(gpu, capfd, body, said):
+    assert gpu.load(body)[0] == INVALID_IMAGE
+    assert said in capfd.readouterr().err
 
 
 def test_a_device_that_is_lost(gpu):

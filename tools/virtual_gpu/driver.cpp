@@ -4,7 +4,7 @@
 // kernel does wrong is printed, and every later call fails, as it does on a GPU.
 //
 // From the environment: VIRTUAL_GPU_MEMORY, bytes that there are (2^30; those in which races are looked for take
-// fifteen times as many here); VIRTUAL_GPU_SEED, of the order in which blocks, warps and the nodes of a graph
+// thirteen times as many here, of bytes and booleans fifty); VIRTUAL_GPU_SEED, of the order in which blocks, warps and the nodes of a graph
 // take turns (0); VIRTUAL_GPU_RACES=0: races are not looked for.
 
 #include <algorithm>
@@ -98,7 +98,7 @@ template <class F> Status doing(F work) {
         return SUCCESS;
     } catch (const Status status) {
         return status;
-    } catch (const Fault& fault) {
+    } catch (const std::exception& fault) {
         std::fprintf(stderr, "virtual GPU: %s\n", fault.what());
         return gpu.broken = ILLEGAL_ADDRESS;
     }
@@ -152,7 +152,7 @@ uint64_t Memory::allocate(size_t size) {
     std::memset(memory, 0xff, size);  // undefined: NaN
     used_ += size;
     const auto begin = reinterpret_cast<uint64_t>(memory);
-    allocations_[begin] = {begin, begin + size, nullptr};
+    allocations_[begin] = {begin, begin + size, {}};
     return begin;
 }
 
@@ -332,7 +332,7 @@ Status cuLibraryLoadData(Handle* library, const void* code, int*, void**, unsign
             if (std::memcmp(code, "\x7f""ELF", 4) == 0)
                 throw Fault("machine code; without nvidia-nvjitlink kernels come as PTX");
             for (auto& [name, program] : parse(static_cast<const char*>(code))) made->kernels[name] = {program};
-        } catch (const Fault& fault) {
+        } catch (const std::exception& fault) {
             std::fprintf(stderr, "virtual GPU: %s\n", fault.what());
             throw INVALID_IMAGE;
         }

@@ -84,7 +84,8 @@ template <class F> float rounded(int mode, F compute) {
 }
 
 template <class To, class From> To saturated(From x) {
-    if (std::isnan(x)) return 0;
+    if (std::isnan(x))  // as the instruction set has it
+        return sizeof(From) < 8 && sizeof(To) < 8 ? 0 : static_cast<To>(uint64_t(1) << (8 * sizeof(To) - 1));
     if (x <= static_cast<From>(std::numeric_limits<To>::min())) return std::numeric_limits<To>::min();
     if (x >= static_cast<From>(std::numeric_limits<To>::max())) return std::numeric_limits<To>::max();
     return static_cast<To>(x);

@@ -71,7 +71,7 @@ std::map<std::string, std::shared_ptr<Program>> parse(const std::string& ptx);
 
 // -- memory -------------------------------------------------------------------------------------
 
-// Who touched four bytes last. Two threads may touch the same ones, and one of them write, only with a barrier
+// Who touched a place last: four bytes, or one. Two threads may touch the same ones, and one of them write, only with a barrier
 // in between: of the block, or of the warp if it is the same one. Both may write the same, or add to them.
 struct Touched {
     uint64_t write_run = 0, read_run = 0;  // which block of which launch; 0: none
@@ -83,15 +83,37 @@ struct Touched {
     bool added = false;                       // what was written was a sum
 };
 
-// The device's: what has been allocated, so that nothing else is touched.
-class Memory {
+// Who touched each place of a piece of memory. Numbers of less than four bytes lie side by side, and each has a
+// place of its own; whoever takes the same memory for these and for larger ones is not noticed.
+class Watch {
   public:
+    // The first place of a number that lies so many bytes behind the beginning of ``length`` bytes.
+    Touched* at(size_t offset, int size, size_t length) {
+        return size < 4 ? of(bytes_, length) + offset : of(words_, (length + 3) / 4) + offset / 4;
+    }
+
+  private:
     struct Freed {
         void operator()(Touched* touched) const { std::free(touched); }
     };
+    using Places = std::unique_ptr<Touched[], Freed>;
+
+    static Touched* of(Places& places, size_t count) {
+        // Zeros, for which the system gives no memory before it is used.
+        if (!places) places.reset(static_cast<Touched*>(std::calloc(count, sizeof(Touched))));
+        if (!places) throw std::bad_alloc();
+        return places.get();
+    }
+
+    Places words_, bytes_;
+};
+
+// The device's: what has been allocated, so that nothing else is touched.
+class Memory {
+  public:
     struct Allocation {
         uint64_t begin = 0, end = 0;
-        std::unique_ptr<Touched[], Freed> touched;  // made when somebody looks
+        Watch watch;
     };
 
     explicit Memory(size_t total) : total_(total) {}

@@ -69,6 +69,14 @@ bool number_of(const std::string& text, uint64_t& bits) {
     return bits = std::stoull(text, nullptr, 0), true;
 }
 
+// What stands in a map under a name.
+template <class Value> const Value& found(const std::map<std::string, Value>& map, const std::string& name,
+                                          const char* what) {
+    const auto place = map.find(name);
+    if (place == map.end()) throw Fault(std::string("no such ") + what + " here: " + name);
+    return place->second;
+}
+
 struct Operand {
     std::string text;                // a register, a number, or a name
     std::vector<std::string> parts;  // of {a, b}
@@ -184,9 +192,9 @@ class Builder {
             const std::string name = *awaited_.begin();
             awaited_.erase(name);
             entries_[name] = int32_t(program_.code.size());
-            read_body(module.headers.at(name), name);
+            read_body(found(module.headers, name, "function"), name);
         }
-        for (auto& [at, name] : calls_) program_.code[at].target = entries_.at(name);
+        for (auto& [at, name] : calls_) program_.code[at].target = found(entries_, name, "function");
     }
 
     Program program() { return std::move(program_); }
@@ -295,7 +303,7 @@ void Builder::read_body(const Header& header, const std::string& function) {
             throw Fault(std::string(fault.what()) + ": " + (*module_.lines)[tokens[at].line]);
         }
     }
-    for (const auto& [from, label] : jumps_) program_.code[from].target = labels_.at(label);
+    for (const auto& [from, label] : jumps_) program_.code[from].target = found(labels_, label, "label");
 }
 
 void Builder::read_declaration(size_t& at) {
@@ -446,7 +454,7 @@ void Builder::read_call(size_t& at, int line) {
             name = tokens[at].text;
         }
     }
-    const Header& function = module_.headers.at(name);
+    const Header& function = found(module_.headers, name, "function");
     const std::vector<std::string>& arguments = lists.back();
     for (size_t i = 0; i < arguments.size(); ++i) {
         const Storage storage = storage_of_type(function.parameters[i].second);

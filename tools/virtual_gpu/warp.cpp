@@ -130,7 +130,11 @@ void Warp::step_group(size_t which, int& instructions) {
                 return;
             }
             instruction.act(*this, instruction, met);
-            if (instruction.flow == Flow::warp_barrier) ++barriers_;
+            if (instruction.flow == Flow::warp_barrier) {
+                if (block_.looks_for_races && met != alive_)
+                    fail("a barrier of a part of a warp, whose races are not known here", std::countr_zero(met));
+                ++barriers_;
+            }
             const int32_t pc = group.pc;
             group.lanes = met, ++group.pc;
             groups_[which] = group;
@@ -157,14 +161,9 @@ uint8_t* Warp::global(uint64_t address, int size, int lane, Access access, const
     if (address % size) fail("an address that is no multiple of " + std::to_string(size), lane);
     auto* place = reinterpret_cast<uint8_t*>(address);
     if (block_.looks_for_races) {
-        Memory::Allocation& allocation = *block_.last;
-        if (!allocation.touched) {  // zeros, for which the system gives no memory before it is used
-            const size_t words = (allocation.end - allocation.begin + 3) / 4;
-            allocation.touched.reset(static_cast<Touched*>(std::calloc(words, sizeof(Touched))));
-        }
-        Touched* touched = &allocation.touched[(address - allocation.begin) / 4];
-        // Numbers of less than four bytes lie side by side: who writes one does not touch its neighbours.
-        if (size >= 4) look_for_races(touched, size, lane, access, bytes && std::memcmp(place, bytes, size));
+        auto& [begin, end, watch] = *block_.last;
+        look_for_races(watch.at(address - begin, size, end - begin), size, lane, access,
+                       bytes && std::memcmp(place, bytes, size));
     }
     return place;
 }
@@ -176,12 +175,14 @@ uint8_t* Warp::shared(uint64_t address, int size, int lane, Access access, const
     if (address % size) fail("an address that is no multiple of " + std::to_string(size), lane);
     uint8_t* place = block_.shared.data() + address;
     if (block_.looks_for_races)
-        look_for_races(&block_.touched[address / 4], size, lane, access, bytes && std::memcmp(place, bytes, size));
+        look_for_races(block_.watch.at(address, size, block_.shared.size()), size, lane, access,
+                       bytes && std::memcmp(place, bytes, size));
     return place;
 }
 
 void Warp::look_for_races(Touched* touched, int size, int lane, Access access, bool changes) {
-    for (int word = 0; word < (size + 3) / 4; ++word) look_for_race(touched[word], lane, access, changes);
+    const int places = size < 4 ? size : size / 4;
+    for (int place = 0; place < places; ++place) look_for_race(touched[place], lane, access, changes);
 }
 
 void Warp::look_for_race(Touched& touched, int lane, Access access, bool changes) {
@@ -249,11 +250,11 @@ std::vector<uint8_t> first_registers(const Program& program) {
 }
 
 void run_block(const Launch& launch, Memory& memory, const Checks& checks, std::mt19937& random,
-               std::vector<uint8_t>& registers, const unsigned* at, uint64_t run) {
+               std::vector<uint8_t>& registers, const unsigned* at, uint64_t first_run, uint64_t run) {
     const Program& program = *launch.program;
     const size_t shared = program.shared_bytes + launch.shared;
     Block block{program, memory, launch.parameters.data(), std::vector<uint8_t>(shared, UNDEFINED),
-                std::vector<Touched>(checks.races ? (shared + 3) / 4 : 0), checks.races, checks.next_run, run};
+                Watch(), checks.races, first_run, run};
     const unsigned threads = launch.block[0] * launch.block[1] * launch.block[2];
     std::vector<std::unique_ptr<Warp>> warps;
     for (unsigned first = 0; first < threads; first += LANES) {
@@ -286,13 +287,15 @@ void run(const Launch& launch, Memory& memory, Checks& checks, std::mt19937& ran
     for (size_t i = 0; i < blocks; ++i) order[i] = i;
     std::shuffle(order.begin(), order.end(), random);
     std::vector<uint8_t> registers = first_registers(*launch.program);
+    const uint64_t first_run = checks.next_run;
+    checks.next_run += blocks;  // now: a number that was used is not used again, whatever happens
     for (size_t number : order) {
         const unsigned at[] = {unsigned(number % launch.grid[0]), unsigned(number / launch.grid[0] % launch.grid[1]),
                                unsigned(number / launch.grid[0] / launch.grid[1])};
         try {
-            run_block(launch, memory, checks, random, registers, at, checks.next_run + number);
+            run_block(launch, memory, checks, random, registers, at, first_run, first_run + number);
         } catch (const Fault& fault) {
             throw Fault(launch.program->name + ", block " + place_of(at) + ": " + fault.what());
         }
-    }    checks.next_run += blocks;
+    }
 }

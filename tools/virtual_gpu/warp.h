@@ -9,7 +9,7 @@ struct Block {
     Memory& memory;
     const uint8_t* parameters;
     std::vector<uint8_t> shared;
-    std::vector<Touched> touched;         // of shared memory
+    Watch watch;                          // of shared memory
     bool looks_for_races;
     uint64_t first_run, run;              // of the launch, and this one's
     uint32_t barriers = 1;
