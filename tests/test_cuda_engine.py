@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import gc
 
 import numpy as np
 import pytest
@@ -16,9 +17,10 @@ pytest.importorskip("numba_cuda", reason="numba-cuda is not installed (make test
 
 from cuda_cases import DTYPES, choose_small_tiles, make_simulator_safe  # noqa: E402
 
-from fastrnn.cuda import discovery, operations, stream  # noqa: E402
+from fastrnn.cuda import discovery, memory, operations, repeated, stream  # noqa: E402
 from fastrnn.cuda.device_array import DeviceArray, on_device  # noqa: E402
 from fastrnn.engines import cuda  # noqa: E402
+from fastrnn.masks import StepMask  # noqa: E402
 
 TOLERANCE = {"float32": 1e-5, "float64": 1e-10}
 reference = engines._engine("reference")
@@ -322,6 +324,46 @@ def test_writing_of_rows_and_what_is_stretched(pair):
 def test_a_number_on_the_device_is_one_of_python_when_it_is_asked_for(gpu):
     found = on_device(np.arange(4.0)).sum()
     assert float(found) == 6 and f"{found:.1f}" == "6.0" and bool(found > 5)
+
+
+def test_counting_gives_an_array_of_ones_own(gpu):
+    like = on_device(np.zeros(1))
+    np.arange(3, like=like)[...] = 7
+    assert np.asarray(np.arange(3, like=like)).tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize("write", [
+    lambda a: a.reshape(2, 3).__setitem__(..., 9), lambda a: a[2:].__setitem__(0, 9),
+    lambda a: np.add(a.reshape(2, 3), 9, out=a.reshape(2, 3)),
+], ids=["all of a view", "one of a part", "a view as out"])  # fmt: skip
+def test_what_is_known_of_an_array_ends_when_a_view_is_written_to(gpu, write):
+    a, b = np.arange(6), on_device(np.arange(6))
+    view = b.reshape(3, 2)
+    write(a), write(b)
+    assert b.limits is None and view.limits is None
+    np.testing.assert_array_equal(np.asarray(b), a)
+    np.testing.assert_array_equal(np.asarray(view), a.reshape(3, 2))
+
+
+def test_ids_are_not_those_of_the_host_array_any_more(gpu):
+    host = np.arange(3)
+    there = on_device(host)
+    host[0] = 99
+    assert np.asarray(there).tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_products_of_what_begins_anywhere(gpu, rng, dtype):
+    """States lie one behind the other: the second of three rows of three begins at no multiple of
+    16 bytes."""
+    room = cuda.Room(gpu, np.dtype(dtype))
+    states = rng.normal(size=(2, 3, 3)).astype(dtype)
+    there = room.new((2, 3, 3), dtype)
+    there.copy_to_device(states)
+    second = room.taken(there[1])
+    W = rng.normal(size=(4, 4)).astype(dtype)
+    found = second.reshape(-1)[:8].reshape(2, 4) @ on_device(W)
+    close(found, states[1].ravel()[:8].reshape(2, 4) @ W)
 
 
 def test_writing_in_place(pair):
@@ -840,12 +882,92 @@ def test_steps_whose_mask_reaches_the_loss_are_recorded(recordings, rng, reducti
         np.testing.assert_allclose(a, b, rtol=0, atol=1e-5)
 
 
+def test_nothing_of_a_fit_hangs_in_a_cycle(recordings):
+    """The device's memory is free again without the collector, which may come late."""
+    x, y = data(steps=3)[0], np.arange(5) % 2
+    blocks = []
+    with engines.using("cuda"):
+        model = plain_model()
+        model.compile("sgd", "mse", metrics=["mae"])
+        model.fit(x, y, epochs=4, batch_size=2, verbose=0)
+        gc.collect()
+        gc.disable()
+        try:
+            for _ in range(3):
+                model.fit(x, y, epochs=4, batch_size=2, verbose=0)
+                memory.release()
+                blocks.append(len(memory._blocks))
+        finally:
+            gc.enable()
+    assert sum(recordings) > 8
+    assert len(set(blocks)) == 1
+
+
+def test_a_recording_uses_the_memory_of_its_sweeps_again(gpu, rng, monkeypatch):
+    monkeypatch.setattr(stream, "FRESH", 0)
+    cell, U = CELLS["simple_rnn"], on_device(rng.normal(size=(3, 3)))
+    x = on_device(rng.normal(size=(2, 4, 3)))
+
+    def chained(count):
+        def swept():
+            found = x
+            for _ in range(count):
+                found = gpu.recurrent(cell, found, U, return_sequences=True, keep=False)[0]
+            return found
+
+        swept()
+        before = len(memory._blocks)
+        recording = stream.Recording(swept)
+        taken = len(memory._blocks) - before
+        recording()
+        close(recording.result, swept())
+        return taken
+
+    assert chained(8) == chained(4)
+
+
+def test_a_step_that_finds_no_memory_to_be_recorded_goes_on_without(monkeypatch):
+    def recording(function):
+        raise MemoryError
+
+    x, y = data(steps=3)[0], np.arange(5.0)
+    histories = []
+    for broken in (False, True):
+        if broken:
+            monkeypatch.setattr(stream, "Recording", recording)
+        with engines.using("cuda"):
+            model = plain_model()
+            model.compile("sgd", "mse")
+            histories.append(model.fit(x, y, epochs=4, batch_size=2, verbose=0).history)
+    assert histories[0] == histories[1]
+
+
+@pytest.mark.parametrize("shuffle", [True, False])
+def test_row_numbers_travel_once_an_epoch(recordings, shuffle):
+    x, y = data(steps=3)[0], np.arange(5.0)
+    with engines.using("cuda"):
+        model = plain_model()
+        model.compile("sgd", "mse")
+        model.fit(x, y, epochs=4, batch_size=1, shuffle=shuffle, verbose=0)
+        with stream.watched() as trips:
+            model.fit(x, y, epochs=4, batch_size=1, shuffle=shuffle, verbose=0)
+    sent = [size for where, size in trips if where == "to the device" and size in (1, 5)]
+    # Labels, and the order: of each epoch, or once for all.
+    assert sent.count(5) == (5 if shuffle else 2) and sent.count(1) <= 1, trips
+
+
+def test_a_mask_of_more_steps(gpu, rng):
+    xz, U = rng.normal(size=(2, 3, 3)), rng.normal(size=(3, 3))
+    with pytest.raises(ValueError, match=r"mask: expected shape \(2, 3\), .*; got \(2, 5\)"):
+        gpu.recurrent(CELLS["simple_rnn"], xz, U, mask=StepMask.from_lengths([4, 5], steps=5))
+
+
 def test_large_results_of_recordings_do_not_pile_up(gpu, monkeypatch):
-    monkeypatch.setattr(cuda.Results, "MOST", 64)
+    monkeypatch.setattr(repeated.Results, "MOST", 64)
     array = on_device(np.zeros(5, "float32"))  # 20 bytes: three side by side
-    results = cuda.Results((array, [array], 3.0))
+    results = repeated.Results((array, [array], 3.0))
     assert results._times == 1
-    results, found = cuda.Results(array), []
+    results, found = repeated.Results(array), []
     for i in range(7):
         array[...] = i
         found.append(results.now())

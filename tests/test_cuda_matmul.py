@@ -14,7 +14,7 @@ pytest.importorskip("numba_cuda", reason="numba-cuda is not installed (make test
 from cuda_cases import DTYPES, SMALL, Tensor, make_simulator_safe  # noqa: E402
 from numba import cuda  # noqa: E402
 
-from fastrnn.cuda import discovery, matmul  # noqa: E402
+from fastrnn.cuda import discovery, matmul, stream  # noqa: E402
 
 ACTIVATIONS = {
     None: lambda z: z,
@@ -315,6 +315,7 @@ class Torch:
 
 def test_products_are_known_again_by_all_that_they_depend_on(monkeypatch):
     monkeypatch.setattr(discovery, "simulated", lambda: False)
+    monkeypatch.setattr(stream, "device", lambda: 0)
 
     def key(a=None, b=None, trans_a=False, bias=None, activation=None, out=None):
         given = (Torch() if x is None else x for x in (a, b, out))
@@ -331,6 +332,18 @@ def test_products_are_known_again_by_all_that_they_depend_on(monkeypatch):
     assert len({known, *others}) == len(others) + 1
     assert matmul._key(Torch(), Torch(), False, False, None, None, None) is None
     assert matmul._key(A, Torch(), False, False, None, None, Torch()) is None
+    monkeypatch.setattr(stream, "device", lambda: 1)
+    assert key() != known
+
+
+@pytest.mark.parametrize("own, is_known", [(None, True), (1, True), (7, False)])
+def test_streams_of_others_are_waited_for_at_each_call(monkeypatch, own, is_known):
+    monkeypatch.setattr(discovery, "simulated", lambda: False)
+    monkeypatch.setattr(stream, "device", lambda: 0)
+    array = SimpleNamespace(__cuda_array_interface__={
+        "data": (64, False), "shape": (3, 3), "typestr": "<f4", "version": 3, "stream": own,
+    })  # fmt: skip
+    assert (matmul._key(*[array] * 2, False, False, None, None, array) is not None) == is_known
 
 
 # -- on a GPU only --------------------------------------------------------------

@@ -1,5 +1,7 @@
 """How the driver is told what of a recorded step waits for what; the driver is played."""
 
+import ctypes
+import struct
 from types import SimpleNamespace
 
 import numpy as np
@@ -8,7 +10,7 @@ import pytest
 pytest.importorskip("numba_cuda", reason="numba-cuda is not installed (make test-cuda)")
 driver = pytest.importorskip("cuda.bindings.driver")
 
-from fastrnn.cuda import stream  # noqa: E402
+from fastrnn.cuda import memory, stream  # noqa: E402
 from fastrnn.cuda.hazards import Access  # noqa: E402
 from fastrnn.cuda.stream import _Branches  # noqa: E402
 
@@ -124,3 +126,62 @@ def test_where_a_launch_reads_and_writes_is_known_from_what_is_packed():
         ]
     finally:
         del stream._nothing[77]
+
+
+@pytest.mark.parametrize("numbas, same", [
+    ([ctypes.c_int64(5), 0, 0, 3, 8, 1000, 3, 8], True), ([5, 0, 3, 8, 1000, 3, 8], False),
+    ([ctypes.c_int64(5), 0, 0, 3, 8, 1000, 8, 3], False), (None, False),
+])  # fmt: skip
+def test_arguments_are_packed_as_numba_would(numbas, same):
+    packing = object.__new__(stream._Packing)
+    packing.struct = struct.Struct("=8q")
+    compiled = SimpleNamespace()
+    if numbas is not None:
+        compiled._prepare_args = lambda kind, argument, queue, back, found: found.extend(argument)
+    given = compiled, ("of array",), (numbas,), [5, 0, 0, 3, 8, 1000, 3, 8]
+    if same:
+        packing._check_packing(*given)
+        return
+    with pytest.raises(RuntimeError, match=r"numba-cuda \S+ hands arguments .*pip install"):
+        packing._check_packing(*given)
+
+
+def test_launches_stay_on_the_gpu_where_models_lie(monkeypatch):
+    monkeypatch.setattr(stream, "_are_several", lambda: True)
+    monkeypatch.setattr(stream._state, "ready", True)
+    monkeypatch.setattr(stream, "device", lambda: 1)
+    monkeypatch.setattr(stream, "_at_home", None)
+    assert stream._make_ready() == 1
+    stream.stay()
+    monkeypatch.setattr(stream, "device", lambda: 0)
+    with pytest.raises(RuntimeError, match=r"expected GPU 1, .*; got GPU 0\. Make it current"):
+        stream._make_ready()
+
+
+def test_a_driver_without_memory_gets_back_what_lies_unused(monkeypatch):
+    released, full = [], driver.CUresult.CUDA_ERROR_OUT_OF_MEMORY
+    monkeypatch.setattr(memory, "release", lambda: released.append(1))
+
+    def again(answer):
+        return stream._check_again((full,), "a graph", lambda *given: (answer, *given), "given")
+
+    assert again(ADDED) == "given"
+    with pytest.raises(MemoryError, match=r"no memory left for a graph\. Fewer rows .*batch_size"):
+        again(full)
+    assert len(released) == 2
+
+
+@pytest.mark.parametrize("status, destroyed", [(ADDED, ["graph"]), (REFUSED, [])])
+def test_a_recording_that_is_given_up_leaves_no_graph(monkeypatch, status, destroyed):
+    gone = []
+    for name, answer in {
+        "cuStreamCreate": (ADDED, "stream"), "cuStreamBeginCapture": (ADDED,),
+        "cuStreamEndCapture": (status, "graph"), "cuStreamDestroy": (ADDED,),
+    }.items():
+        monkeypatch.setattr(driver, name, lambda *_, answer=answer: answer)
+    monkeypatch.setattr(driver, "cuGraphDestroy", gone.append)
+    monkeypatch.setattr(stream.discovery, "simulated", lambda: False)
+    monkeypatch.setattr(stream, "_make_ready", lambda: 0)
+    with pytest.raises(stream.NotRecordable):
+        stream.Recording(lambda: stream._travels("to the host", 1))
+    assert gone == destroyed

@@ -81,7 +81,7 @@ def test_a_model_is_intact_where_memory_runs_out(monkeypatch):
     fit(found)
     weights, predicted = found.get_weights(), found.predict(X, verbose=0)
     with monkeypatch.context() as patched:
-        patched.setattr(memory, "_asked_for", lambda capacity: None)
+        patched.setattr(memory, "_asked_for", lambda shape, dtype: None)
         memory.release()
         with pytest.raises(MemoryError, match=r"the GPU has no .* MiB left\. Fewer rows .*batch_"):
             found.fit(np.tile(X, (40, 30)), np.tile(Y, 40), epochs=1, batch_size=200, verbose=0)
@@ -101,19 +101,29 @@ def test_more_than_a_gpu_has():
 
 
 LOST = """
-    import ctypes, sys
+    import ctypes, sys, weakref
+    import numpy as np
     import fastrnn
     from fastrnn.callbacks import BackupAndRestore
+    from fastrnn.cuda import batched_matmul
+    from fastrnn.cuda.device_array import on_device
     from test_cuda_training import fit, model
 
     fastrnn.set_device("cuda")
     found, backup = model(), BackupAndRestore(sys.argv[1], save_freq=1)
-    ctypes.CDLL("libcuda.so.1").virtual_gpu_lose_after(ctypes.c_uint64(300))
-    for attempt in (lambda: fit(found, [backup]), lambda: fit(found), found.get_weights):
+    own = weakref.finalize(backup, [].clear)  # of a method of C
+    matrix = on_device(np.ones((2, 2)))
+    ctypes.CDLL("libcuda.so.1").virtual_gpu_lose_after(ctypes.c_uint64(int(sys.argv[2])))
+    first_used = lambda: np.exp(matrix)
+    for attempt in (
+        lambda: fit(found, [backup]), lambda: fit(found), found.get_weights, first_used,
+        lambda: batched_matmul(np.ones((2, 2)), np.ones((2, 2))),
+    ):
         try:
             attempt()
         except RuntimeError as error:
             print(error)
+    assert own.alive
 """
 
 
@@ -125,12 +135,12 @@ def test_a_gpu_that_is_lost(tmp_path):
     whole = model()
     fit(whole)
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", textwrap.dedent(LOST), tmp_path],
+        [sys.executable, "-W", "ignore", "-c", textwrap.dedent(LOST), tmp_path, "300"],
         cwd=Path(__file__).parent, capture_output=True, text=True, check=True,
     )
     assert not done.stderr
     said = done.stdout.splitlines()
-    assert len(said) == 3
+    assert len(said) == 5
     for line in said:
         assert re.match(
             r"fastrnn\.cuda: the GPU is lost: the NVIDIA driver says CUDA_ERROR_UNKNOWN, when asked"

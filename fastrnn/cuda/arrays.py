@@ -11,12 +11,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastrnn.cuda import discovery
+from fastrnn.cuda import discovery, memory, stream
+from fastrnn.cuda.tiles import WIDE
 
-__all__ = ["WIDE", "View", "are_on_device", "checked", "copied", "multiprocessors", "new"]
+__all__ = ["View", "are_on_device", "checked", "copied", "multiprocessors", "new"]
 
 FLOATS = ("float32", "float64")
-WIDE = 16  # bytes: the most that one load of a thread fetches
 SIMULATED_MULTIPROCESSORS = 132  # as an H200 has
 
 
@@ -92,16 +92,12 @@ def checked(name, array, on_device):
 
 def new(shape, dtype):
     """A `View` of a new array on the device, with undefined contents."""
-    from numba import cuda
-
-    return _view("new", cuda.device_array(shape, dtype))
+    return _view("new", memory.allocated(shape, dtype))
 
 
 def copied(array):
     """A `View` of a copy of a NumPy array on the device."""
-    from numba import cuda
-
-    return _view("copy", cuda.to_device(np.ascontiguousarray(array)))
+    return _view("copy", stream.sent(np.ascontiguousarray(array)))
 
 
 def multiprocessors():

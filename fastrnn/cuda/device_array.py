@@ -16,7 +16,7 @@ import operator
 import numpy as np
 
 from fastrnn.cuda import operations, stream
-from fastrnn.cuda.memory import Borrowed, Memory, used
+from fastrnn.cuda.memory import Memory, used
 from fastrnn.cuda.parts import are_rows, part_of, without_new_axes
 from fastrnn.cuda.strides import collapsed, steps_of
 from fastrnn.masks import mask_where
@@ -69,7 +69,8 @@ class DeviceArray(np.lib.mixins.NDArrayOperatorsMixin):
     """
 
     __slots__ = (
-        "_flat", "_rows_of", "_runs", "_twin", "dtype", "limits", "memory", "shape", "start",
+        "_as_of", "_flat", "_limits", "_rows_of", "_runs", "_twin", "dtype", "memory", "shape",
+        "start",
     )  # fmt: skip
     __hash__ = None
 
@@ -78,9 +79,10 @@ class DeviceArray(np.lib.mixins.NDArrayOperatorsMixin):
         self.dtype = dtype
         self.start = start
         self.shape = shape
-        self.limits = limits  # of ids: none is outside of (least, largest)
-        self._twin = twin
         self._flat = None
+        # What is known of the values, until somebody writes to the memory, by whichever array.
+        self._as_of = memory.writes
+        self._limits, self._twin = limits, twin
         self._rows_of = None  # of data: (all of them, the numbers of these rows)
         self._runs = None  # of all data, by the value, once somebody asked for `runs` of some rows
 
@@ -107,11 +109,7 @@ class DeviceArray(np.lib.mixins.NDArrayOperatorsMixin):
         return self.memory.view(self.dtype, self.start, self.shape)
 
     def view(self, start, shape, twin=None):
-        """A part that lies together, ``start`` elements from here on: no copy.
-
-        Who has it may write to it, and this would not hear of that.
-        """
-        self._rows_of = None
+        """A part that lies together, ``start`` elements from here on: no copy."""
         return DeviceArray(self.memory, self.dtype, self.start + start, shape, twin, self.limits)
 
     def with_twin(self, array):
@@ -123,9 +121,18 @@ class DeviceArray(np.lib.mixins.NDArrayOperatorsMixin):
         return self
 
     @property
+    def _known(self):
+        return self._as_of == self.memory.writes
+
+    @property
     def twin(self):
         """Gives the array of the host that has its values, if there is one."""
-        return self._twin
+        return self._twin if self._known else None
+
+    @property
+    def limits(self):
+        """Of ids: (least, largest), outside of which none is; None where that is not known."""
+        return self._limits if self._known else None
 
     # -- as an array -------------------------------------------------------------------------------
 
@@ -147,7 +154,7 @@ class DeviceArray(np.lib.mixins.NDArrayOperatorsMixin):
 
     def host(self):
         """The values as an array of NumPy: a copy, or the one that is there for good."""
-        if self._twin is not None:
+        if self.twin is not None:
             return self._twin()
         if not self.size:
             return np.empty(self.shape, self.dtype)
@@ -155,7 +162,7 @@ class DeviceArray(np.lib.mixins.NDArrayOperatorsMixin):
 
     def __array__(self, dtype=None, copy=None):
         found = self.host()
-        if copy and self._twin is not None:
+        if copy and self.twin is not None:
             found = found.copy()
         return found if dtype is None else found.astype(dtype, copy=False)
 
@@ -193,7 +200,7 @@ class DeviceArray(np.lib.mixins.NDArrayOperatorsMixin):
             shape = tuple(rest if n == -1 else n for n in shape)
         if math.prod(shape) != self.size:
             raise ValueError(f"cannot reshape an array of shape {self.shape} into {shape}")
-        twin = self._twin and (lambda: self._twin().reshape(shape))
+        twin = self.twin and (lambda: self._twin().reshape(shape))
         return self.view(0, shape, twin)
 
     def ravel(self):
@@ -240,7 +247,7 @@ class DeviceArray(np.lib.mixins.NDArrayOperatorsMixin):
                 return self._rows(key)
             plain, shape = without_new_axes(key, self.ndim)
             return self.host()[key] if plain is None else shape(self[plain])
-        twin = self._twin and (lambda: self._twin()[key])
+        twin = self.twin and (lambda: self._twin()[key])
         if part.together:
             if part.shape == ():
                 return self.host()[key]
@@ -252,7 +259,7 @@ class DeviceArray(np.lib.mixins.NDArrayOperatorsMixin):
     def _rows(self, index):
         """Rows by their numbers, on the device; only the numbers travel."""
         rows, width = self._row_numbers(index), math.prod(self.shape[1:])
-        twin = self._twin and (lambda: self._twin()[rows])
+        twin = self.twin and (lambda: self._twin()[rows])
         found = empty((len(rows), *self.shape[1:]), self.dtype, twin, self.limits)
         if found.size:
             operations.gather(on_device(rows.astype(np.int32)), self, found, width)
@@ -278,7 +285,7 @@ class DeviceArray(np.lib.mixins.NDArrayOperatorsMixin):
         if numbers.size and not (0 <= least and largest < len(self)):
             return self._rows(numbers)
         found = empty((len(numbers), *self.shape[1:]), self.dtype, limits=self.limits)
-        if self._twin is not None:
+        if self.twin is not None:
             found._rows_of = self, numbers
         if found.size:
             width = math.prod(self.shape[1:])
@@ -297,9 +304,11 @@ class DeviceArray(np.lib.mixins.NDArrayOperatorsMixin):
             Or None: these are no rows of data that are known on the host, or some data have such
             steps between others.
         """
-        if self._rows_of is None or np.ndim(value) or value != value:
+        if self._rows_of is None or not self._known or np.ndim(value) or value != value:
             return None
         (data, numbers), value = self._rows_of, None if value is None else float(value)
+        if not data._known:
+            return None
         data._runs = data._runs or {}
         if value not in data._runs:
             mask = mask_where(data.host(), value)
@@ -333,7 +342,7 @@ class DeviceArray(np.lib.mixins.NDArrayOperatorsMixin):
 
     def changes(self):
         """Somebody is about to write here: what is known of the values holds no more."""
-        self._twin = self.limits = self._rows_of = self._runs = None
+        self.memory.writes += 1
 
     def __setitem__(self, key, value):
         self.changes()
@@ -408,11 +417,6 @@ def empty(shape, dtype, twin=None, limits=None):
     return DeviceArray(memory, dtype, 0, shape, twin, limits)
 
 
-def borrowed(array, owner):
-    """A C-contiguous array of Numba as one of these; ``owner`` keeps its memory."""
-    return DeviceArray(Borrowed(array, owner), np.dtype(array.dtype), 0, tuple(array.shape))
-
-
 def on_device(x, dtype=None):
     """``x`` on the device, of the type ``dtype`` (None: its own), with no copy if it is there.
 
@@ -426,12 +430,14 @@ def on_device(x, dtype=None):
             return x
         if np.dtype(dtype).name in FLOATS:
             return converted(x, dtype)
-    host = np.ascontiguousarray(to_host(x), dtype).reshape(np.shape(x))
+    given = to_host(x)
+    host = np.ascontiguousarray(given, dtype).reshape(np.shape(x))
     if host.dtype.name not in DTYPES:
         raise TypeError(f"expected one of {sorted(DTYPES)} on the device; got {host.dtype}.")
     limits = twin = None
-    if host.dtype.kind in "ib":  # ids and masks, which nobody writes to
-        twin = lambda: host  # noqa: E731
+    if host.dtype.kind in "ib":  # ids and masks, which the host looks at again
+        kept = host.copy() if np.may_share_memory(host, given) else host
+        twin = lambda: kept  # noqa: E731
     if host.dtype.kind == "i":
         limits = (int(host.min()), int(host.max())) if host.size else (0, 0)
     found = empty(host.shape, host.dtype, twin, limits)

@@ -37,7 +37,8 @@ def batched_matmul(a, b, trans_a=False, trans_b=False, bias=None, activation=Non
         back. Arrays on the GPU (all with ``__cuda_array_interface__``: CuPy, PyTorch, Numba) are
         used where they lie and give an array of Numba there; CuPy and PyTorch take it over without
         a copy. The call then returns before the product is computed: it waits its turn on the
-        default stream.
+        default stream. Arrays that name a stream of their own (CuPy's) are waited for; PyTorch's
+        name none, so what a side stream is to compute must be waited for before.
 
     Raises
     ------
@@ -150,7 +151,8 @@ def _key(a, b, trans_a, trans_b, bias, activation, out):
     if discovery.simulated():  # there, a launch keeps the arrays
         return None
     places = [_place(array) for array in ((a, b, out) if bias is None else (a, b, out, bias))]
-    return None if None in places else (*places, bool(trans_a), bool(trans_b), activation)
+    options = stream.device(), bool(trans_a), bool(trans_b), activation
+    return (*places, *options) if all(places) else None
 
 
 def _place(array):
@@ -163,9 +165,10 @@ def _place(array):
     if pointer is not None:
         return pointer(), array.shape, array.stride(), array.dtype, array.requires_grad
     interface = getattr(array, "__cuda_array_interface__", None)
-    return interface and (
-        *interface["data"], interface["shape"], interface.get("strides"), interface["typestr"]
-    )
+    # Who works in a stream of its own is waited for, at each call.
+    if interface is None or interface.get("stream") not in (None, 1):
+        return None
+    return *interface["data"], interface["shape"], interface.get("strides"), interface["typestr"]
 
 
 def _remember(key, launch):

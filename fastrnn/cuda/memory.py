@@ -13,6 +13,7 @@ hand the block on.
 from __future__ import annotations
 
 import contextlib
+import gc
 import math
 import threading
 from collections import defaultdict
@@ -20,9 +21,9 @@ from collections import defaultdict
 import numpy as np
 
 from fastrnn.cuda import discovery
-from fastrnn.cuda.errors import OUT_OF_MEMORY, reported
+from fastrnn.cuda.errors import NEEDS_LESS, OUT_OF_MEMORY, reported, status_of
 
-__all__ = ["Borrowed", "Memory", "Pool", "capacity_for", "release", "used", "using"]
+__all__ = ["Memory", "Pool", "address", "allocated", "capacity_for", "release", "used", "using"]
 
 # Blocks come in so many sizes for each power of two, so that batches of all lengths share them.
 STEPS = 8
@@ -36,8 +37,8 @@ class _Block:
     __slots__ = ("array", "pointer", "views")
 
     def __init__(self, capacity):
-        self.array, self.views = _allocated(capacity), {}
-        self.pointer = _pointer(self.array)
+        self.array, self.views = allocated(capacity, np.uint8), {}
+        self.pointer = address(self.array)
 
 
 class Pool:
@@ -53,16 +54,16 @@ class Pool:
     def take(self, capacity):
         """A block, used before or new."""
         free = self._free[capacity]
-        if free and self._fresh <= 0:
-            return free.pop()
+        if self._fresh <= 0 and (block := _popped(free)):
+            return block
         self._fresh -= capacity
         try:
             block = _Block(capacity)
         except MemoryError:
-            if not free:
-                raise
             self._fresh = 0
-            return free.pop()
+            if block := _popped(free):
+                return block
+            raise
         _blocks.add(block)
         return block
 
@@ -75,14 +76,22 @@ class Pool:
 
     def release(self):
         """Give all blocks that nobody holds back to the driver."""
-        for blocks in self._free.values():
+        free, self._free = self._free, defaultdict(list)  # others may give and take meanwhile
+        for blocks in free.values():
             _blocks.difference_update(blocks)
-        self._free.clear()
 
     def close(self):
         """From now on keep no block."""
         self._closed = True
         self.release()
+
+
+def _popped(blocks):
+    """The last of a list, or None if another thread was faster."""
+    try:
+        return blocks.pop()
+    except IndexError:
+        return None
 
 
 _blocks = set()  # all
@@ -111,7 +120,7 @@ def using(pool, on_use):
 
 
 def used(memory):
-    """Say that some work uses a `Memory` or `Borrowed`."""
+    """Say that some work uses a `Memory`."""
     if _state.on_use is not None:
         _state.on_use(memory)
 
@@ -131,10 +140,11 @@ class Memory:
     True
     """
 
-    __slots__ = ("_block", "_capacity", "pool")
+    __slots__ = ("_block", "_capacity", "pool", "writes")
 
     def __init__(self, size):
         self._capacity, self.pool = capacity_for(size), _state.pool
+        self.writes = 0  # times that somebody wrote over what was known of it
         self._block = self.pool.take(self._capacity)
 
     def __del__(self):
@@ -160,30 +170,9 @@ class Memory:
     def _made(self, dtype, start, shape):
         first, size = start * dtype.itemsize, math.prod(shape) * dtype.itemsize
         if not size:
-            from numba import cuda
-
-            return cuda.device_array(shape, dtype)
+            return allocated(shape, dtype)
         flat = self._block.array[first : first + size].view(dtype)
         return flat if len(shape) == 1 else flat.reshape(shape)
-
-
-class Borrowed:
-    """Memory of an array of Numba that somebody else keeps, with `Memory.view`."""
-
-    __slots__ = ("_array", "_owner")
-
-    def __init__(self, array, owner):
-        self._array, self._owner = array.reshape(-1), owner
-
-    @property
-    def pointer(self):
-        """Where it begins."""
-        return _pointer(self._array)
-
-    def view(self, dtype, start, shape):
-        """As `Memory.view`, of the array's own type."""
-        part = self._array[start : start + math.prod(shape)]
-        return part if len(shape) == 1 else part.reshape(shape)
 
 
 def release():
@@ -205,34 +194,33 @@ def capacity_for(size):
     return max(LEAST, -(-size // step) * step)
 
 
-def _pointer(array):
-    """The address of an array of Numba; in the simulator nobody asks for it."""
-    return None if discovery.simulated() else array.__cuda_array_interface__["data"][0]
+def address(array):
+    """Where an array of Numba begins."""
+    found = array.__array_interface__ if discovery.simulated() else array.__cuda_array_interface__
+    return found["data"][0]
 
 
-def _allocated(capacity):
-    """Bytes of the driver; MemoryError where it has no more."""
-    found = _asked_for(capacity)
-    if found is None:  # what lies here unused may be what is missing
+def allocated(shape, dtype):
+    """An array of Numba in memory that the driver gives; MemoryError where it has no more."""
+    found = _asked_for(shape, dtype)
+    if found is None:  # what lies here unused may be what is missing, or hangs in a cycle
+        gc.collect()
         release()
-        found = _asked_for(capacity)
+        found = _asked_for(shape, dtype)
     if found is None:
-        raise MemoryError(
-            f"fastrnn.cuda: the GPU has no {capacity / 2**20:,.1f} MiB left. Fewer rows at a time "
-            "(batch_size), or recurrent layers with recompute, need less."
-        )
+        size = np.prod(shape, dtype=np.float64) * np.dtype(dtype).itemsize / 2**20
+        raise MemoryError(f"fastrnn.cuda: the GPU has no {size:,.1f} MiB left. {NEEDS_LESS}")
     return found
 
 
-def _asked_for(capacity):
-    """Bytes of the driver, or None where it says that it has no more."""
+def _asked_for(shape, dtype):
+    """As `allocated`; None where the driver says that it has no more."""
     from numba import cuda
-    from numba.cuda.cudadrv.driver import CudaAPIError
 
     with reported("memory"):
         try:
-            return cuda.device_array(capacity, np.uint8)
-        except CudaAPIError as error:
-            if error.code != OUT_OF_MEMORY:
+            return cuda.device_array(shape, dtype)
+        except Exception as error:
+            if status_of(error) != OUT_OF_MEMORY:
                 raise
             return None

@@ -17,7 +17,6 @@ import operator
 import numpy as np
 
 from fastrnn.cuda import operations
-from fastrnn.cuda.arrays import WIDE
 from fastrnn.cuda.device_array import (
     DTYPES,
     FLOATS,
@@ -34,6 +33,7 @@ from fastrnn.cuda.device_array import (
 from fastrnn.cuda.functions import ARITHMETIC, COMPARISONS, UNARY
 from fastrnn.cuda.matmul import Matrices, launch
 from fastrnn.cuda.strides import collapsed, steps_of
+from fastrnn.cuda.tiles import WIDE
 
 __all__ = ["FUNCTIONS", "UFUNCS", "matrices"]
 
@@ -213,8 +213,8 @@ def _runs(axes):
 
 def matrices(a, ld, step=0):
     """A `DeviceArray` as `Matrices` for a product."""
-    places = a.start, ld, step
-    wide = all(place * a.dtype.itemsize % WIDE == 0 for place in places)
+    size = a.dtype.itemsize
+    wide = all(place % WIDE == 0 for place in (a.pointer, ld * size, step * size))
     return Matrices(a.flat, step, ld, wide)
 
 
@@ -400,12 +400,15 @@ def _empty_like(prototype, dtype=None, order="K", subok=True, shape=None, **kwar
 
 
 def _arange(stop, *args, **kwargs):
-    """np.arange(stop, like=...): which nobody writes to."""
-    return NotImplemented if args or kwargs or not isinstance(stop, int) else _counting(stop)
+    """np.arange(stop, like=...), which is the caller's own."""
+    if args or kwargs or not isinstance(stop, int):
+        return NotImplemented
+    return _counting(stop).copy()
 
 
 @functools.lru_cache(maxsize=64)
 def _counting(stop):
+    """The numbers below ``stop``: sent once, so that a step that wants them can be recorded."""
     return on_device(np.arange(stop))
 
 

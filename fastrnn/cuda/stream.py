@@ -17,17 +17,19 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import functools
+import gc
+import importlib.metadata
 import struct
 import threading
 
 import numpy as np
 
 from fastrnn.cuda import discovery, memory
-from fastrnn.cuda.errors import failure, reported
+from fastrnn.cuda.errors import OUT_OF_MEMORY, failure, reported
 from fastrnn.cuda.hazards import Access, Hazards
 
-__all__ = ["NotRecordable", "Recording", "copy", "fetch", "launch", "nothing", "prepared", "send",
-           "under_way", "watched"]
+__all__ = ["NotRecordable", "Recording", "copy", "device", "fetch", "launch", "nothing", "prepared",
+           "send", "sent", "stay", "under_way", "watched"]
 
 # How numbers are packed, each at a multiple of 8 bytes.
 FORMATS = {
@@ -56,14 +58,13 @@ _state = _State()
 _lock = threading.Lock()
 _packings = {}
 _nothing = {}  # by address
+_at_home = None  # the number of the GPU to `stay` on
 
 
 @functools.cache  # for all GPUs: nobody reads it
 def nothing(axes, dtype):
     """An array of Numba on the device for an argument that a kernel does not look at."""
-    from numba import cuda
-
-    array = cuda.device_array((1,) * axes, dtype)
+    array = memory.allocated((1,) * axes, dtype)
     _nothing[_bytes_of(array)[0]] = array
     return array
 
@@ -98,10 +99,10 @@ def prepared(kernel, blocks, threads, arguments, shared=0, once=False):
     kinds, values = [], []
     for argument in arguments:
         _flatten(argument, kinds, values)
-    key = id(kernel), tuple(kinds)
+    key = id(kernel), _make_ready(), tuple(kinds)
     packing = _packings.get(key)
     if packing is None:
-        packing = _packings[key] = _Packing(kernel, arguments, kinds)
+        packing = _packings[key] = _Packing(kernel, arguments, kinds, values)
     packing.allow(shared)
     if once:
         return lambda: packing.launch_once(grid, block, shared, values)
@@ -227,21 +228,44 @@ class _Buffer:
 class _Packing:
     """A kernel, compiled for arguments of some kinds, and how these are packed."""
 
-    def __init__(self, kernel, arguments, kinds):
+    def __init__(self, kernel, arguments, kinds, values):
         from cuda.bindings import driver
 
-        _make_ready()
-        types = (kernel.typeof_pyval(_of_numba(argument)) for argument in arguments)
-        compiled = kernel.compile(tuple(types))
-        self._kernel = kernel  # so that no other gets its number
-        self._compiled = compiled._codelibrary.get_cufunc()
         function = kernel.py_func
         self.name = f"the kernel {function.__module__.rpartition('.')[2]}.{function.__name__}"
+        arrays = [*map(_of_numba, arguments)]
+        types = tuple(map(kernel.typeof_pyval, arrays))
+        with reported(self.name):
+            compiled = kernel.compile(types)
+            self._compiled = compiled._codelibrary.get_cufunc()
+        self._kernel = kernel  # so that no other gets its number
         self.function = driver.CUfunction(int(self._compiled.handle))
         self.struct = struct.Struct("=" + "".join(map(self._format, kinds)))
+        self._check_packing(compiled, types, arrays, values)
         self._places = self._places_of_arrays(arguments)
         self._buffer = _Buffer(self.struct)
         self._allowed = FREE_SHARED
+
+    def _check_packing(self, compiled, types, arguments, values):
+        """Raise RuntimeError unless Numba itself would hand these values to the kernel.
+
+        How it does is its own affair, and may change; a kernel would take any number for an
+        address.
+        """
+        numbas = []
+        try:
+            for kind, argument in zip(types, arguments, strict=True):
+                compiled._prepare_args(kind, argument, 0, [], numbas)
+            numbers = [getattr(number, "value", number) for number in numbas]
+            same = self.struct.pack(*numbers) == self.struct.pack(*values)
+        except (AttributeError, TypeError, struct.error):
+            same = False
+        if not same:
+            version = importlib.metadata.version("numba-cuda")
+            raise RuntimeError(
+                f"fastrnn.cuda: numba-cuda {version} hands arguments to kernels in a way that is "
+                'not known here; pip install "numba-cuda==0.30.*"'
+            )
 
     @staticmethod
     def _format(kind):
@@ -298,26 +322,61 @@ class _Packing:
 def _launch(packing, grid, block, shared, buffer, values):
     from cuda.bindings import driver
 
-    _make_ready()
+    _make_ready()  # for it may have been prepared in another thread
     recording = _state.recording
     if recording is not None:
         recording.branch(packing.accesses(values))
-    found = driver.cuLaunchKernel(
-        packing.function, *grid, *block, shared, _stream(), buffer.address, 0
-    )
+    arguments = packing.function, *grid, *block, shared, _stream(), buffer.address, 0
+    found = driver.cuLaunchKernel(*arguments)
     if found[0]:
-        _check(found, packing.name)
+        _check_again(found, packing.name, driver.cuLaunchKernel, *arguments)
     if recording is not None:
         recording.branched()
 
 
+def stay():
+    """From now on work on the GPU that is current now alone: what is kept lies there."""
+    global _at_home
+    _at_home = device()
+
+
+def device():
+    """The number of the current GPU."""
+    if not _are_several():
+        return 0
+    from numba import cuda
+
+    with reported("a context"):
+        return cuda.get_current_device().id
+
+
+@functools.cache
+def _are_several():
+    return not discovery.simulated() and len(discovery.ask_driver().capabilities) > 1
+
+
 def _make_ready():
-    """Give this thread the device's context."""
+    """Give this thread the device's context; RuntimeError if it is not the one to `stay` on.
+
+    Returns
+    -------
+    int
+        The number of the current GPU.
+    """
     if not _state.ready:
         from numba import cuda
 
-        cuda.current_context()
+        with reported("a context"):
+            cuda.current_context() if _at_home is None else cuda.select_device(_at_home)
         _state.ready = True
+    current = device()
+    if _at_home not in (None, current):
+        raise RuntimeError(
+            f"fastrnn.cuda: expected GPU {_at_home}, where models lie, to be the current one; got "
+            f"GPU {current}. Make it current again, or choose one for the whole process "
+            "(CUDA_VISIBLE_DEVICES)."
+        )
+    return current
 
 
 def under_way():
@@ -341,7 +400,27 @@ def _check(found, what):
     return results[0] if len(results) == 1 else results
 
 
+def _check_again(found, what, call, *arguments):
+    """As `_check`; a driver that has no memory left gets what lies here unused, and is asked again.
+    """
+    if found[0] == OUT_OF_MEMORY:
+        gc.collect()
+        memory.release()
+        found = call(*arguments)
+    return _check(found, what)
+
+
 # -- copies ---------------------------------------------------------------------
+
+
+def sent(host):
+    """An array of Numba on the device with the elements of one of the host, C-contiguous."""
+    _travels("to the device", host.size)
+    found = memory.allocated(host.shape, host.dtype)
+    if host.size:
+        with reported("a copy"):
+            found.copy_to_device(host)
+    return found
 
 
 def send(target, host):
@@ -353,8 +432,8 @@ def send(target, host):
     from cuda.bindings import driver
 
     _make_ready()
-    found = driver.cuMemcpyHtoDAsync(target.pointer, host.ctypes.data, host.nbytes, _stream())
-    _check(found, "a copy")
+    # Returns when the host's memory may be written to again, also where it is pinned.
+    _check(driver.cuMemcpyHtoD(target.pointer, host.ctypes.data, host.nbytes), "a copy")
 
 
 def fetch(source):
@@ -479,7 +558,10 @@ class Recording:
         from cuda.bindings import driver
 
         _make_ready()
-        _check(driver.cuGraphLaunch(self._graph, driver.CUstream(0)), "a recorded graph")
+        arguments = self._graph, driver.CUstream(0)
+        found = driver.cuGraphLaunch(*arguments)
+        if found[0]:
+            _check_again(found, "a recorded graph", driver.cuGraphLaunch, *arguments)
 
     def __del__(self):
         if memory is None or not hasattr(self, "_kept"):  # Python is on its way out
@@ -492,7 +574,7 @@ class Recording:
 
     def keep(self, owner):
         """Keep memory that recorded work uses, for as long as this lives."""
-        if getattr(owner, "pool", None) is not self._pool:
+        if owner.pool is not self._pool:
             self._kept[id(owner)] = owner
 
     def add(self, call, accesses):
@@ -535,11 +617,15 @@ class Recording:
             try:
                 yield
                 self._branches.next_waits_for(self.stream, self._hazards.last())
-            finally:
-                found = driver.cuStreamEndCapture(self.stream)
-            graph = _check(found, "a recording")
+            except BaseException:
+                status, graph = driver.cuStreamEndCapture(self.stream)
+                if not status:
+                    driver.cuGraphDestroy(graph)
+                raise
+            graph = _check(driver.cuStreamEndCapture(self.stream), "a recording")
             try:
-                self._graph = _check(driver.cuGraphInstantiate(graph, 0), "a recording")
+                arguments = "a recording", driver.cuGraphInstantiate, graph, 0
+                self._graph = _check_again(driver.cuGraphInstantiate(graph, 0), *arguments)
             finally:
                 driver.cuGraphDestroy(graph)
         finally:

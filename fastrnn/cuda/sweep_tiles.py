@@ -21,8 +21,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fastrnn.cuda.arrays import WIDE
-from fastrnn.cuda.tiles import WARP
+from fastrnn.cuda.tiles import WARP, WIDE
 
 __all__ = ["Plan", "Slice", "Tile", "cycles", "plan", "products_back", "products_there", "tiles_of"]
 

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastrnn.cells import CellSpec
-from fastrnn.cuda import arrays, discovery, matmul, stream
+from fastrnn.cuda import arrays, discovery, matmul, memory, stream
 from fastrnn.cuda.sweep_tiles import cycles, plan, products_back, products_there, tiles_of
 from fastrnn.cuda.tiles import length_of_parts
 from fastrnn.values import RowGradient
@@ -105,8 +105,6 @@ def look_up(ids, rows):
     >>> found.rows, found.order.copy_to_host()
     (array([1, 3], dtype=int32), array([1, 2, 0, 3], dtype=int32))
     """
-    from numba import cuda
-
     ids = np.asarray(ids)
     bad = (ids < 0) | (ids >= rows)
     if bad.any():
@@ -124,7 +122,7 @@ def look_up(ids, rows):
     within = np.arange(row_ends[-1]) - np.repeat(row_ends[:-1], runs)
     ends = np.append(np.repeat(first, runs) + RUN * within, ids.size)
     parts = [ids.ravel(), order, ends, row_ends]
-    on_device = cuda.to_device(np.concatenate(parts).astype(np.int32))  # one copy for all
+    on_device = stream.sent(np.concatenate(parts).astype(np.int32))  # one copy for all
     ids_there, order, ends, row_ends = (
         on_device[end - len(part) : end]
         for part, end in zip(parts, np.cumsum([len(part) for part in parts]), strict=True)
@@ -299,8 +297,6 @@ class _Problem:
     """The sizes of a sweep, what both ways share, and how to launch."""
 
     def __init__(self, cell, U, stepped, looked_up, start, stop, noise, new):
-        from numba import cuda
-
         from fastrnn.cuda.kernels.cells import steps_of
 
         if len(U.shape) != 2:
@@ -316,7 +312,7 @@ class _Problem:
                     f"{getattr(cell, name)!r}."
                 )
         self.cell, self.dtype = cell, np.dtype(U.dtype)
-        self.new = new or cuda.device_array
+        self.new = new or memory.allocated
         self.units = U.shape[0]
         leading = stepped if looked_up is None else looked_up.ids
         self.rows, self.steps = leading.shape[:2]

@@ -5,9 +5,10 @@ from __future__ import annotations
 from math import ceil
 from typing import NamedTuple
 
-__all__ = ["TILES", "WARP", "Tile", "choose_tile", "length_of_parts"]
+__all__ = ["TILES", "WARP", "WIDE", "Tile", "choose_tile", "length_of_parts"]
 
 WARP = 32  # threads that a multiprocessor runs together
+WIDE = 16  # bytes: the most that one load of a thread fetches
 
 
 class Tile(NamedTuple):

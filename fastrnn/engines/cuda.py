@@ -14,7 +14,6 @@ projection.
 
 from __future__ import annotations
 
-import collections
 import contextlib
 import functools
 import math
@@ -28,13 +27,14 @@ from fastrnn.cuda.device_array import (
     DTYPES,
     FLOATS,
     DeviceArray,
-    borrowed,
     empty,
     on_device,
     to_host,
 )
 from fastrnn.cuda.matmul import launch
+from fastrnn.cuda.memory import address
 from fastrnn.cuda.numpy_functions import matrices
+from fastrnn.cuda.repeated import Repeated
 from fastrnn.cuda.tiles import length_of_parts
 from fastrnn.engines.reference import ReferenceEngine, check_ids
 from fastrnn.masks import StepMask
@@ -50,25 +50,38 @@ DENSE = 4
 
 
 class Room:
-    """What a sweep computes with: it lives as long as what was made of it.
+    """What a sweep computes with: arrays of Numba, whose memory is that of arrays here.
 
-    `fastrnn.cuda.sweeps` takes and makes arrays of Numba; their memory is that of arrays here.
+    It lives as long as the tape. What else a sweep gives does not need it: each array has memory of
+    its own, which is used again when nobody has the array any more.
     """
 
     def __init__(self, engine, dtype):
-        self.engine, self.dtype, self._held = engine, dtype, []
+        self.engine, self.dtype, self._given, self._made = engine, dtype, [], []
 
     def new(self, shape, dtype):
         """A new array of Numba with undefined contents."""
-        return self._shaped(empty(shape, dtype))
+        self._made.append(empty(shape, dtype))
+        return self._made[-1].shaped
 
     def array(self, a, dtype=None):
         """An array as one of Numba on the device; None is none."""
-        return None if a is None else self._shaped(self.engine.asarray(a, dtype or self.dtype))
+        if a is None:
+            return None
+        self._given.append(self.engine.asarray(a, dtype or self.dtype))
+        return self._given[-1].shaped
 
-    def _shaped(self, a):
-        self._held.append(a)
-        return a.shaped
+    def taken(self, array):
+        """One of those that were made here, or a part of one, as a `DeviceArray`; None is none."""
+        if array is None:
+            return None
+        place, shape = address(array), tuple(array.shape)
+        if not array.size:
+            return empty(shape, array.dtype)
+        for made in self._made:
+            if 0 <= place - made.pointer < made.nbytes:
+                return made.view((place - made.pointer) // made.dtype.itemsize, shape)
+        raise ValueError("an array that was not made here")
 
 
 class Sweep(NamedTuple):
@@ -78,139 +91,6 @@ class Sweep(NamedTuple):
     room: Room
     ids: Any = None  # of a table all of whose rows get a gradient
     vocabulary: int = 0
-
-
-class Repeated:
-    """A function of row numbers that is recorded and done again: `Engine.repeated`.
-
-    For each number of rows the first two calls show whether anything but row numbers travels
-    between host and device each time. If not, the next one is recorded, and it and those that
-    follow are each one launch of a graph.
-    """
-
-    def __init__(self, function, rows):
-        self._function, self._rows = function, rows
-        self._whole = self._whole_there = None
-        # By the number of rows: how it is called, or what is known so far.
-        self._ways = collections.defaultdict(lambda: "unknown")
-
-    def __call__(self, index):
-        index = np.asarray(index)
-        way = self._ways[len(index)]
-        if way in ("unknown", "travels"):
-            numbers = self._numbers(index)
-            with stream.watched() as trips:
-                result = self._function(numbers)
-            if not trips:
-                way = "stays"
-            else:  # the first time what stays the same is brought as well
-                way = "travels" if way == "unknown" else self._function
-            self._ways[len(index)] = way
-            return result
-        if way == "stays":
-            way = self._ways[len(index)] = self._recorded(index)
-        return way(index)
-
-    def _numbers(self, index):
-        """Row numbers on the device, checked.
-
-        Those of a part of a longer array, as the order of an epoch is, go there with all of it.
-        """
-        whole = index.base
-        if not (type(whole) is np.ndarray and whole.ndim == 1 and whole.dtype == index.dtype
-                and whole.flags.c_contiguous and index.flags.c_contiguous):
-            return self._sent(index)
-        if whole is not self._whole:
-            self._whole, self._whole_there = whole, self._sent(whole)
-        start = (index.ctypes.data - whole.ctypes.data) // index.itemsize
-        return self._whole_there.view(start, index.shape)
-
-    def _sent(self, index):
-        if index.size and not (0 <= index.min() and index.max() < self._rows):
-            raise IndexError(
-                f"row numbers from {index.min()} to {index.max()} for {self._rows} rows"
-            )
-        numbers = on_device(index.astype(np.int32)).with_twin(None)
-        numbers.limits = 0, self._rows - 1
-        return numbers
-
-    def _recorded(self, index):
-        numbers = empty(index.shape, np.int32, limits=(0, self._rows - 1))
-        try:
-            recording = stream.Recording(lambda: self._function(numbers))
-        except stream.NotRecordable:
-            return self._function
-        results = Results(recording.result)
-
-        def again(index):
-            stream.copy(numbers, self._numbers(index))
-            recording()
-            return results.now()
-
-        return again
-
-
-class Results:
-    """What a recording gives each time, in arrays that the next time does not write to.
-
-    Those of many times lie together, and go to the host together when somebody asks for one: as
-    many as have `MOST` bytes.
-    """
-
-    TIMES, MOST = 128, 1 << 26
-
-    def __init__(self, result):
-        self._result, self._rolls, self._time = result, {}, 0
-        self._times = min(max(self.MOST // max(self._bytes(result), 1), 1), self.TIMES)
-
-    def now(self):
-        """The results, after the work was done again."""
-        place = self._time % self._times
-        if place == 0:
-            self._rolls = {}  # whoever holds parts of them keeps them
-        self._time += 1
-        return self._kept(self._result, place)
-
-    def _bytes(self, result):
-        """Of the arrays in a result; bounds of masks are small."""
-        if isinstance(result, (tuple, list)):
-            return sum(map(self._bytes, result))
-        return result.nbytes if type(result) is DeviceArray else 0
-
-    def _kept(self, result, place):
-        if type(result) is DeviceArray and result.twin is None and result.size:
-            roll = self._rolls.get(id(result))
-            if roll is None:
-                roll = self._rolls[id(result)] = Roll(self._times, result)
-            return roll.put(place, result)
-        if isinstance(result, StepMask):
-            bounds = (self._kept(bound, place) for bound in (result.start, result.stop))
-            return StepMask(*bounds, result.steps, result.pattern)
-        if isinstance(result, (tuple, list)):
-            parts = [self._kept(part, place) for part in result]
-            return type(result)(*parts) if hasattr(result, "_fields") else type(result)(parts)
-        return result
-
-
-class Roll:
-    """Arrays of one shape side by side, put there one after the other."""
-
-    def __init__(self, count, like):
-        self._there, self._here, self._filled, self._fetched = (
-            empty((count, *like.shape), like.dtype), None, 0, 0
-        )
-
-    def put(self, place, array):
-        """A copy of an array on the device."""
-        shape, self._filled = array.shape, place + 1
-        part = self._there.view(place * array.size, shape, lambda: self._host(place))
-        stream.copy(part, array)
-        return part
-
-    def _host(self, place):
-        if place >= self._fetched:
-            self._here, self._fetched = self._there[: self._filled].host(), self._filled
-        return self._here[place]
 
 
 class WeightedSum(NamedTuple):
@@ -238,6 +118,7 @@ class CUDAEngine(ReferenceEngine):
 
     def __init__(self):
         discovery.require()
+        stream.stay()
 
     # -- arrays ------------------------------------------------------------------------------------
 
@@ -404,6 +285,9 @@ class CUDAEngine(ReferenceEngine):
                 looked_up = sweeps.LookedUp(room.array(ids, np.int32))
             else:
                 looked_up, ids = sweeps.look_up(ids.host(), len(xz)), None
+        shape = (xz if looked_up is None else looked_up.ids).shape[:2]
+        if mask is not None and mask.shape != shape:
+            raise ValueError(f"mask: expected shape {shape}, of rows and steps; got {mask.shape}.")
         if states is not None:
             states = [room.array(state) for state in states]
         bounds = (None, None) if mask is None else (mask.start, mask.stop)
@@ -413,9 +297,8 @@ class CUDAEngine(ReferenceEngine):
             room.array(bias), room.array(noise), looked_up, bool(return_sequences), bool(keep),
             bool(zero_output_for_mask), room.new,
         )
-        sequence = None if sequence is None else borrowed(sequence, room)
         tape = Sweep(tape, room, ids, len(xz))
-        return sequence, [borrowed(state, room) for state in last], tape
+        return room.taken(sequence), [*map(room.taken, last)], tape
 
     def _recurrent_on_host(self, cell, xz, U, *options):
         ids, V = None, 0
@@ -440,13 +323,12 @@ class CUDAEngine(ReferenceEngine):
                 need_dxz, tape.ids is not None, room.new,
             )
         if isinstance(dxz, RowGradient):
-            dxz = dxz._replace(values=borrowed(dxz.values, room))
+            dxz = dxz._replace(values=room.taken(dxz.values))
         elif dxz is not None:
-            dxz = borrowed(dxz, room)
+            dxz = room.taken(dxz)
             if tape.ids is not None:
-                magnitudes = None if magnitudes is None else borrowed(magnitudes, room)
-                dxz = self._by_id(tape.ids, tape.vocabulary, dxz, magnitudes)
-        return dxz, [borrowed(d, room) for d in dfirst]
+                dxz = self._by_id(tape.ids, tape.vocabulary, dxz, room.taken(magnitudes))
+        return dxz, [*map(room.taken, dfirst)]
 
     def _by_id(self, ids, V, dxz, magnitudes=None):
         """The gradient of a table with V rows of which each step took one."""

@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import cuda
 
-from fastrnn.cuda.arrays import WIDE
 from fastrnn.cuda.kernels.target import ALIGNMENT, copy_wide, device_function, exchanged
+from fastrnn.cuda.tiles import WIDE
 
 __all__ = ["Product", "multiplication", "thread_places"]
 

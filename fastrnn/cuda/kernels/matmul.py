@@ -18,9 +18,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import cuda
 
-from fastrnn.cuda.arrays import WIDE
 from fastrnn.cuda.kernels.activations import ACTIVATIONS, by_number
 from fastrnn.cuda.kernels.target import ALIGNMENT, copy_wide, device_function, kernel
+from fastrnn.cuda.tiles import WIDE
 
 __all__ = ["Bias", "Operand", "matmul_kernel"]
 

@@ -18,8 +18,7 @@ from numba.cuda import cgutils, types
 from numba.cuda.core import config
 from numba.cuda.extending import intrinsic
 
-from fastrnn.cuda.arrays import WIDE
-from fastrnn.cuda.tiles import WARP
+from fastrnn.cuda.tiles import WARP, WIDE
 
 __all__ = [
     "ALIGNMENT", "SIMULATED", "THREADS", "barrier", "copy_wide", "device_function", "exchanged",
