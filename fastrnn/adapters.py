@@ -206,7 +206,7 @@ class RaggedRows:
         """``(x, mask)`` for a slice, or an array of row numbers: x (B, T, ...), zeros behind."""
         lengths = self.lengths[index]
         steps = max(1, int(lengths.max()))
-        mask = StepMask.from_lengths(lengths, steps)
+        mask = StepMask.from_ragged(lengths, steps)
         if not isinstance(self.flat, np.ndarray):
             return self.flat.padded(self.starts[index], lengths, steps), mask
         x = np.zeros((len(lengths), steps, *self.flat.shape[1:]), self.flat.dtype)
@@ -416,8 +416,8 @@ def split(data, fraction):
     return data.part(0, kept), data.part(kept, rows)
 
 
-def weights_of_classes(target, class_weight):
-    """A weight for each row, by its class.
+def weights_of_classes(target, class_weight, by_step=False):
+    """A weight for each row, by its class; ``by_step`` says that labels are those of steps.
 
     Raises
     ------
@@ -428,7 +428,7 @@ def weights_of_classes(target, class_weight):
     """
     if not isinstance(class_weight, dict):
         raise TypeError(f"class_weight: expected a dict of class to weight; got {class_weight!r}.")
-    if target.ndim > 2:
+    if by_step or target.ndim > 2:
         raise ValueError(
             "class_weight: labels have an axis of steps; give sample_weight, for rows and steps."
         )

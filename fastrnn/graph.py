@@ -262,7 +262,7 @@ class Step:
             own = None if self.mask is None else mask
             states = [layer.dense(read[slot]) for slot in self.states]
             y, tape = layer.forward(x, mask=own, training=training, initial_state=states)
-            mask = layer.compute_mask(x, mask)
+            mask = layer.output_mask(x, mask, y)
         targets = flatten(self.target)
         # Of several outputs a single mask belongs to the first: the others are states.
         of_targets = [*(mask if isinstance(mask, list) else [mask]), *([None] * len(targets))]

@@ -6,12 +6,18 @@ A mask is made once, where the batch enters a model (padding, ragged lists, ``ma
 padding free.  A mask with holes keeps its full pattern beside it; `pack` closes the holes, so that
 the sweeps need not know about them.
 
+Sequences of different lengths are filled up to the longest of their batch. Such steps are not
+masked, they are not there: a mask that knows of them (``given``) keeps them out of what looks at
+masked steps too, so that no row's result depends on those that it came with.
+
 Letters: B rows in a batch, T steps, D features.
 """
 
 from __future__ import annotations
 
 import numpy as np
+
+from fastrnn.values import plain
 
 __all__ = ["StepMask", "counts_of", "mask_where"]
 
@@ -28,6 +34,8 @@ class StepMask:
         T, the width of the batch.
     pattern : bool array of shape (B, T), optional
         The full mask, kept only where some row has a hole between its first and last step.
+    given : StepMask, optional
+        The steps that rows of different lengths have; all others are filling. None: all are given.
 
     Examples
     --------
@@ -39,17 +47,23 @@ class StepMask:
            [0, 0, 0]])
     """
 
-    def __init__(self, start, stop, steps, pattern=None):
+    def __init__(self, start, stop, steps, pattern=None, given=None):
         self.start = start
         self.stop = stop
         self.steps = steps
         self.pattern = pattern
+        self.given = given
 
     @classmethod
     def from_lengths(cls, lengths, steps):
         """The mask of rows that start at step 0 and have ``lengths`` steps each."""
         stop = np.asarray(lengths, np.int64)
         return cls(np.zeros_like(stop), stop, steps)
+
+    @classmethod
+    def from_ragged(cls, lengths, steps):
+        """As `from_lengths`, of rows that have no more steps: the others are filling."""
+        return cls.from_lengths(lengths, steps).all_given()
 
     @classmethod
     def from_array(cls, mask):
@@ -109,7 +123,32 @@ class StepMask:
     def flip(self):
         """The mask of the same rows read from their last step to their first."""
         pattern = None if self.pattern is None else np.ascontiguousarray(self.pattern[:, ::-1])
-        return StepMask(self.steps - self.stop, self.steps - self.start, self.steps, pattern)
+        given = self.given and self.given.flip()
+        return StepMask(self.steps - self.stop, self.steps - self.start, self.steps, pattern, given)
+
+    def bare(self):
+        """This mask without what it knows of filling."""
+        return self if self.given is None else self._with(None)
+
+    def all_given(self):
+        """The mask of rows whose steps that count are all that there are."""
+        return self._with(self.bare())
+
+    def _with(self, given):
+        return StepMask(self.start, self.stop, self.steps, self.pattern, given)
+
+    def within(self, other):
+        """This mask, less what is filling in another one (a `StepMask` or None).
+
+        >>> mask = StepMask.from_lengths([3, 2], steps=3)
+        >>> np.asarray(mask.within(StepMask.from_ragged([1, 3], steps=3))).astype(int)
+        array([[1, 0, 0],
+               [1, 1, 0]])
+        """
+        given = other and other.given
+        if given is None:
+            return self
+        return StepMask.from_array(np.asarray(self) & np.asarray(given))._with(given)
 
     def packing(self):
         """How to close the holes: ``order`` (B, T), which brings the steps that count to the front
@@ -129,9 +168,7 @@ def counts_of(mask):
     >>> counts_of(StepMask.from_lengths([1, 0], steps=2)).tolist()
     [[True, False], [False, False]]
     """
-    if isinstance(mask, StepMask):
-        return mask.counts
-    return mask if hasattr(mask, "__array_function__") else np.asarray(mask)
+    return mask.counts if isinstance(mask, StepMask) else plain(mask)
 
 
 def mask_where(x, value=None):

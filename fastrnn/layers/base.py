@@ -105,6 +105,18 @@ class Layer:
         """The mask that goes with the output for this input."""
         return mask if self.supports_masking else None
 
+    def output_mask(self, x, mask, y):
+        """As `compute_mask`, for the output y; but filling stays filling.
+
+        A layer that passes no mask on forgets which steps are masked, as in Keras. It may not turn
+        what rows of different lengths are filled up with into steps: where its output still has
+        the steps of its input, they keep their ends.
+        """
+        own, given = self.compute_mask(x, mask), getattr(mask, "given", None)
+        if given is None or own is not None or not hasattr(y, "ndim"):
+            return own
+        return given.all_given() if y.ndim > 2 and y.shape[:2] == x.shape[:2] else None
+
     def logits(self, tape):
         """What the output's activation was applied to, if the layer ends in one, and its name.
 
@@ -119,9 +131,9 @@ class Layer:
     # -- as a part of a model ------------------------------------------------------------------
 
     def run(self, x, mask=None, training=False):
-        """`forward` and `compute_mask` in one: ``(y, mask, tape)``."""
+        """`forward` and `output_mask` in one: ``(y, mask, tape)``."""
         y, tape = self.forward(x, mask=mask, training=training)
-        return y, self.compute_mask(x, mask), tape
+        return y, self.output_mask(x, mask, y), tape
 
     @property
     def sublayers(self):

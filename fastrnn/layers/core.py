@@ -210,8 +210,8 @@ class Embedding(ActivityRegularized):
         )
 
     def compute_mask(self, x, mask):
-        if mask is None and self.mask_zero:
-            return engines.current().padding_mask(x)
+        if self.mask_zero and (mask is None or mask.given is not None):
+            return engines.current().padding_mask(x).within(mask)
         return mask
 
     def get_config(self):
@@ -507,7 +507,7 @@ class Masking(Layer):
         return np.where(tape, dy, 0)
 
     def compute_mask(self, x, mask):
-        return engines.current().padding_mask(self.dense(x), self.mask_value)
+        return engines.current().padding_mask(self.dense(x), self.mask_value).within(mask)
 
     def get_config(self):
         return super().get_config() | {"mask_value": self.mask_value}
@@ -545,6 +545,16 @@ def check_mask(layer, mask, shape):
         raise ValueError(
             f"Layer '{layer.name}' ({type(layer).__name__}): expected a mask of shape "
             f"{tuple(shape)}, one flag for each row and step; got shape {mask.shape}."
+        )
+
+
+def check_given(layer, mask):
+    """Raise ValueError where sequences of different lengths would be taken for whole arrays."""
+    if mask is not None and mask.given is not None:
+        raise ValueError(
+            f"Layer '{layer.name}' ({type(layer).__name__}): cannot take sequences of different "
+            "lengths, as its output would depend on the longest of a batch. Pad them all to one "
+            "length (preprocessing.sequence.pad_sequences)."
         )
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from fastrnn import engines
 from fastrnn.config import epsilon
 from fastrnn.layers.base import Layer
-from fastrnn.layers.core import check_mask
+from fastrnn.layers.core import check_given, check_mask
 from fastrnn.masks import StepMask, counts_of
 
 __all__ = [
@@ -127,7 +127,8 @@ class Merge(Layer):
     def compute_mask(self, x, mask):
         masks = self._masks(mask, x)
         if any(m is None for m in masks):
-            return None
+            ragged = filled(masks)
+            return ragged and ragged.given.all_given()
         return functools.reduce(either, masks)
 
     def _masks(self, mask, x):
@@ -341,13 +342,14 @@ class Concatenate(Merge):
         if all(m is None for m in masks) or x[0].ndim < 3:
             return None
         if self._axis(x[0].ndim) == 1:
-            parts = [
-                np.ones(part.shape[:2], bool) if m is None else np.asarray(m)
-                for part, m in zip(x, masks, strict=True)
-            ]
-            return StepMask.from_array(np.concatenate(parts, axis=1))
+            mask = StepMask.from_array(side_by_side(masks, x))
+            if filled(masks) is not None:
+                given = side_by_side([m and m.given for m in masks], x)
+                mask = mask.within(StepMask.from_array(given).all_given())
+            return mask
         if any(m is None for m in masks):
-            return StepMask.from_lengths(np.full(x[0].shape[0], x[0].shape[1]), x[0].shape[1])
+            rows, steps = x[0].shape[:2]
+            return StepMask.from_lengths(np.full(rows, steps), steps).within(filled(masks))
         return functools.reduce(either, masks)
 
     def get_config(self):
@@ -411,6 +413,8 @@ class Dot(Merge):
         return batch, *(left + right or [1])
 
     def forward(self, x, mask=None, training=False):
+        for part in self._masks(mask, x):
+            check_given(self, part)
         x = [self.dense(part) for part in x]
         output_shape = self.compute_output_shape([part.shape for part in x])
         axes = self._axes([part.shape for part in x])
@@ -513,9 +517,24 @@ def steps_of(mask, x, ndim):
     return engines.current().asarray(counts)
 
 
+def side_by_side(masks, x):
+    """The masks of sequences, one behind the other, as an array; None stands for all steps."""
+    return np.concatenate([
+        np.ones(part.shape[:2], bool) if m is None else np.asarray(m)
+        for part, m in zip(x, masks, strict=True)
+    ], axis=1)  # fmt: skip
+
+
 def either(a, b):
     """The mask of the steps that count in one of two masks."""
-    return a if a is b else StepMask.from_array(np.asarray(a) | np.asarray(b))
+    if a is b:
+        return a
+    return StepMask.from_array(np.asarray(a) | np.asarray(b)).within(filled([a, b]))
+
+
+def filled(masks):
+    """The first of some masks (or None) that knows of filling; None if there is none."""
+    return next((m for m in masks if m is not None and m.given is not None), None)
 
 
 def inverse_length(x):

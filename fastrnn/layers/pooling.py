@@ -61,6 +61,9 @@ class GlobalPooling1D(Layer):
         """The way back from `pooled`."""
         return dy if self.keepdims else np.expand_dims(dy, self.steps_axis)
 
+    def output_mask(self, x, mask, y):
+        return None  # there are no steps any more, though there may be an axis for them
+
     def get_config(self):
         return super().get_config() | {
             "data_format": self.data_format, "keepdims": self.keepdims,
@@ -126,7 +129,8 @@ class GlobalAveragePooling1D(GlobalPooling1D):
 class GlobalMaxPooling1D(GlobalPooling1D):
     """The largest entry over all steps of each feature: (B, T, D) -> (B, D).
 
-    As in Keras, masks make no difference here: a masked step takes part like any other.
+    As in Keras, masks make no difference here: a masked step takes part like any other. But what
+    sequences of different lengths are filled up with does not; one without a step gives zeros.
 
     Parameters
     ----------
@@ -144,14 +148,25 @@ class GlobalMaxPooling1D(GlobalPooling1D):
     def forward(self, x, mask=None, training=False):
         x = self.dense(x)
         self.check_rank(x.shape, 3, "(batch, steps, features)")
-        y = x.max(axis=self.steps_axis, keepdims=True)
-        return self.pooled(y), (x, y)
+        given = None if mask is None else mask.given
+        if given is None:
+            y = x.max(axis=self.steps_axis, keepdims=True)
+            return self.pooled(y), (x, y, None)
+        engine = engines.current()
+        counts = engine.asarray(np.expand_dims(given.counts, 3 - self.steps_axis))
+        y = np.where(counts, x, -np.inf).max(axis=self.steps_axis, keepdims=True)
+        y = np.where(engine.asarray(given.any[:, None, None]), y, 0)
+        return self.pooled(y), (x, y, counts)
 
     def backward(self, tape, dy):
-        x, y = tape
+        x, y, counts = tape
         largest = x == y
+        if counts is not None:
+            largest &= counts
         # Steps that are equally large share the gradient.
         ties = largest.sum(axis=self.steps_axis, keepdims=True)
+        if counts is not None:  # a row may have no step at all
+            ties = np.maximum(ties, 1)
         return largest * (self.spread(dy) / ties.astype(x.dtype))
 
 

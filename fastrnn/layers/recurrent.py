@@ -168,6 +168,7 @@ class RNN(Layer):
                 f"{tuple(shape[:2])}, one flag for each row and step; got shape {mask.shape}."
             )
         states = self._first_states(initial_state, shape[0])
+        behind = self._filling_behind(mask)
         x, mask = self._flip(x, mask)
         x, mask, holes = close_holes(x, mask)
         options = states, mask, self.return_sequences, self.zero_output_for_mask, training
@@ -183,19 +184,23 @@ class RNN(Layer):
         if self.return_sequences:
             if holes is not None:
                 output = open_holes(output, holes, self.zero_output_for_mask)
+            if behind is not None:
+                output = rotated(output, behind)
         elif mask is not None:
             # Without a step there is no output; a masked last step's is zero where asked for.
             counted = holes or mask
             shown = (counted.last if self.zero_output_for_mask else counted.any)[:, None]
             shown = engines.current().asarray(shown)
             output = np.where(shown, output, 0)
-        tape = holes, shown, initial_state is not None, in_pieces, tape
+        tape = holes, shown, behind, initial_state is not None, in_pieces, tape
         return ([output, *self.cell.nest(last)] if self.return_state else output), tape
 
     def backward(self, tape, dy):
-        holes, shown, had_state, in_pieces, tape = tape
+        holes, shown, behind, had_state, in_pieces, tape = tape
         doutput, *dlast = flat_states(dy) if self.return_state else [dy]
         if doutput is not None:
+            if behind is not None:
+                doutput = rotated(doutput, -behind)
             if shown is not None:
                 doutput = np.where(shown, doutput, 0)
             elif holes is not None:
@@ -219,6 +224,20 @@ class RNN(Layer):
         else:
             x = engine.asarray(x[:, ::-1])
         return x, mask and mask.flip()
+
+    def _filling_behind(self, mask):
+        """Of sequences of different lengths, read backwards, the steps (B,) that fill each one up:
+        by so many the outputs come too late. None for all else."""
+        given = None if mask is None else mask.given
+        if given is None or not (self.go_backwards and self.return_sequences):
+            return None
+        if given.has_holes or given.start.any():
+            raise ValueError(
+                f"Layer '{self.name}' ({type(self).__name__}): go_backwards with return_sequences "
+                "cannot read sequences of different lengths that were concatenated step by step. "
+                "Pad them (preprocessing.sequence.pad_sequences), or return the last output only."
+            )
+        return mask.steps - given.stop
 
     # -- configuration -------------------------------------------------------------------------
 
@@ -461,6 +480,13 @@ class GRU(CellLayer):
                  go_backwards=False, stateful=False, unroll=False, reset_after=True,
                  use_cudnn="auto", zero_output_for_mask=False, recompute=False, **kwargs):
         super().__init__(locals())
+
+
+def rotated(sequence, by):
+    """The steps of each row of (B, T, H) so many places further to the front, (B,), around."""
+    steps = sequence.shape[1]
+    places = (np.arange(steps) + by[:, None]) % max(steps, 1)
+    return np.take_along_axis(sequence, places[..., None], axis=1)
 
 
 # -- masks with holes -----------------------------------------------------------

@@ -1,6 +1,7 @@
 """Layers that only arrange their input anew: RepeatVector, Flatten, Reshape and Permute.
 
-As in Keras, none of them passes a mask on: the steps that it speaks of are gone.
+As in Keras, none of them passes a mask on: the steps that it speaks of are gone. Sequences of
+different lengths cannot be arranged anew: what they are filled up with would be data.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import numpy as np
 
 from fastrnn import engines
 from fastrnn.layers.base import Layer
-from fastrnn.layers.core import positive
+from fastrnn.layers.core import check_given, positive
 from fastrnn.layers.pooling import check_data_format
 
 __all__ = ["Flatten", "Permute", "RepeatVector", "Reshape"]
@@ -84,6 +85,7 @@ class Flatten(Layer):
 
     def forward(self, x, mask=None, training=False):
         x = self.dense(x)
+        check_given(self, mask)
         if self.data_format == "channels_first" and x.ndim > 2:
             x = np.moveaxis(x, 1, -1)
         return x.reshape(len(x), math.prod(x.shape[1:])), x.shape
@@ -146,6 +148,7 @@ class Reshape(Layer):
 
     def forward(self, x, mask=None, training=False):
         x = self.dense(x)
+        check_given(self, mask)
         return x.reshape(self.compute_output_shape(x.shape)), x.shape
 
     def backward(self, tape, dy):
@@ -196,6 +199,7 @@ class Permute(Layer):
 
     def forward(self, x, mask=None, training=False):
         x = self.dense(x)
+        check_given(self, mask)
         self.compute_output_shape(x.shape)
         return engines.current().asarray(x.transpose(0, *self.dims)), None
 

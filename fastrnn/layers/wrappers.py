@@ -172,6 +172,7 @@ class Bidirectional(Layer):
     def forward(self, x, mask=None, training=False, initial_state=None):
         initial_state = self._split_states(initial_state)
         tapes, outputs, last = [], [], []
+        mask = mask and mask.bare()  # outputs are turned round whole, filling and all
         for layer, given in zip(self.sublayers, initial_state, strict=True):
             y, tape = layer.forward(x, mask=mask, training=training, initial_state=given)
             y, *states = as_list(y)
