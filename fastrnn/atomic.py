@@ -36,9 +36,15 @@ def new_file(path):
     folder = os.path.dirname(path)
     if not os.path.isdir(folder):
         raise FileNotFoundError(f"{path}: there is no folder {folder}; make it first.")
+    if os.path.isdir(path):
+        raise IsADirectoryError(f"{path}: is a folder; name a file.")
     temporary = f"{path}.{os.getpid()}-{threading.get_ident()}.part"
     try:
-        with open(temporary, "xb") as file:
+        file = open(temporary, "xb")
+    except OSError as error:  # nobody asked for a file of that name
+        raise type(error)(error.errno, error.strerror, path) from None
+    try:
+        with file:
             yield file
             file.flush()
             os.fsync(file.fileno())

@@ -7,11 +7,14 @@ Letters: B rows in a batch, T steps, C columns of the output (classes).
 
 from __future__ import annotations
 
+from numbers import Real
+
 import numpy as np
 
 from fastrnn import losses
 from fastrnn.names import snake_case
 from fastrnn.registry import Configurable, Registry
+from fastrnn.values import plain
 
 __all__ = [
     "Accuracy",
@@ -225,9 +228,7 @@ def _pair(y_true, y_pred):
 
     Those of an engine stay what they are.
     """
-    y_true, y_pred = (
-        y if hasattr(y, "__array_function__") else np.asarray(y) for y in (y_true, y_pred)
-    )
+    y_true, y_pred = plain(y_true), plain(y_pred)
     if y_true.ndim == y_pred.ndim + 1 and y_true.shape[-1] == 1:
         y_true = y_true[..., 0]
     elif y_pred.ndim == y_true.ndim + 1 and y_pred.shape[-1] == 1:
@@ -297,6 +298,8 @@ class Accuracy(MeanMetricWrapper):
 class BinaryAccuracy(MeanMetricWrapper):
     """How often predictions above ``threshold`` meet label 1, and others label 0.
 
+    For outputs that are logits the threshold is 0.
+
     >>> BinaryAccuracy()([1, 1, 0, 0], [0.98, 1, 0, 0.6])
     0.75
     """
@@ -304,10 +307,8 @@ class BinaryAccuracy(MeanMetricWrapper):
     direction = "up"
 
     def __init__(self, name="binary_accuracy", dtype=None, threshold=0.5):
-        if not 0 < threshold < 1:
-            raise ValueError(
-                f"BinaryAccuracy: threshold must lie between 0 and 1; got {threshold!r}."
-            )
+        if not isinstance(threshold, Real):
+            raise TypeError(f"BinaryAccuracy: threshold: expected a number; got {threshold!r}.")
         super().__init__(binary_accuracy, name, dtype, threshold=threshold)
         self.threshold = threshold
 

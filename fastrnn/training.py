@@ -14,6 +14,8 @@ import contextlib
 import functools
 import itertools
 import math
+import warnings
+from numbers import Real
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -251,14 +253,16 @@ class Scores:
     def _by_head(self, target, weight):
         return ([target], [weight]) if len(self.heads) == 1 else (target, weight)
 
-    def update(self, values, penalty, results, target, weight):
-        """Take in a batch: the loss of each output and the penalties, `summed` results, labels.
+    def update(self, values, penalty, results, target=None, weight=None):
+        """Take in a batch: the loss of each output and the penalties, `summed` results, and the
+        labels and weights, which `Sums` do not need.
 
         It waits, with others, until somebody asks for results or there are many numbers: an engine
         may not have computed them yet, and metrics see several batches at the cost of one.
         """
-        self._waiting.append((values, penalty, results, *self._by_head(target, weight)))
         is_sums = isinstance(results, Sums)
+        labels = () if is_sums else self._by_head(target, weight)
+        self._waiting.append((values, penalty, results, *labels))
         self._size += results.size if is_sums else sum([output.size for output in results[0]])
         ahead = engines.current().runs_ahead
         if self._size > (MOST_AHEAD if ahead else MOST_WAITING):
@@ -342,8 +346,13 @@ class Batches:
     def __iter__(self):
         return self
 
+    @property
+    def at_end(self):
+        """Whether the next batch is the first of another pass."""
+        return self.done * self.batch_size >= len(self.rows)
+
     def __next__(self):
-        if self.done * self.batch_size >= len(self.rows):
+        if self.at_end:
             self._begin(self.seed, self.passes + 1, 0)
         start = self.done * self.batch_size
         self.done += 1
@@ -568,6 +577,12 @@ class Trainer:
                     "single number, such as that of 'sum_over_batch_size'."
                 )
         factors = _by_output("loss weight", given["loss_weights"], names)
+        for factor in factors:
+            if factor is not None and not isinstance(factor, Real):
+                raise TypeError(
+                    "compile: loss_weights: expected a number for each output; got "
+                    f"{factor!r}. Metrics are given by name: metrics=[...]."
+                )
         return [
             Head(name if len(names) > 1 else None, loss, 1.0 if f is None else float(f), *group)
             for name, loss, f, *group in zip(
@@ -748,7 +763,9 @@ class Trainer:
             )
         if data.weight is not None:
             raise ValueError("Give sample_weight or class_weight, not both.")
-        weight = weights_of_classes(data.target, class_weight).astype(self.output_dtypes[0])
+        by_step = len(self.compute_output_shape(data.rows.shape)) > 2
+        weight = weights_of_classes(data.target, class_weight, by_step)
+        weight = weight.astype(self.output_dtypes[0])
         return data._replace(weight=weight)
 
     # -- a step ----------------------------------------------------------------------------------
@@ -819,12 +836,13 @@ class Trainer:
         engine = engines.current()
         repeated = engine.repeated(gradients, len(data.rows))
         labels = data._replace(target=engine.to_host(data.target))
+        in_order = np.arange(len(data.rows))  # one array, of which an engine knows the parts again
 
         def step(index):
-            if isinstance(index, slice):
-                index = np.arange(index.start, index.stop)
+            index = in_order[index] if isinstance(index, slice) else index
             values, penalty, results = self._updated(repeated, index, shield)
-            self._scores.update(values, penalty, results, *labels.labels(index))
+            own = () if isinstance(results, Sums) else labels.labels(index)
+            self._scores.update(values, penalty, results, *own)
 
         return step
 
@@ -903,7 +921,8 @@ class Trainer:
         initial_epoch : int, default 0
             The number of the first epoch.
         steps_per_epoch : int, optional
-            So many batches are an epoch; the next goes on where it ended.
+            So many batches are an epoch; the next goes on where it ended. One that comes to the
+            end of the data ends there, as in Keras.
         validation_steps : int, optional
             Evaluate so many batches only.
         validation_batch_size : int, optional
@@ -935,6 +954,7 @@ class Trainer:
             "validation_batch_size", validation_batch_size, batch_size
         )
         validation_steps = _positive("validation_steps", validation_steps, None)
+        _check_frequency(validation_freq)
         for name, value in (("epochs", epochs), ("initial_epoch", initial_epoch)):
             if not whole(value, least=0):
                 raise ValueError(f"{name}: expected a whole number from 0 on; got {value!r}.")
@@ -947,7 +967,7 @@ class Trainer:
             data, validation = split(data, validation_split)
         data = self._by_class(data, class_weight)
         rows = len(data.rows)
-        steps = _positive("steps_per_epoch", steps_per_epoch, -(-rows // batch_size))
+        steps = _steps_of_epoch(steps_per_epoch, rows, batch_size)
         parts = [(_reached(rows, batch_size, steps * (epochs - initial_epoch)), batch_size)]
         if validation is not None and epochs > initial_epoch:
             reached = _reached(len(validation.rows), validation_batch_size, validation_steps)
@@ -1009,8 +1029,9 @@ class Trainer:
         begin, end = hooks.wants("on_train_batch_begin"), hooks.wants("on_train_batch_end")
         if not run.step:
             scores.reset()
-        left = 0 if run.step and self.stop_training else run.steps - run.step
-        for index in itertools.islice(run.batches, left):
+        # An epoch that is taken up again may have been over but for its end.
+        is_over = run.step and (self.stop_training or run.batches.at_end)
+        for index in itertools.islice(run.batches, 0 if is_over else run.steps - run.step):
             if begin:
                 hooks("on_train_batch_begin", run.step)
             if step is not None:
@@ -1023,7 +1044,7 @@ class Trainer:
             if end:
                 hooks("on_train_batch_end", run.step - 1, scores.results())
             progress.update(run.step, scores.results)
-            if self.stop_training:
+            if self.stop_training or run.batches.at_end:
                 break
         return run.step
 
@@ -1106,12 +1127,14 @@ class Trainer:
         return rows.sorted(), 1 if watched else batches_together(batch_size, rows.shape)
 
     def _rows_count_alike(self, data):
-        """Whether a mean over batches, weighted by their rows, is the mean over all rows."""
+        """Whether a mean over batches, weighted by their rows, is the mean over all rows, and no
+        metric may look at a batch as a whole."""
         # Not where a mask reaches the loss: a batch then counts its steps.
         shapes = flatten(self.compute_output_shape(data.rows.shape))
         means = ("sum_over_batch_size", "mean")
         return all(len(shape) < 3 for shape in shapes) and all(
-            head.loss is None or head.loss.reduction in means for head in self._scores.heads
+            (head.loss is None or head.loss.reduction in means) and head.joins_batches
+            for head in self._scores.heads
         )
 
     # -- predict ---------------------------------------------------------------------------------
@@ -1265,16 +1288,37 @@ def _with_history(callbacks):
     return callbacks, history
 
 
+def _check_frequency(frequency):
+    several = isinstance(frequency, (list, tuple, set, range))
+    if not all(map(whole, frequency if several else [frequency])):
+        raise ValueError(
+            "validation_freq: expected a whole number from 1 on, or a list of them; got "
+            f"{frequency!r}."
+        )
+
+
 def _due(epoch, frequency):
     """Whether to validate after the epoch of that number, the first being 1."""
-    if isinstance(frequency, int):
-        return epoch % frequency == 0
-    return epoch in frequency
+    return epoch % frequency == 0 if whole(frequency) else epoch in frequency
 
 
 def _reached(rows, batch_size, steps):
     """How many of the rows are in the first ``steps`` batches (None: in all)."""
     return rows if steps is None else min(rows, steps * batch_size)
+
+
+def _steps_of_epoch(given, rows, batch_size):
+    """How many batches an epoch has at most; with a warning where the data have fewer than asked
+    for."""
+    there = -(-rows // batch_size)
+    steps = _positive("steps_per_epoch", given, there)
+    if steps > there > 0:
+        warnings.warn(
+            f"steps_per_epoch={steps}: {rows} rows make {there} batches of {batch_size}; an epoch "
+            "ends with them.", stacklevel=3,
+        )
+        return there
+    return steps
 
 
 def _positive(name, value, default):

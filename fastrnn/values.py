@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-__all__ = ["GradientSum", "Lookup", "RowGradient", "add_gradients", "gradient_parts"]
+__all__ = ["GradientSum", "Lookup", "RowGradient", "add_gradients", "gradient_parts", "plain"]
 
 
 class Lookup(NamedTuple):
@@ -133,3 +133,13 @@ def _add_rows(a, b):
     for part in (a, b):
         values[np.searchsorted(rows, part.rows)] += part.values
     return RowGradient(rows, values)
+
+
+def plain(x):
+    """``x`` as an array of NumPy, and of no class of it; an engine's own array as it is.
+
+    >>> plain([1, 2])
+    array([1, 2])
+    """
+    is_an_engines = hasattr(x, "__array_function__") and not isinstance(x, np.ndarray)
+    return x if is_an_engines else np.asarray(x)

@@ -183,6 +183,41 @@ def test_validation_frequency(frequency, times):
     assert len(history.history["loss"]) == 4
 
 
+def test_an_epoch_ends_with_the_data():
+    """In Keras too: after the first three of five batches the next epoch has the last two."""
+    seen = []
+    keep = LambdaCallback(on_train_batch_end=lambda i, logs: seen.append(i))
+    options = {"batch_size": 4, "shuffle": False, "verbose": 0, "callbacks": keep}
+    sentiment().fit(PADDED[:20], LABELS[:20], epochs=4, steps_per_epoch=3, **options)
+    assert seen == [0, 1, 2, 0, 1, 0, 1, 2, 0, 1]
+    seen.clear()
+    with pytest.warns(UserWarning, match="steps_per_epoch=7: 20 rows make 5 batches of 4"):
+        history = sentiment().fit(PADDED[:20], LABELS[:20], epochs=2, steps_per_epoch=7, **options)
+    assert seen == [*range(5)] * 2 and history.params["steps"] == 5
+
+
+def test_metrics_of_ones_own_see_one_batch_at_a_time():
+    model = sentiment()
+    model.compile("sgd", "mse", metrics=[lambda y, p: np.max(p)])
+    found = model.evaluate(PADDED[:24], LABELS[:24], batch_size=4, verbose=0)[1]
+    each = [model.predict(PADDED[i : i + 4], verbose=0).max() for i in range(0, 24, 4)]
+    assert found == pytest.approx(np.mean(each))
+
+
+def test_metrics_in_the_place_of_loss_weights():
+    with pytest.raises(TypeError, match=r"loss_weights: expected a number .*'mae'.*metrics="):
+        sentiment().compile("sgd", "mse", ["mae"])
+
+
+def test_class_weight_is_not_for_labels_of_steps():
+    model = Sequential([Embedding(12, 4), SimpleRNN(3, return_sequences=True),
+                        Dense(3, activation="softmax")])  # fmt: skip
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    labels = PADDED % 3
+    with pytest.raises(ValueError, match="class_weight: labels have an axis of steps"):
+        model.fit(PADDED, labels, class_weight={1: 100.0}, verbose=0)
+
+
 def test_steps_limit_the_batches():
     seen = []
     model = sentiment()
@@ -192,7 +227,7 @@ def test_steps_limit_the_batches():
         callbacks=LambdaCallback(on_train_batch_end=lambda i, logs: seen.append(i),
                                  on_test_batch_end=lambda i, logs: seen.append("test")),
     )
-    assert seen == [0, 1, "test", 0, 1, "test"]
+    assert seen == [0, 1, "test", 0, "test"]
     assert model.history.params["steps"] == 2
     some = model.evaluate(PADDED, LABELS, batch_size=8, steps=2, verbose=0)
     assert some == pytest.approx(model.evaluate(PADDED[:16], LABELS[:16], verbose=0))
@@ -370,6 +405,8 @@ BAD_DATA = [
     (PADDED, LABELS, {"batch_size": 0}, ValueError, "batch_size: expected a whole number"),
     (PADDED, LABELS, {"batch_size": 2.5}, ValueError, "batch_size: expected a whole number"),
     (PADDED, LABELS, {"steps_per_epoch": -1}, ValueError, "steps_per_epoch: expected"),
+    (PADDED, LABELS, {"validation_freq": 0}, ValueError, "validation_freq: expected"),
+    (PADDED, LABELS, {"validation_freq": "a"}, ValueError, "validation_freq: expected"),
     (PADDED, LABELS, {"verbose": 3}, ValueError, "verbose: expected 0, 1, 2 or 'auto'; got 3"),
     (PADDED, LABELS, {"callbacks": [3]}, TypeError, "callbacks: expected"),
 ]

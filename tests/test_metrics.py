@@ -45,6 +45,7 @@ def test_binary_accuracy_is_strict_above_the_threshold():
     y, p = [[0], [1], [1], [0]], [[0.5], [0.5], [0.51], [0.1]]
     assert metrics.BinaryAccuracy()(y, p) == 0.75
     assert metrics.BinaryAccuracy(threshold=0.2)(y, p) == 0.75
+    assert metrics.BinaryAccuracy(threshold=0)([1, 0, 1], [2.0, -3.0, -1.0]) == pytest.approx(2 / 3)
     assert metrics.BinaryAccuracy()([0, 1, 1, 0], p) == 0.75  # labels without the last axis
     assert metrics.BinaryAccuracy()(np.array(y, np.float32), np.array(p, np.float32)) == 0.75
 
@@ -60,6 +61,12 @@ def test_accuracies_of_classes(steps):
 
 def test_accuracy_of_equal_values():
     assert metrics.Accuracy()([1, 2, 3, 4], [1, 2, 0, 4], sample_weight=[1, 0, 1, 0]) == 0.5
+
+
+@pytest.mark.filterwarnings("ignore:the matrix subclass:PendingDeprecationWarning")
+def test_subclasses_of_arrays_are_arrays():
+    assert metrics.Accuracy()(np.matrix([[1], [2]]), np.array([1, 3])) == 0.5
+    assert metrics.Accuracy()(np.ma.array([1, 2], mask=[True, False]), np.array([1, 3])) == 0.5
 
 
 @pytest.mark.parametrize(
@@ -134,7 +141,7 @@ def test_names_and_configs(name):
     ("make", "error", "message"),
     [
         (lambda: metrics.get("accurracy"), ValueError, "Did you mean 'accuracy'"),
-        (lambda: metrics.BinaryAccuracy(threshold=1.5), ValueError, "threshold must lie"),
+        (lambda: metrics.BinaryAccuracy(threshold=None), TypeError, "threshold: .* got None"),
         (lambda: metrics.BinaryAccuracy()([[0, 1]], [[1]]), ValueError, r"\(1, 2\) and \(1, 1\)"),
         (lambda: metrics.resolve(None, 1, (3, 1)), ValueError, "got None"),
     ],

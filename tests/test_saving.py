@@ -168,6 +168,15 @@ def test_folder_that_is_not_there(tmp_path):
         save_model(new_model(), tmp_path / "nowhere" / "m")
 
 
+def test_folder_in_place_of_a_file(file, tmp_path):
+    model = fastrnn.saving.load_model(file)
+    with pytest.raises(IsADirectoryError, match="is a folder; name a file"):
+        model.save(tmp_path)
+    with pytest.raises(OSError) as error:
+        model.save("/proc/model.fastrnn")
+    assert error.value.filename == "/proc/model.fastrnn"
+
+
 def test_missing_file(tmp_path):
     with pytest.raises(FileNotFoundError, match="m.fastrnn: there is no such file; expected"):
         load_model(tmp_path / "m.fastrnn")
@@ -275,6 +284,28 @@ def test_weights_go_from_model_to_model(name, save, tmp_path):
     other.load_weights(tmp_path / name)
     for ours, theirs in zip(one.get_weights(), other.get_weights(), strict=True):
         np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize("options", [{}, {"skip_mismatch": True}])
+def test_weights_of_a_model_that_was_made_again(tmp_path, options):
+    """As by running a notebook's cell once more: its layers are named by how many came before."""
+    def made():
+        model = Sequential([Input((3,)), Dense(3), Dense(3), Dense(2)])
+        model.compile("adam", "mse")
+        model.fit(np.ones((4, 3)), np.ones((4, 2)), verbose=0)
+        return model
+
+    one, again = made(), made()
+    one.save_weights(tmp_path / "w")
+    again.load_weights(tmp_path / "w", **options)
+    for model in (one, again):
+        model.fit(np.ones((4, 3)), np.ones((4, 2)), verbose=0)
+    if not options:  # with its optimizer's state
+        for a, b in zip(one.get_weights(), again.get_weights(), strict=True):
+            np.testing.assert_array_equal(a, b)
+    other = Sequential([Input((3,)), Dense(3), Dense(3), Dense(3)])
+    with pytest.raises(ValueError, match="holds the weights of another model"):
+        other.load_weights(tmp_path / "w")
 
 
 def test_weights_of_another_model(file):

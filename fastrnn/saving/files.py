@@ -160,7 +160,8 @@ def save_weights(model, filepath, overwrite=True):
 def load_weights(model, filepath, skip_mismatch=False):
     """Load weights into a model that is built, from any file of a model or of weights.
 
-    They belong to the layers by name in fastrnn's own files, by order in Keras's, as there.  The
+    They belong to the layers by name in fastrnn's own files, by order in Keras's, as there; in
+    both by order where the same model was made again and only the layers' names differ.  The
     optimizer's state comes along where the optimizer has begun to train, as in Keras.
 
     Parameters

@@ -10,6 +10,7 @@ metadata            what it holds
 ==================  ==============================================================================
 ``format``          ``"fastrnn"``
 ``format_version``  `VERSION`
+``weights``         the names of the weights in the model's order
 ``config``          ``model.get_config()``; absent where only weights were saved, as are the rest
 ``class_name``      the class of the model; absent for a ``Sequential``
 ``compile_config``  ``model.get_compile_config()``, null for a model that was not compiled
@@ -69,7 +70,7 @@ def load_model(path, compile=True):
         }
         numbers = sum(array.size for array in arrays.values())
         model = model_from_config(entry, numbers)
-        for weight, values in _matched(model, arrays, path):
+        for weight, values in _matched(model, metadata, arrays, path):
             weight.assign(values)
         _restore_streams(model, json.loads(metadata.get("random", "null")))
         compiled = json.loads(metadata["compile_config"])
@@ -81,8 +82,8 @@ def load_model(path, compile=True):
 
 def load_weights(model, path, skip_mismatch=False):
     """Load weights that `save_weights` or `save_model` wrote."""
-    _, arrays = _read(path)
-    pairs = _matched(model, arrays, path, skip_mismatch)
+    metadata, arrays = _read(path)
+    pairs = _matched(model, metadata, arrays, path, skip_mismatch)
     state = _optimizer_arrays(arrays)
     if state and model.compiled and model.optimizer.store is not None and not skip_mismatch:
         model.optimizer.load_state(state)
@@ -102,13 +103,13 @@ def _write(model, file, metadata, state):
 
     arrays = {}
     for holder in holders(model):
-        for p in holder.parameters:
-            name = f"{holder.name}/{p.name}" if holder.name else p.name
+        for name, p in zip(_names(holder), holder.parameters, strict=True):
             if name in arrays:
                 raise ValueError(
                     f"Two weights are named '{name}'; give the layers different names to save them."
                 )
             arrays[name] = p.numpy()
+    metadata = metadata | {"weights": json.dumps(list(arrays))}
     arrays |= {_OPTIMIZER + name: array for name, array in state.items()}
     arrays = {name: np.array(array, order="C", copy=None) for name, array in arrays.items()}
     about = {"format": FORMAT, "format_version": str(VERSION)}
@@ -141,16 +142,36 @@ def _read(path, with_arrays=True):
     return metadata, arrays
 
 
-def _matched(model, arrays, path, skip_mismatch=False):
-    """The model's weights and their values."""
+def _names(holder):
+    """The names of the weights of a `fastrnn.saving.tree.Holder`."""
+    return [f"{holder.name}/{p.name}" if holder.name else p.name for p in holder.parameters]
+
+
+def _matched(model, metadata, arrays, path, skip_mismatch=False):
+    """The model's weights and their values: by name, or by order if only layers' names differ."""
+    own = {name: p for holder in holders(model)
+           for name, p in zip(_names(holder), holder.parameters, strict=True)}
+    with broken(path):
+        stored = json.loads(metadata.get("weights", "[]"))
+        if set(stored) != set(own) and _differ_in_layers(own, stored, arrays):
+            arrays = {name: arrays[other] for name, other in zip(own, stored, strict=True)}
     left = {name for name in arrays if not name.startswith(_OPTIMIZER)}
     found = []
     for holder in holders(model):
-        names = [f"{holder.name}/{p.name}" if holder.name else p.name for p in holder.parameters]
+        names = _names(holder)
         found.append((holder, [arrays.get(name) for name in names]))
         left -= set(names)
     layers = {name.rpartition("/")[0] or name for name in left}
     return matched(path, found, sorted(layers), skip_mismatch)
+
+
+def _differ_in_layers(own, stored, arrays):
+    """Whether weights, parameters by name, and those of a file are alike in their order, but for
+    the names of the layers: these count on where a model is made once more."""
+    return len(own) == len(stored) and all(
+        name.rpartition("/")[2] == other.rpartition("/")[2] and p.shape == arrays[other].shape
+        for (name, p), other in zip(own.items(), stored, strict=True)
+    )
 
 
 def _optimizer_arrays(arrays):
