@@ -397,7 +397,7 @@ def test_memory_is_used_again(gpu):
 
 def test_data_on_the_device_is_known_on_the_host(gpu):
     ids = np.array([[1, 2], [3, 4], [5, 6]], np.int32)
-    staged = gpu.asarray(ids)
+    staged = gpu.staged(ids)
     assert np.shares_memory(staged.host(), ids) and np.shares_memory(staged[1:].host(), ids)
     np.testing.assert_array_equal(staged[[2, 0]].host(), ids[[2, 0]])
     assert staged[[2, 0]].limits == (1, 6)
@@ -1141,17 +1141,15 @@ def test_an_interrupted_repetition_is_not_counted(gpu, monkeypatch):
 
 def test_memory_runs_out_while_a_step_is_recorded(gpu, monkeypatch):
     """What the recording has used is used again, and given back to nobody."""
-    from fastrnn.cuda import memory
-
-    def allocated(capacity):
+    def allocated(shape, dtype):
         if len(taken) == 2:
             raise MemoryError
-        taken.append(capacity)
-        return own(capacity)
+        taken.append(shape)
+        return own(shape, dtype)
 
-    own, taken = memory._allocated, []
+    own, taken = memory.allocated, []
     a = gpu.asarray(np.arange(4.0))
-    monkeypatch.setattr(memory, "_allocated", allocated)
+    monkeypatch.setattr(memory, "allocated", allocated)
     recording = stream.Recording(lambda: (a + 1) + 2 + 3 + 4)
     memory.release()
     recording()
@@ -1163,7 +1161,6 @@ def test_memory_runs_out_while_a_step_is_recorded(gpu, monkeypatch):
 def test_a_value_for_each_feature_is_looked_for_on_the_host(gpu):
     x = np.array([[[5, 6], [1, 6]], [[5, 6], [5, 7]]], np.float32)
     numbers = on_device(np.array([1, 0], np.int32))
-    numbers.limits = 0, 1
     found = gpu.padding_mask(gpu.staged(x)[numbers], np.array([5, 6]))
     np.testing.assert_array_equal(np.asarray(found), [[False, True], [False, True]])
 
@@ -1228,7 +1225,6 @@ def test_bounds_of_rows_that_were_written_to(gpu):
     ids = np.array([[0, 1, 2], [3, 4, 0], [0, 0, 5]], np.int32)
     staged = gpu.staged(ids)
     numbers = on_device(np.array([2, 0], np.int32))
-    numbers.limits = 0, 2
     rows = staged[numbers]
     found = gpu.padding_mask(rows)
     assert isinstance(found.start, DeviceArray) and found.shape == (2, 3)
