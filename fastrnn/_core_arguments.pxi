@@ -168,18 +168,18 @@ cdef class _Arguments:
         return pieces
 
 
+cdef dict _ACTIVATIONS = {
+    "linear": ACT_LINEAR, "relu": ACT_RELU, "tanh": ACT_TANH, "sigmoid": ACT_SIGMOID,
+    "hard_sigmoid": ACT_HARD_SIGMOID, "relu6": ACT_RELU6, "leaky_relu": ACT_LEAKY_RELU,
+    "elu": ACT_ELU, "selu": ACT_SELU, "exponential": ACT_EXPONENTIAL, "softplus": ACT_SOFTPLUS,
+    "softsign": ACT_SOFTSIGN,
+}
+
+
 cdef int _activation(str name) except -1:
-    if name == "linear":
-        return ACT_LINEAR
-    if name == "relu":
-        return ACT_RELU
-    if name == "tanh":
-        return ACT_TANH
-    if name == "sigmoid":
-        return ACT_SIGMOID
-    if name == "hard_sigmoid":
-        return ACT_HARD_SIGMOID
-    raise ValueError(f"activation: the kernels have none called {name!r}.")
+    if name not in _ACTIVATIONS:
+        raise ValueError(f"activation: the kernels have none called {name!r}.")
+    return _ACTIVATIONS[name]
 
 
 cdef int _cell(str kind, bint reset_after) except -1:

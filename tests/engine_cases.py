@@ -6,7 +6,11 @@ from fastrnn.cells import CellSpec
 from fastrnn.masks import StepMask
 from fastrnn.values import Lookup, RowGradient
 
-ACTIVATIONS = ("tanh", "relu", "sigmoid", "linear", "hard_sigmoid")
+ACTIVATIONS = (
+    "tanh", "relu", "sigmoid", "linear", "hard_sigmoid", "relu6", "leaky_relu", "elu", "selu",
+    "softplus", "softsign",
+)  # fmt: skip
+BOUNDED = frozenset({"tanh", "sigmoid", "hard_sigmoid", "relu6", "softsign"})
 CELLS = {
     "simple_rnn": CellSpec("simple_rnn"),
     "lstm": CellSpec("lstm"),

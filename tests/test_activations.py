@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from engine_cases import assert_gradient
 
-from fastrnn import activations, engines
+from fastrnn import _core, activations, engines
+from fastrnn.engines.cpu import KERNEL_ACTIVATIONS
 
 NAMES = [
     "elu", "exponential", "gelu", "hard_sigmoid", "leaky_relu", "linear", "relu", "relu6", "selu",
@@ -57,6 +58,42 @@ def test_values():
         np.testing.assert_allclose(activations.named(name).forward(z), y)
     # The standard normal lies below 1 with probability 0.8413447.
     assert activations.gelu(np.array([1.0]))[0] == pytest.approx(0.8413447461)
+
+
+# At infinity and minus infinity; of all others infinity and 0.
+ENDS = {
+    "tanh": (1, -1), "sigmoid": (1, 0), "hard_sigmoid": (1, 0), "relu6": (6, 0),
+    "leaky_relu": (np.inf, -np.inf), "elu": (np.inf, -1), "selu": (np.inf, -1.7580993408473766),
+    "softsign": (np.nan, np.nan),  # infinity by infinity, as NumPy has it
+}
+
+
+@pytest.mark.parametrize("isa", _core.available_isas())
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("name", sorted(KERNEL_ACTIVATIONS - {"linear"}))
+def test_kernels_of_every_isa(name, dtype, isa):
+    """Large and small numbers, by their own size; the slopes, which kernels take from y."""
+    rng = np.random.default_rng(0)
+    z = np.concatenate([rng.normal(size=300, scale=s) for s in (30, 4, 1, 1e-4)])
+    z = z.clip(-80, 80).astype(dtype)  # where exp is a number in single precision
+    y, dz, ends = np.empty_like(z), np.empty_like(z), np.array([np.inf, -np.inf, np.nan], dtype)
+    before = _core.isa()
+    _core.use_isa(isa)
+    try:
+        _core.activate(name, z, y)
+        _core.activate_backward(name, y, np.ones_like(z), dz)
+        _core.activate(name, ends, ends)
+    finally:
+        _core.use_isa(before)
+    z = z.astype(np.float64)
+    wanted = activations.named(name).forward(z)
+    slope = activations.named(name).backward(z, wanted, np.ones_like(z))
+    rounding = 8 * np.finfo(dtype).eps
+    # Of hard_sigmoid and tanh only the error beside 1 is small: the one adds 1/2.
+    least = 1 if name == "hard_sigmoid" else np.finfo(dtype).tiny / rounding
+    np.testing.assert_allclose(y, wanted, rtol=rounding, atol=least * rounding)
+    np.testing.assert_allclose(dz, slope, rtol=rounding, atol=rounding)
+    np.testing.assert_allclose(ends, [*ENDS.get(name, (np.inf, 0)), np.nan], rtol=rounding)
 
 
 def test_arguments_of_keras():

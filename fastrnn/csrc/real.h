@@ -12,6 +12,7 @@
 #define LOWEST_EXP -87.336544f /* below, exp(x) is denormal */
 #define HIGHEST_EXP 88.3f      /* above, 2^n overflows before exp(x) does */
 #define EXP_TAYLOR {1.0f, 1.0f, 1.0f / 2, 1.0f / 6, 1.0f / 24, 1.0f / 120, 1.0f / 720, 1.0f / 5040}
+#define ARTANH_DEGREE 7 /* of square, at most 1/9: the next term is 3e-9 */
 #define SQRT sqrtf
 #define FABS fabsf
 #define EXP expf
@@ -32,6 +33,7 @@
 #define EXP_TAYLOR                                                                                 \
     {1.0, 1.0, 1.0 / 2, 1.0 / 6, 1.0 / 24, 1.0 / 120, 1.0 / 720, 1.0 / 5040, 1.0 / 40320,          \
      1.0 / 362880, 1.0 / 3628800, 1.0 / 39916800, 1.0 / 479001600, 1.0 / 6227020800}
+#define ARTANH_DEGREE 16 /* the next term is 5e-18 */
 #define SQRT sqrt
 #define FABS fabs
 #define EXP exp

@@ -24,7 +24,10 @@
 #endif
 
 /* Activations that the kernels know, y = f(z), with f' as a function of y. */
-enum { ACT_LINEAR, ACT_RELU, ACT_TANH, ACT_SIGMOID, ACT_HARD_SIGMOID };
+enum {
+    ACT_LINEAR, ACT_RELU, ACT_TANH, ACT_SIGMOID, ACT_HARD_SIGMOID, ACT_RELU6, ACT_LEAKY_RELU, ACT_ELU, ACT_SELU,
+    ACT_EXPONENTIAL, ACT_SOFTPLUS, ACT_SOFTSIGN
+};
 
 /* A run of consecutive rows of a matrix: [first, first + count). */
 typedef struct {

@@ -161,21 +161,42 @@ INLINE int vzero(vec a) {
 #endif
 }
 
-/* exp(x) for LOWEST_EXP <= x <= HIGHEST_EXP; outside, the exponential of the nearer end.
- *
- * x = n log 2 + r with |r| <= log(2) / 2 (log 2 in two parts, the first exact in few bits, so that
- * n LN2_HIGH is exact: Cody and Waite, 1980), exp(r) by its Taylor series, 2^n through the exponent. */
-INLINE vec vexp(vec x) {
-    static const REAL c[] = EXP_TAYLOR;
-    const int degree = sizeof c / sizeof c[0] - 1;
+/* 2^n and r for x = n log 2 + r with |r| <= log(2) / 2, LOWEST_EXP <= x <= HIGHEST_EXP; outside, those of the
+ * nearer end.  log 2 in two parts, the first exact in few bits, so that n LN2_HIGH is exact (Cody and Waite, 1980);
+ * 2^n through the exponent. */
+INLINE vec split_exp(vec x, vec *r) {
     x = vmin(vmax(x, vset(LOWEST_EXP)), vset(HIGHEST_EXP));
     const vec shifted = x * vset((REAL)1.4426950408889634074) + vset(ROUND_MAGIC);
     const vec n = shifted - vset(ROUND_MAGIC);
-    const vec r = (x - n * vset(LN2_HIGH)) - n * vset(LN2_LOW);
-    vec y = vset(c[degree]);
-    for (int k = degree - 1; k >= 0; k--) y = y * r + vset(c[k]);
-    /* A product, not a sum of exponents, so that NaN stays NaN. */
-    return y * vreal((vbits(shifted) << MANTISSA_BITS) + ONE_BITS);
+    *r = (x - n * vset(LN2_HIGH)) - n * vset(LN2_LOW);
+    return vreal((vbits(shifted) << MANTISSA_BITS) + ONE_BITS);
+}
+
+static const REAL exp_taylor[] = EXP_TAYLOR;
+enum { EXP_DEGREE = sizeof exp_taylor / sizeof exp_taylor[0] - 1 };
+
+/* exp(x) = 2^n exp(r), exp(r) by its Taylor series. */
+INLINE vec vexp(vec x) {
+    vec r, y = vset(exp_taylor[EXP_DEGREE]);
+    const vec power = split_exp(x, &r);
+    for (int k = EXP_DEGREE - 1; k >= 0; k--) y = y * r + vset(exp_taylor[k]);
+    return y * power; /* a product, not a sum of exponents, so that NaN stays NaN */
+}
+
+/* exp(x) - 1 = (2^n - 1) + 2^n (exp(r) - 1), which keeps the digits of small x. */
+INLINE vec vexpm1(vec x) {
+    vec r, y = vset(exp_taylor[EXP_DEGREE]);
+    const vec power = split_exp(x, &r);
+    for (int k = EXP_DEGREE - 1; k > 0; k--) y = y * r + vset(exp_taylor[k]);
+    return (power - vset(1)) + power * (y * r);
+}
+
+/* log(1 + x) for 0 <= x <= 1: 2 artanh(s), s = x / (2 + x) <= 1/3, by its Taylor series. */
+INLINE vec vlog1p(vec x) {
+    const vec s = x / (vset(2) + x), square = s * s;
+    vec y = vset((REAL)1 / (2 * ARTANH_DEGREE + 1));
+    for (int k = ARTANH_DEGREE - 1; k >= 0; k--) y = y * square + vset((REAL)1 / (2 * k + 1));
+    return vset(2) * s * y;
 }
 
 /* sigmoid(x) = 1 / (1 + exp(-x)); where exp(-x) ends, the quotient is denormal and flushed to zero. */
@@ -226,14 +247,53 @@ INLINE vec vtanh(vec x) {
 
 /* -- activations ----------------------------------------------------------------------------------- */
 
+#define LEAK ((REAL)0.2)
+#define SELU_SCALE ((REAL)1.0507009873554805)
+#define SELU_ALPHA ((REAL)1.6732632423543772)
+
+/* Those that few nets use have no copy of their own in every loop. */
+static NOINLINE vec apply_rare(int32_t activation, vec z) {
+    switch (activation) {
+        case ACT_RELU6: return vmin(vmax(z, vset(0)), vset(6));
+        case ACT_LEAKY_RELU: return vmax(z, vset(LEAK) * z);
+        case ACT_ELU: return vselect(MASK(z > vset(0)), z, vexpm1(vmin(z, vset(0))));
+        case ACT_SELU:
+            return vset(SELU_SCALE) *
+                   vselect(MASK(z > vset(0)), z, vset(SELU_ALPHA) * vexpm1(vmin(z, vset(0))));
+        case ACT_EXPONENTIAL: { /* the square of a root: infinite, or 0, where it should be */
+            const vec root = vexp(vset((REAL)0.5) * z);
+            return root * root;
+        }
+        case ACT_SOFTPLUS: return vmax(z, vset(0)) + vlog1p(vexp(-vabs(z)));
+        default: return z / (vset(1) + vabs(z)); /* ACT_SOFTSIGN */
+    }
+}
+
+static NOINLINE vec slope_rare(int32_t activation, vec y) {
+    switch (activation) {
+        case ACT_RELU6: return vselect(MASK(y > vset(0)) & MASK(y < vset(6)), vset(1), vset(0));
+        case ACT_LEAKY_RELU: return vselect(MASK(y > vset(0)), vset(1), vset(LEAK));
+        case ACT_ELU: return vselect(MASK(y > vset(0)), vset(1), y + vset(1));
+        case ACT_SELU:
+            return vselect(MASK(y > vset(0)), vset(SELU_SCALE), y + vset(SELU_SCALE * SELU_ALPHA));
+        case ACT_EXPONENTIAL: return y;
+        case ACT_SOFTPLUS: return -vexpm1(-y); /* y = log(1 + exp(z)): sigmoid(z) = 1 - exp(-y) */
+        default: { /* ACT_SOFTSIGN */
+            const vec rest = vset(1) - vabs(y);
+            return rest * rest;
+        }
+    }
+}
+
 INLINE vec apply(int32_t activation, vec z) {
     switch (activation) {
+        case ACT_LINEAR: return z;
         case ACT_RELU: return vmax(z, vset(0));
         case ACT_TANH: return vtanh(z);
         case ACT_SIGMOID: return vsigmoid(z);
         case ACT_HARD_SIGMOID:
             return vmin(vmax(z * vset((REAL)1 / 6) + vset((REAL)0.5), vset(0)), vset(1));
-        default: return z;
+        default: return apply_rare(activation, z);
     }
 }
 
@@ -249,23 +309,25 @@ INLINE vec apply_gate(int32_t activation, vec z) {
 /* f'(z) as a function of y = f(z). */
 INLINE vec slope(int32_t activation, vec y) {
     switch (activation) {
+        case ACT_LINEAR: return vset(1);
         case ACT_RELU: return vselect(MASK(y > vset(0)), vset(1), vset(0));
         case ACT_TANH: return vset(1) - y * y;
         case ACT_SIGMOID: return y * (vset(1) - y);
         case ACT_HARD_SIGMOID:
             return vselect(MASK(y > vset(0)) & MASK(y < vset(1)), vset((REAL)1 / 6), vset(0));
-        default: return vset(1);
+        default: return slope_rare(activation, y);
     }
 }
 
-/* EACH_ACTIVATION(body): the body compiled for each one, so that no loop asks which it is. */
+/* EACH_ACTIVATION(body): the body compiled for each one, so that no loop asks which it is; but for the rare ones. */
 #define EACH_ACTIVATION(activation, BODY)                     \
     switch (activation) {                                     \
+        case ACT_LINEAR: BODY(ACT_LINEAR); break;             \
         case ACT_RELU: BODY(ACT_RELU); break;                 \
         case ACT_TANH: BODY(ACT_TANH); break;                 \
         case ACT_SIGMOID: BODY(ACT_SIGMOID); break;           \
         case ACT_HARD_SIGMOID: BODY(ACT_HARD_SIGMOID); break; \
-        default: BODY(ACT_LINEAR);                            \
+        default: BODY(activation);                            \
     }
 
 /* -- rows of any length ------------------------------------------------------------------------------ */

@@ -23,7 +23,10 @@ from fastrnn.values import Lookup, RowGradient
 
 __all__ = ["CPUEngine"]
 
-KERNEL_ACTIVATIONS = frozenset({"linear", "relu", "tanh", "sigmoid", "hard_sigmoid"})
+KERNEL_ACTIVATIONS = frozenset({
+    "linear", "relu", "tanh", "sigmoid", "hard_sigmoid", "relu6", "leaky_relu", "elu", "selu",
+    "exponential", "softplus", "softsign",
+})  # fmt: skip
 # Multiplications that take as long as to find out whether an id occurs, and where.
 COUNTED = 64
 # Weights beyond so many elements do not stay in a core's own cache, and are better read once.
