@@ -6,6 +6,7 @@ import gc
 
 import numpy as np
 import pytest
+import test_ragged
 from engine_cases import CELLS, Problem
 
 import fastrnn
@@ -879,6 +880,22 @@ def test_steps_whose_mask_reaches_the_loss_are_recorded(recordings, rng, reducti
     for name, values in wanted.items():
         np.testing.assert_allclose(found[name], values, rtol=1e-5)
     for a, b in zip(weights, wanted_weights, strict=True):
+        np.testing.assert_allclose(a, b, rtol=0, atol=1e-5)
+
+
+@pytest.mark.compiled
+@pytest.mark.parametrize("name", ["both ways", "backwards, zeros", "ids that mask, maximum"])
+def test_sequences_of_different_lengths(gpu, name):
+    """Their filling is left out of maxima, and of what is read backwards, as on the CPU."""
+    found = {}
+    for device in ("cpu", "cuda"):
+        with engines.using(device):
+            fastrnn.utils.set_random_seed(1)
+            model = test_ragged.chain(name)
+            model.compile("sgd", "mse")
+            losses = [model.train_on_batch(test_ragged.ROWS, np.arange(6.0)) for _ in range(2)]
+            found[device] = [*losses, *model.get_weights()]
+    for a, b in zip(found["cuda"], found["cpu"], strict=True):
         np.testing.assert_allclose(a, b, rtol=0, atol=1e-5)
 
 

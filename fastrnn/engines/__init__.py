@@ -38,7 +38,8 @@ def set_device(name):
     Parameters
     ----------
     name : {"cpu", "cuda"}
-        "cuda": the first NVIDIA GPU; needs ``pip install fastrnn[cuda]``.
+        "cuda": the NVIDIA GPU that is current when this is first called, by default the first;
+        needs ``pip install fastrnn[cuda]``.
 
     Raises
     ------
