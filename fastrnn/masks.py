@@ -148,7 +148,12 @@ class StepMask:
         given = other and other.given
         if given is None:
             return self
-        return StepMask.from_array(np.asarray(self) & np.asarray(given))._with(given)
+        if self.has_holes or given.has_holes:
+            return StepMask.from_array(np.asarray(self) & np.asarray(given))._with(given)
+        start, stop = np.asarray(self.start), np.asarray(self.stop)
+        start = np.maximum(start, given.start)
+        stop = np.maximum(start, np.minimum(stop, given.stop))
+        return StepMask(start, stop, self.steps, None, given)
 
     def packing(self):
         """How to close the holes: ``order`` (B, T), which brings the steps that count to the front
