@@ -133,6 +133,41 @@ def test_each_tile(use_tile, dtype, tile, whole):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("trans_a", [False, True])
+@pytest.mark.parametrize("trans_b", [False, True])
+@pytest.mark.parametrize("biased", [False, True])
+@pytest.mark.parametrize("pieces", [1, 2])
+def test_matrices_that_fill_their_tiles(use_tile, dtype, trans_a, trans_b, biased, pieces):
+    """Of some slabs; the last block has fewer products than places for them."""
+    tile = SMALL[dtype]
+    use_tile(tile)
+    rng = np.random.default_rng(3)
+    shape = pieces * tile.rows, pieces * tile.columns, 3 * tile.depth
+    a, b = problem(rng, dtype, tile.products + 1, *shape, trans_a, trans_b)
+    bias = rng.normal(size=shape[1]).astype(dtype) if biased else None
+    found = batched_matmul(a, b, trans_a, trans_b, bias)
+    close(found, expected(a, b, trans_a, trans_b, bias))
+    # Rows that begin at odd places.
+    odd = [
+        Tensor(np.pad(x, ((0, 0), (0, 0), (1, 0))), lambda x: x[..., 1:]) for x in (a, b)
+    ]
+    found = batched_matmul(*odd, trans_a, trans_b)
+    close(found.copy_to_host(), expected(a, b, trans_a, trans_b))
+
+
+@pytest.mark.compiled
+@pytest.mark.parametrize(("dtype", "tile"), ALL_TILES)
+@pytest.mark.parametrize("trans", [False, True])
+def test_matrices_that_fill_each_tile(use_tile, dtype, tile, trans):
+    use_tile(tile)
+    a, b = problem(
+        np.random.default_rng(4), dtype, tile.products + 1, tile.rows, tile.columns,
+        2 * tile.depth, trans, trans,
+    )
+    close(batched_matmul(a, b, trans, trans), expected(a, b, trans, trans))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
 def test_a_tile_was_chosen(dtype):
     a, b = problem(np.random.default_rng(1), dtype, 3, 5, 4, 6)
     close(batched_matmul(a, b), expected(a, b))
