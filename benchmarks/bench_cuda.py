@@ -26,7 +26,7 @@ class OnGPU(Suite):
 class Sweeps(OnGPU, LayerSuite):
     """A layer as wide as its input, there and back, recorded as `fit` does its steps."""
 
-    needs = ("cuda.stream.Recording",)
+    needs = ("cuda.recording.Recording",)
     params = [*LayerSuite.params, [32, 64, 128], [32, 128, 512]]
     param_names = [*LayerSuite.param_names, "H", "B"]
 
@@ -43,7 +43,7 @@ class Sweeps(OnGPU, LayerSuite):
 class Training(OnGPU, LayerSuite):
     """Epochs of a model on padded ids."""
 
-    needs = ("cuda.stream.Recording",)
+    needs = ("cuda.recording.Recording",)
 
     def prepare(self, name):
         self.data = imdb_like(self.random)

@@ -104,7 +104,7 @@ def arrays_of(rng, batch, size):
 def layer_ways(rng, name, units, rows, peers=True):
     """A recurrent layer there and back, with the gradients of input and weights."""
     from fastrnn import engines
-    from fastrnn.cuda import stream
+    from fastrnn.cuda.recording import Recording
 
     x = rng.normal(size=(rows, STEPS, units)).astype(np.float32)
     dy = rng.normal(size=(rows, units)).astype(np.float32)
@@ -119,7 +119,7 @@ def layer_ways(rng, name, units, rows, peers=True):
         layer.backward(tape, dy_there)
 
     once()  # loads the kernels
-    ways = {"fastrnn": stream.Recording(once)}  # as `fit` does its steps
+    ways = {"fastrnn": Recording(once)}  # as `fit` does its steps
     if torch and peers:
         kind = {"SimpleRNN": "RNN"}.get(name, name)
         rnn = getattr(torch.nn, kind)(units, units, batch_first=True).cuda()

@@ -15,7 +15,7 @@ pytest.importorskip("numba_cuda", reason="numba-cuda is not installed (make test
 from numba import cuda  # noqa: E402
 from numba.cuda import types  # noqa: E402
 
-from fastrnn.cuda import discovery, matmul, stream, tiles  # noqa: E402
+from fastrnn.cuda import discovery, launches, matmul, tiles  # noqa: E402
 
 DTYPES = ("float32", "float64")
 # A tile like the others, so small that the simulator runs many blocks in a blink.
@@ -94,8 +94,8 @@ def hold_kernels_to_what_they_say(monkeypatch):
             for place, argument in enumerate(self.arguments)
         )
 
-    before = stream._Simulated.__init__
-    monkeypatch.setattr(stream._Simulated, "__init__", init)
+    before = launches._Simulated.__init__
+    monkeypatch.setattr(launches._Simulated, "__init__", init)
 
 
 def refuse_arrays_of_the_host(monkeypatch):
@@ -105,8 +105,8 @@ def refuse_arrays_of_the_host(monkeypatch):
         assert not isinstance(argument, np.ndarray), "an array of the host for a kernel"
         return own(argument)
 
-    own = stream._of_numba
-    monkeypatch.setattr(stream, "_of_numba", of_numba)
+    own = launches._of_numba
+    monkeypatch.setattr(launches, "_of_numba", of_numba)
 
 
 def let_threads_sleep(monkeypatch):

@@ -20,6 +20,7 @@ from cuda_cases import DTYPES, choose_small_tiles, make_simulator_safe  # noqa: 
 
 from fastrnn.cuda import discovery, memory, operations, repeated, stream  # noqa: E402
 from fastrnn.cuda.device_array import DeviceArray, on_device  # noqa: E402
+from fastrnn.cuda.recording import Recording  # noqa: E402
 from fastrnn.engines import cuda  # noqa: E402
 from fastrnn.masks import StepMask  # noqa: E402
 
@@ -194,7 +195,7 @@ ON_THE_HOST = {"taken"}  # in part
 @pytest.mark.parametrize("name", KERNELS)
 def test_functions_of_numpy_that_have_kernels(gpu, rng, dtype, name, monkeypatch):
     """They give what NumPy gives, without a copy to the host."""
-    monkeypatch.setattr(operations, "SHARE", 3)  # several shares of an axis
+    monkeypatch.setattr(operations, "FOLD_SHARE", 3)  # several shares of an axis
     monkeypatch.setattr(operations, "REDUCING", 5)
     arrays = [rng.normal(size=size).astype(dtype) for size in ((3, 4, 2), (4, 1), (3, 1, 2), ())]
     own = [on_device(a) for a in arrays]
@@ -286,7 +287,7 @@ def test_another_float_type_is_made_on_the_device(gpu, pair):
 
 
 def test_sums_along_axes_repeat_bit_for_bit(gpu, rng, monkeypatch):
-    monkeypatch.setattr(operations, "SHARE", 4)  # several shares of an axis
+    monkeypatch.setattr(operations, "FOLD_SHARE", 4)  # several shares of an axis
     a = on_device(rng.normal(size=(3, 11, 3)).astype(np.float32))
     for axes in (0, 1, 2, (0, 1), None):
         first, again = (np.asarray(a.sum(axis=axes)) for _ in range(2))
@@ -499,8 +500,8 @@ def test_rows_that_are_added(gpu, rng):
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("shape", [(5, 3), (2, 4, 3), (9, 3), (0, 3)])
 def test_projection_and_back(gpu, rng, dtype, shape, monkeypatch):
-    monkeypatch.setattr(engines.cuda, "SHARE", 4)  # several shares, and some rows left
-    monkeypatch.setattr(operations, "SHARE", 3)
+    monkeypatch.setattr(engines.cuda, "ROWS_OF_PART", 4)  # several shares, and some rows left
+    monkeypatch.setattr(operations, "FOLD_SHARE", 3)
     x, W, b = (rng.normal(size=s).astype(dtype) for s in (shape, (3, 4), (4,)))
     close(gpu.project(x, W, b), x @ W + b, dtype)
     close(gpu.project(x, W), x @ W, dtype)
@@ -763,7 +764,7 @@ def recordings(monkeypatch):
     """
     made, orders = [], np.random.default_rng(0)
 
-    class Counted(stream.Recording):
+    class Counted(Recording):
         def __init__(self, function):
             super().__init__(function)
             self.place = len(made)
@@ -776,7 +777,7 @@ def recordings(monkeypatch):
             else:
                 super()._launch()
 
-    monkeypatch.setattr(stream, "Recording", Counted)
+    monkeypatch.setattr(repeated, "Recording", Counted)
     return made
 
 
@@ -921,7 +922,7 @@ def test_nothing_of_a_fit_hangs_in_a_cycle(recordings):
 
 
 def test_a_recording_uses_the_memory_of_its_sweeps_again(gpu, rng, monkeypatch):
-    monkeypatch.setattr(stream, "FRESH", 0)
+    monkeypatch.setattr("fastrnn.cuda.recording.FRESH", 0)
     cell, U = CELLS["simple_rnn"], on_device(rng.normal(size=(3, 3)))
     x = on_device(rng.normal(size=(2, 4, 3)))
 
@@ -934,7 +935,7 @@ def test_a_recording_uses_the_memory_of_its_sweeps_again(gpu, rng, monkeypatch):
 
         swept()
         before = len(memory._blocks)
-        recording = stream.Recording(swept)
+        recording = Recording(swept)
         taken = len(memory._blocks) - before
         recording()
         close(recording.result, swept())
@@ -951,7 +952,7 @@ def test_a_step_that_finds_no_memory_to_be_recorded_goes_on_without(monkeypatch)
     histories = []
     for broken in (False, True):
         if broken:
-            monkeypatch.setattr(stream, "Recording", recording)
+            monkeypatch.setattr(repeated, "Recording", recording)
         with engines.using("cuda"):
             model = plain_model()
             model.compile("sgd", "mse")
@@ -1016,7 +1017,7 @@ def test_what_need_not_wait_gives_the_same_bits_in_any_order(gpu, rng, make):
         order = again()
         return order, [np.array(a) for a in (recording.result, *(p.grad for p in layer.parameters))]
 
-    recording, orders = stream.Recording(there_and_back), np.random.default_rng(1)
+    recording, orders = Recording(there_and_back), np.random.default_rng(1)
     _, wanted = found(recording)
     for _ in range(5):
         order, results = found(lambda: again_in_another_order(recording, orders))
@@ -1031,7 +1032,7 @@ def test_two_directions_do_not_wait_for_each_other(gpu, rng):
     layer.build((None, 3, 2))
     x = gpu.asarray(rng.normal(size=(2, 3, 2)).astype(np.float32))
     layer.forward(x)
-    recording = stream.Recording(lambda: layer.forward(x))
+    recording = Recording(lambda: layer.forward(x))
     if discovery.simulated():
         kernels = [getattr(call, "__self__", None) for call in recording.calls]
         names = [kernel and kernel.kernel.fn.__name__ for kernel in kernels]
@@ -1114,7 +1115,7 @@ def test_masks_of_outputs_without_a_loss_are_those_of_their_step(recordings):
 
 def test_a_recording_keeps_off_the_number_of_calls(gpu, monkeypatch):
     """That lies in memory of its own, however often the recording uses its memory again."""
-    monkeypatch.setattr(stream, "FRESH", 0)
+    monkeypatch.setattr("fastrnn.cuda.recording.FRESH", 0)
     ours, theirs = random.Stream(3), random.Stream(3)
     a = gpu.asarray(np.arange(9, dtype=np.float32))
     draws = [engine.dropout_mask(source, (9,), 0.5, "float32")
@@ -1126,7 +1127,7 @@ def test_a_recording_keeps_off_the_number_of_calls(gpu, monkeypatch):
             a + a
         return gpu.dropout_mask(ours, (9,), 0.5, "float32") + a * 0
 
-    recording = stream.Recording(work)
+    recording = Recording(work)
     for _ in range(3):
         recording()
         wanted = reference.dropout_mask(theirs, (9,), 0.5, "float32")
@@ -1137,7 +1138,7 @@ def test_an_interrupted_repetition_is_not_counted(gpu, monkeypatch):
     ours, theirs = random.Stream(3), random.Stream(3)
     for engine, source in ((gpu, ours), (reference, theirs)):
         engine.dropout_mask(source, (9,), 0.5, "float32")
-    recording = stream.Recording(lambda: gpu.dropout_mask(ours, (9,), 0.5, "float32"))
+    recording = Recording(lambda: gpu.dropout_mask(ours, (9,), 0.5, "float32"))
     recording()  # from here on the device counts by itself
     reference.dropout_mask(theirs, (9,), 0.5, "float32")
     launch = recording._launch
@@ -1167,12 +1168,12 @@ def test_memory_runs_out_while_a_step_is_recorded(gpu, monkeypatch):
     own, taken = memory.allocated, []
     a = gpu.asarray(np.arange(4.0))
     monkeypatch.setattr(memory, "allocated", allocated)
-    recording = stream.Recording(lambda: (a + 1) + 2 + 3 + 4)
+    recording = Recording(lambda: (a + 1) + 2 + 3 + 4)
     memory.release()
     recording()
     np.testing.assert_array_equal(np.array(recording.result), [10, 11, 12, 13])
     with pytest.raises(MemoryError):
-        stream.Recording(lambda: [a + 1, a + 2])
+        Recording(lambda: [a + 1, a + 2])
 
 
 def test_a_value_for_each_feature_is_looked_for_on_the_host(gpu):
@@ -1190,9 +1191,9 @@ def test_what_was_drawn_in_between_counts(gpu):
         return engine.dropout_mask(source, (9,), 0.5, "float32")
 
     with pytest.raises(stream.NotRecordable, match="nobody has drawn"):
-        stream.Recording(lambda: draw(gpu, ours))
+        Recording(lambda: draw(gpu, ours))
     np.testing.assert_array_equal(np.array(draw(gpu, ours)), draw(reference, theirs))
-    recording = stream.Recording(lambda: [draw(gpu, ours) for _ in range(2)])
+    recording = Recording(lambda: [draw(gpu, ours) for _ in range(2)])
     assert ours.calls == 1
     for between in range(2):
         recording()
@@ -1205,7 +1206,7 @@ def test_what_was_drawn_in_between_counts(gpu):
         np.testing.assert_array_equal(np.array(found), draw(reference, theirs))
     assert ours.calls == theirs.calls == 8
     with pytest.raises(stream.NotRecordable):
-        stream.Recording(lambda: float(gpu.dropout_mask(ours, (1,), 0.5, "float32").sum()))
+        Recording(lambda: float(gpu.dropout_mask(ours, (1,), 0.5, "float32").sum()))
     assert ours.calls == 8
 
 
@@ -1271,9 +1272,9 @@ def test_what_cannot_be_recorded(gpu):
     a = gpu.asarray(np.arange(4.0))
     for work in (lambda: a.cumsum(), lambda: gpu.asarray(np.ones(3)), lambda: float(a[0])):
         with pytest.raises(stream.NotRecordable, match="go to the"):
-            stream.Recording(work)
+            Recording(work)
     with pytest.raises(stream.NotRecordable, match="inside another"):
-        stream.Recording(lambda: stream.Recording(lambda: None))
+        Recording(lambda: Recording(lambda: None))
     np.testing.assert_array_equal(a + a, [0, 2, 4, 6])  # nothing is being recorded any more
 
 

@@ -10,9 +10,9 @@ import pytest
 pytest.importorskip("numba_cuda", reason="numba-cuda is not installed (make test-cuda)")
 driver = pytest.importorskip("cuda.bindings.driver")
 
-from fastrnn.cuda import memory, stream  # noqa: E402
+from fastrnn.cuda import launches, memory, stream  # noqa: E402
 from fastrnn.cuda.hazards import Access  # noqa: E402
-from fastrnn.cuda.stream import _Branches  # noqa: E402
+from fastrnn.cuda.recording import Recording, _Branches  # noqa: E402
 
 ADDED, REFUSED = driver.CUresult.CUDA_SUCCESS, driver.CUresult.CUDA_ERROR_NOT_SUPPORTED
 
@@ -107,15 +107,15 @@ def test_where_a_launch_reads_and_writes_is_known_from_what_is_packed():
         memory=None, size=6, dtype=np.dtype(np.float64), pointer=1000
     )  # as a `DeviceArray`
     nothing = OfNumba(77, (1,), (4,))
-    stream._nothing[77] = nothing
+    launches._nothing[77] = nothing
     arguments = (
         3, own, (OfNumba(2000, (4, 3), (40, 4)), 5, (OfNumba(3000, (0, 3), (12, 4)),)), True,
         nothing, OfNumba(4000, (2,), (4,), np.int32), np.float32(1),
     )
     kinds, values = [], []
     for argument in arguments:
-        stream._flatten(argument, kinds, values)
-    packing = object.__new__(stream._Packing)
+        launches._flatten(argument, kinds, values)
+    packing = object.__new__(launches._Packing)
     packing._kernel = SimpleNamespace(writes={1, 2})
     packing._places = packing._places_of_arrays(arguments)
     try:
@@ -125,7 +125,7 @@ def test_where_a_launch_reads_and_writes_is_known_from_what_is_packed():
             Access(4000, 4008, False),
         ]
     finally:
-        del stream._nothing[77]
+        del launches._nothing[77]
 
 
 @pytest.mark.parametrize("numbas, same", [
@@ -133,7 +133,7 @@ def test_where_a_launch_reads_and_writes_is_known_from_what_is_packed():
     ([ctypes.c_int64(5), 0, 0, 3, 8, 1000, 8, 3], False), (None, False),
 ])  # fmt: skip
 def test_arguments_are_packed_as_numba_would(numbas, same):
-    packing = object.__new__(stream._Packing)
+    packing = object.__new__(launches._Packing)
     packing.struct = struct.Struct("=8q")
     compiled = SimpleNamespace()
     if numbas is not None:
@@ -151,11 +151,11 @@ def test_launches_stay_on_the_gpu_where_models_lie(monkeypatch):
     monkeypatch.setattr(stream._state, "ready", True)
     monkeypatch.setattr(stream, "device", lambda: 1)
     monkeypatch.setattr(stream, "_at_home", None)
-    assert stream._make_ready() == 1
+    assert stream.make_ready() == 1
     stream.stay()
     monkeypatch.setattr(stream, "device", lambda: 0)
     with pytest.raises(RuntimeError, match=r"expected GPU 1, .*; got GPU 0\. Make it current"):
-        stream._make_ready()
+        stream.make_ready()
 
 
 def test_a_driver_without_memory_gets_back_what_lies_unused(monkeypatch):
@@ -163,7 +163,7 @@ def test_a_driver_without_memory_gets_back_what_lies_unused(monkeypatch):
     monkeypatch.setattr(memory, "release", lambda: released.append(1))
 
     def again(answer):
-        return stream._check_again((full,), "a graph", lambda *given: (answer, *given), "given")
+        return stream.check_again((full,), "a graph", lambda *given: (answer, *given), "given")
 
     assert again(ADDED) == "given"
     with pytest.raises(MemoryError, match=r"no memory left for a graph\. Fewer rows .*batch_size"):
@@ -181,7 +181,7 @@ def test_a_recording_that_is_given_up_leaves_no_graph(monkeypatch, status, destr
         monkeypatch.setattr(driver, name, lambda *_, answer=answer: answer)
     monkeypatch.setattr(driver, "cuGraphDestroy", gone.append)
     monkeypatch.setattr(stream.discovery, "simulated", lambda: False)
-    monkeypatch.setattr(stream, "_make_ready", lambda: 0)
+    monkeypatch.setattr(stream, "make_ready", lambda: 0)
     with pytest.raises(stream.NotRecordable):
-        stream.Recording(lambda: stream._travels("to the host", 1))
+        Recording(lambda: stream._travels("to the host", 1))
     assert gone == destroyed

@@ -10,7 +10,7 @@ import weakref
 
 import numpy as np
 
-from fastrnn.cuda import stream
+from fastrnn.cuda import launches, stream
 
 __all__ = ["next_call"]
 
@@ -34,7 +34,7 @@ class _Calls:
     def advance(self, count):
         from fastrnn.cuda.kernels.random import advance
 
-        stream.launch(advance(), 1, 1, (self.there, count))
+        launches.launch(advance(), 1, 1, (self.there, count))
 
     def bring(self, calls):
         if self.known != calls:

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-__all__ = ["Access", "Hazards"]
+from fastrnn.cuda.memory import address
+
+__all__ = ["Access", "Hazards", "access", "access_of"]
 
 
 class Access(NamedTuple):
@@ -19,6 +21,23 @@ class Access(NamedTuple):
     begin: int
     end: int
     writes: bool
+
+
+def access(begin, shape, strides, itemsize, writes):
+    """The `Access` of an array that begins at an address, with strides in bytes.
+
+    >>> access(1000, (2, 3), (100, 4), 4, writes=True)
+    Access(begin=1000, end=1112, writes=True)
+    """
+    if 0 in shape:
+        return Access(begin, begin, writes)
+    last = sum((n - 1) * stride for n, stride in zip(shape, strides, strict=True))
+    return Access(begin, begin + last + itemsize, writes)
+
+
+def access_of(array, writes):
+    """The `Access` of an array of Numba."""
+    return access(address(array), array.shape, array.strides, array.dtype.itemsize, writes)
 
 
 class _Part:

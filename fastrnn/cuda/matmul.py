@@ -6,10 +6,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastrnn.cuda import arrays, discovery, stream
+from fastrnn.cuda import arrays, discovery, launches, stream
 from fastrnn.cuda.tiles import choose_tile
 
-__all__ = ["Matrices", "batched_matmul", "launch", "prepared"]
+__all__ = ["Matrices", "batched_matmul", "multiply", "prepared"]
 
 
 def batched_matmul(a, b, trans_a=False, trans_b=False, bias=None, activation=None, out=None):
@@ -89,7 +89,7 @@ def batched_matmul(a, b, trans_a=False, trans_b=False, bias=None, activation=Non
         again()
         return c.owner
     c = arrays.new(product.shape, product.dtype)
-    _launch(product, {name: arrays.copied(checked[name]) for name in given if name != "out"}, c)
+    _prepared(product, {n: arrays.copied(checked[n]) for n in given if n != "out"}, c)()
     result = stream.fetch(c.owner)
     if out is None:
         return result
@@ -210,11 +210,6 @@ def _check_out(product, checked, out):
             raise ValueError(f"out: expected memory of its own; got that of {name}.")
 
 
-def _launch(product, views, c):
-    """Compute a product of `arrays.View` on the device, into the view c."""
-    _prepared(product, views, c)()
-
-
 def prepared(a, b, c, trans_a=False, trans_b=False):
     """A function that computes c = op(a) @ op(b), all `arrays.View`, each time it is called."""
     return _prepared(_product({"a": a, "b": b}, trans_a, trans_b, None), {"a": a, "b": b}, c)
@@ -242,7 +237,7 @@ class Matrices(NamedTuple):
     wide: bool  # every row begins at a multiple of 16 bytes
 
 
-def launch(*arguments, **options):
+def multiply(*arguments, **options):
     """c = activation(op(a) @ op(b) + bias), for `Matrices` that nobody checks: as `_ready`."""
     _ready(*arguments, **options)()
 
@@ -268,4 +263,4 @@ def _ready(a, b, c, batch, M, N, K, trans_a=False, trans_b=False, bias=None, act
         Bias(c.flat, 0, False) if bias is None else Bias(*bias, True), operand(c, False),
         *size, K, activation,
     )
-    return stream.prepared(kernel, blocks, threads, arguments)
+    return launches.prepared(kernel, blocks, threads, arguments)

@@ -31,7 +31,7 @@ from fastrnn.cuda.device_array import (
     on_device,
 )
 from fastrnn.cuda.functions import ARITHMETIC, COMPARISONS, UNARY
-from fastrnn.cuda.matmul import Matrices, launch
+from fastrnn.cuda.matmul import Matrices, multiply
 from fastrnn.cuda.strides import collapsed, steps_of
 from fastrnn.cuda.tiles import WIDE
 
@@ -234,7 +234,7 @@ def _matmul(a, b, out=None):
     found = empty((*batch, M, N), together)
     a, b = (_as(x, together) for x in (a, b))
     steps = [size if count > 1 else 0 for size, count in zip((M * K, K * N), counts, strict=True)]
-    launch(
+    multiply(
         matrices(a, K, steps[0]), matrices(b, N, steps[1]), matrices(found, N, M * N),
         math.prod(batch), M, N, K,
     )

@@ -14,7 +14,7 @@ import math
 
 import numpy as np
 
-from fastrnn.cuda import stream
+from fastrnn.cuda.launches import launch, nothing
 from fastrnn.cuda.memory import Memory
 from fastrnn.rules import RULES
 
@@ -28,7 +28,7 @@ __all__ = [
 # Blocks of a reduction: as many as fill a GPU, and always as many, for they fix the order of sums.
 REDUCING = 256
 # Places of an axis that one block of `fold` takes at least, where there are few blocks.
-SHARE = 64
+FOLD_SHARE = 64
 # Rows that one thread of `scatter_add` takes. Fixed for the same reason.
 NEIGHBOURS = 16
 
@@ -49,17 +49,12 @@ class _Scratch:
         return self.memory.view(self.dtype, 0, (self.size,))
 
 
-def _launch(kernel, blocks, threads, arguments):
-    """Run a kernel on arguments among which the arrays on the device stand for their flat ones."""
-    stream.launch(kernel, blocks, threads, arguments)
-
-
 def _over(kernel, size, *arguments):
     """Run a kernel with a thread for each of ``size`` elements."""
     from fastrnn.cuda.kernels.elementwise import THREADS
 
     if size:
-        _launch(kernel, -(-size // THREADS), THREADS, arguments)
+        launch(kernel, -(-size // THREADS), THREADS, arguments)
 
 
 # -- elements -------------------------------------------------------------------
@@ -165,7 +160,7 @@ def dropout_mask(target, seed, calls, call, rate):
     words = (np.uint64(seed >> shift & (1 << 64) - 1) for shift in (0, 64))
     kernel, counted = random.dropout(target.dtype.name), calls is not None
     arguments = (
-        *words, calls if counted else stream.nothing(1, "int64"), counted, call,
+        *words, calls if counted else nothing(1, "int64"), counted, call,
         np.float32(rate), target.dtype.type(1 / (1 - rate)), target,
     )
     _over(kernel, -(-target.size // random.BLOCK), *arguments)
@@ -223,7 +218,7 @@ def softmax(z, rows, target):
     from fastrnn.cuda.kernels import losses
 
     arguments = z, z.size // rows, target
-    _launch(losses.softmax(z.dtype.name), rows, losses.LANES, arguments)
+    launch(losses.softmax(z.dtype.name), rows, losses.LANES, arguments)
 
 
 def softmax_backward(y, dy, rows, target):
@@ -231,7 +226,7 @@ def softmax_backward(y, dy, rows, target):
     from fastrnn.cuda.kernels import losses
 
     arguments = y, dy, y.size // rows, target
-    _launch(losses.softmax_backward(y.dtype.name), rows, losses.LANES, arguments)
+    launch(losses.softmax_backward(y.dtype.name), rows, losses.LANES, arguments)
 
 
 def loss(kind, from_logits, low, target, output, weight, columns, values, doutput):
@@ -245,7 +240,7 @@ def loss(kind, from_logits, low, target, output, weight, columns, values, doutpu
     else:
         sparse = kind == "sparse_categorical_crossentropy"
         kernel = losses.class_loss(sparse, from_logits, name)
-        _launch(kernel, rows, losses.LANES, arguments)
+        launch(kernel, rows, losses.LANES, arguments)
 
 
 # -- sums -----------------------------------------------------------------------
@@ -258,7 +253,7 @@ def reduce(kind, a, found=None):
 
     parts = _parts_of(kind, a)
     found = _Scratch(1, np.float64) if found is None else found
-    _launch(reductions.reduce("sum", "float64"), 1, THREADS, (parts, found))
+    launch(reductions.reduce("sum", "float64"), 1, THREADS, (parts, found))
     return found
 
 
@@ -269,7 +264,7 @@ def _parts_of(kind, a):
 
     blocks = max(1, min(REDUCING, -(-a.size // THREADS)))
     parts = _Scratch(blocks, np.float64)
-    _launch(reductions.reduce(kind, a.dtype.name), blocks, THREADS, (a, parts))
+    launch(reductions.reduce(kind, a.dtype.name), blocks, THREADS, (a, parts))
     return parts
 
 
@@ -298,7 +293,7 @@ def fold(kind, a, outer, n, inner, target, divisor=1, adds=False):
     across = -(-inner // ACROSS)
     # Where there would be few blocks, shares of which there are as many as each has places: then
     # those of both launches have the least to go through one after the other.
-    share = max(SHARE, math.ceil(math.sqrt(n))) if outer * across < REDUCING else n
+    share = max(FOLD_SHARE, math.ceil(math.sqrt(n))) if outer * across < REDUCING else n
     shares = max(1, -(-n // max(share, 1)))
     to, over = target, divisor
     if shares > 1:
@@ -306,10 +301,10 @@ def fold(kind, a, outer, n, inner, target, divisor=1, adds=False):
     name, number = target.dtype.name, target.dtype.type(over)
     if inner == 1 and not adds:
         arguments = a, n, share, shares, number, to
-        _launch(fold_rows(kind, name), outer * shares, LANES, arguments)
+        launch(fold_rows(kind, name), outer * shares, LANES, arguments)
     else:
         arguments = a, n, inner, share, shares, number, to, adds and shares == 1
-        _launch(fold_columns(kind, name), outer * shares * across, (ACROSS, DOWN), arguments)
+        launch(fold_columns(kind, name), outer * shares * across, (ACROSS, DOWN), arguments)
     if shares > 1:
         fold(kind, to, outer, shares, inner, target, divisor, adds)
 
@@ -319,7 +314,7 @@ def argmax(a, rows, n, target):
     from fastrnn.cuda.kernels.axes import LANES, argmax_rows
 
     if rows:
-        _launch(argmax_rows(a.dtype.name), rows, LANES, (a, n, target))
+        launch(argmax_rows(a.dtype.name), rows, LANES, (a, n, target))
 
 
 def scatter_add(ids, dy, target, width, adds=True, magnitudes=None):
@@ -338,7 +333,7 @@ def scatter_add(ids, dy, target, width, adds=True, magnitudes=None):
     if magnitudes is None:
         magnitudes = _parts_of("sum of magnitudes", dy)
     scale = _Scratch(2, np.float64)
-    _launch(reductions.scale(magnitudes.dtype.name), 1, THREADS, (magnitudes, scale))
+    launch(reductions.scale(magnitudes.dtype.name), 1, THREADS, (magnitudes, scale))
     rows = target.size // width
     frequent = min(reductions.FREQUENT, rows)
     sums = _Scratch((rows + reductions.COPIES * frequent) * width, np.int64)

@@ -12,6 +12,7 @@ import numpy as np
 
 from fastrnn.cuda import stream
 from fastrnn.cuda.device_array import DeviceArray, empty, on_device
+from fastrnn.cuda.recording import Recording
 from fastrnn.masks import StepMask
 
 __all__ = ["Repeated", "Results"]
@@ -90,17 +91,17 @@ def recorded(function, row_numbers, shape):
     """
     numbers = empty(shape, np.int32, limits=row_numbers.limits)
     try:
-        recording = stream.Recording(lambda: function(numbers))
+        again = Recording(lambda: function(numbers))
     except (stream.NotRecordable, MemoryError):
         return function
-    results = Results(recording.result)
+    results = Results(again.result)
 
-    def again(index):
+    def step(index):
         stream.copy(numbers, row_numbers(index))
-        recording()
+        again()
         return results.now()
 
-    return again
+    return step
 
 
 class Results:

@@ -30,7 +30,7 @@ __all__ = ["Plan", "Slice", "Tile", "cycles", "plan", "products_back", "products
 REGISTERS, OTHER_REGISTERS = 1 << 16, 112
 # Weights of 32 bits that a thread keeps at most; and the share of these if there are more, for then
 # it has more to find its way with.
-WEIGHTS, SHARE = 128, 7 / 8
+WEIGHTS, KEPT_SHARE = 128, 7 / 8
 BLOCK_THREADS = 512  # at most
 # What a multiprocessor takes at most; its schedulers each have a share of the warps.
 BLOCKS, THREADS, SCHEDULERS = 32, 2048, 4
@@ -111,7 +111,7 @@ def plan(units, dtype, tile, products):
     if size == 8:
         left = left * 5 // 8  # all else takes twice as many registers, too
     if sum(extent * sums for extent, sums in parts) > left:
-        left = int(left * SHARE)
+        left = int(left * KEPT_SHARE)
     own = shared = 0
     slices = []
     for extent, sums in parts:

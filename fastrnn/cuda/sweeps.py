@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastrnn.cells import CellSpec
-from fastrnn.cuda import arrays, discovery, matmul, memory, stream
+from fastrnn.cuda import arrays, discovery, launches, matmul, memory, stream
 from fastrnn.cuda.sweep_tiles import cycles, plan, products_back, products_there, tiles_of
 from fastrnn.cuda.tiles import length_of_parts
 from fastrnn.values import RowGradient
@@ -329,7 +329,7 @@ class _Problem:
 
     def absent(self, axes, dtype=None):
         """An array to stand for one that there is not."""
-        return stream.nothing(axes, np.dtype(dtype or self.dtype).name)
+        return launches.nothing(axes, np.dtype(dtype or self.dtype).name)
 
     def check_forward(self, xz, states, given):
         B, T, H, G = self.rows, self.steps, self.units, self.cell.gates
@@ -378,13 +378,13 @@ class _Problem:
         """Run a kernel of `fastrnn.cuda.kernels.sweep` over all rows."""
         blocks = math.ceil(self.rows / sweep.rows)
         if blocks:
-            stream.launch(sweep.kernel, blocks, sweep.threads, arguments, sweep.shared)
+            launches.launch(sweep.kernel, blocks, sweep.threads, arguments, sweep.shared)
 
     def each_unit(self, kernel, *arguments):
         """Run a kernel of `fastrnn.cuda.kernels.stepwise` over all units of all rows."""
         from fastrnn.cuda.kernels.target import THREADS
 
-        stream.launch(kernel, math.ceil(self.rows * self.units / THREADS), THREADS, arguments)
+        launches.launch(kernel, math.ceil(self.rows * self.units / THREADS), THREADS, arguments)
 
     def product(self, a, b, c, trans_a=False, trans_b=False):
         """As `matmul.prepared`, of windows (array, shape, strides, offset) in elements."""
@@ -610,7 +610,7 @@ def _dropped(problem, noise, array, width, column, gate, gates):
     target = problem.new((P, steps, H), problem.dtype)
     kernel, blocks = drop_kernel(problem.dtype.name), math.ceil(steps * H / THREADS)
     arguments = array.reshape(steps, width), column, noise, problem.steps, target
-    stream.launch(kernel, blocks, THREADS, arguments)
+    launches.launch(kernel, blocks, THREADS, arguments)
     each = gates // P
     return [(target[p], H, 0, gate + p * each, each) for p in range(P)]
 
@@ -647,7 +647,7 @@ def _sum_runs(problem, values, column, target, ends=None, order=None, adds=False
     across = math.ceil(columns / THREADS)
     none = problem.absent(1, np.int32)
     if runs:
-        stream.launch(sum_kernel(problem.dtype.name), runs * across, THREADS, (
+        launches.launch(sum_kernel(problem.dtype.name), runs * across, THREADS, (
             across, values, column, none if order is None else order, order is not None,
             none if ends is None else ends, ends is not None, RUN, target, adds,
         ))

@@ -31,7 +31,7 @@ from fastrnn.cuda.device_array import (
     on_device,
     to_host,
 )
-from fastrnn.cuda.matmul import launch
+from fastrnn.cuda.matmul import multiply
 from fastrnn.cuda.memory import address
 from fastrnn.cuda.numpy_functions import matrices
 from fastrnn.cuda.repeated import Repeated
@@ -43,7 +43,7 @@ from fastrnn.values import Lookup, RowGradient
 __all__ = ["CUDAEngine"]
 
 # Rows of x, at least, whose products with dz one block sums, for the gradient of W.
-SHARE = 64
+ROWS_OF_PART = 64
 # Up to so many rows of a table for each step that takes one, all rows get a gradient: their sums
 # need no sorting. Of larger tables most rows would be zeros.
 DENSE = 4
@@ -189,7 +189,7 @@ class CUDAEngine(ReferenceEngine):
             b = self.asarray(b, W.dtype)
             expect("b", b, (M,))
             bias = b.flat, 0
-        launch(matrices(x, D), matrices(W, M), matrices(z, M), 1, N, M, D, bias=bias)
+        multiply(matrices(x, D), matrices(W, M), matrices(z, M), 1, N, M, D, bias=bias)
         return z
 
     def project_backward(self, x, W, dz, dW, db=None, need_dx=True):
@@ -210,22 +210,22 @@ class CUDAEngine(ReferenceEngine):
         if not need_dx:
             return None
         dx = empty((*dz.shape[:-1], D), W.dtype)
-        launch(matrices(dz, M), matrices(W, M), matrices(dx, D), 1, N, D, M, trans_b=True)
+        multiply(matrices(dz, M), matrices(W, M), matrices(dx, D), 1, N, D, M, trans_b=True)
         return dx
 
     def _add_product(self, x, D, dz, M, N, dW):
         """dW += x^T dz, for x (N, D) and dz (N, M): shares of the rows by themselves, then all."""
-        length = length_of_parts(N, SHARE)
+        length = length_of_parts(N, ROWS_OF_PART)
         shares, rest = divmod(N, length)
         parts = empty((shares + (rest > 0), D, M), dz.dtype)
         if shares:
-            launch(
+            multiply(
                 matrices(x, D, length * D), matrices(dz, M, length * M), matrices(parts, M, D * M),
                 shares, D, M, length, trans_a=True,
             )
         if rest:
             done = shares * length
-            launch(
+            multiply(
                 matrices(x.view(done * D, (rest * D,)), D),
                 matrices(dz.view(done * M, (rest * M,)), M),
                 matrices(parts.view(shares * D * M, (D * M,)), M), 1, D, M, rest, trans_a=True,
