@@ -28,6 +28,16 @@ __all__ = ["INNER", "Steps", "steps_of"]
 INNER = 3  # where in what a GRU keeps the inner value stands
 
 
+@device_function
+def _no_reset(x, sums, state, kept):
+    pass
+
+
+@device_function
+def _no_reset_back(kept, before, dinner, dstate, dx, dsums):
+    pass
+
+
 class Steps(NamedTuple):
     """The device functions of a cell, and how many numbers a unit has of each kind."""
 
@@ -37,15 +47,20 @@ class Steps(NamedTuple):
     separate: bool  # whether the gradients of the sums differ from those of x
     forward: Any  # (x, sums, bias, state, kept)
     backward: Any  # (kept, before, after, dstate, dx, dsums)
-    # Of a cell with two products, else None. There, between them: with the first sums it leaves r h
-    # in kept. Back, between the gradient of r h, which is given, and that of h.
-    reset_forward: Any = None  # (x, sums, state, kept)
-    reset_backward: Any = None  # (kept, before, dinner, dstate, dx, dsums)
+    # Of a cell with two products. There, between them: with the first sums it leaves r h in kept.
+    # Back, between the gradient of r h, which is given, and that of h.
+    reset_forward: Any = _no_reset  # (x, sums, state, kept)
+    reset_backward: Any = _no_reset_back  # (kept, before, dinner, dstate, dx, dsums)
+
+    @property
+    def two_products(self):
+        """Whether a step multiplies twice: r h by U, after h."""
+        return self.reset_forward is not _no_reset
 
     @property
     def direct(self):
         """How many gates are made of h itself; the others of r h."""
-        return self.gates if self.reset_forward is None else self.gates - 1
+        return self.gates - self.two_products
 
 
 @functools.cache

@@ -58,8 +58,8 @@ def forward_kernels(cell, dtype):
     steps = steps_of(cell, dtype)
     gates, states, saves = steps.gates, steps.states, steps.kept
     saved_count = max(saves, 1)
-    two = steps.direct < gates
-    finish, middle = steps.forward, steps.reset_forward or _no_reset
+    two = steps.two_products
+    finish, middle = steps.forward, steps.reset_forward
     has_bias = steps.separate
 
     @device_function
@@ -149,8 +149,8 @@ def backward_kernels(cell, dtype):
     steps = steps_of(cell, dtype)
     gates, states, saves, direct = steps.gates, steps.states, steps.kept, steps.direct
     saved_count = max(saves, 1)
-    two, separate = direct < gates, steps.separate
-    go_back, middle = steps.backward, steps.reset_backward or _no_reset_back
+    two, separate = steps.two_products, steps.separate
+    go_back, middle = steps.backward, steps.reset_backward
 
     @kernel(THREADS, writes="dstate carried dnow dxz dsums")
     def step(t, T, noise, noises, start, stop, masked, before, last, kept, dsequence, given,
@@ -228,13 +228,3 @@ def backward_kernels(cell, dtype):
         dstate[0, row, unit] = own[0]
 
     return StepKernels(step, reset if two else None)
-
-
-@device_function
-def _no_reset(x, sums, state, kept):
-    pass
-
-
-@device_function
-def _no_reset_back(kept, before, dinner, dstate, dx, dsums):
-    pass
