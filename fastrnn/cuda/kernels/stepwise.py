@@ -43,6 +43,14 @@ class StepKernels(NamedTuple):
     reset: Any
 
 
+@device_function
+def _own_place(states):
+    """Row and unit of a thread, and how many there are: the last threads may have no such row."""
+    rows, units = states.shape[1], states.shape[2]
+    i = cuda.blockIdx.x * THREADS + cuda.threadIdx.x
+    return i // units, i % units, rows, units
+
+
 @functools.cache
 def forward_kernels(cell, dtype):
     """The `StepKernels` of the way there.
@@ -76,9 +84,7 @@ def forward_kernels(cell, dtype):
         own_sums = cuda.local.array(gates, number, ALIGNMENT)
         own = cuda.local.array(states, number, ALIGNMENT)
         saved = cuda.local.array(saved_count, number, ALIGNMENT)
-        rows, units = state.shape[1], state.shape[2]
-        i = cuda.blockIdx.x * THREADS + cuda.threadIdx.x
-        row, unit = i // units, i % units
+        row, unit, rows, units = _own_place(state)
         if row >= rows:
             return
         for s in range(states):
@@ -118,9 +124,7 @@ def forward_kernels(cell, dtype):
         own_sums = cuda.local.array(gates, number, ALIGNMENT)
         own = cuda.local.array(states, number, ALIGNMENT)
         saved = cuda.local.array(saved_count, number, ALIGNMENT)
-        rows, units = state.shape[1], state.shape[2]
-        i = cuda.blockIdx.x * THREADS + cuda.threadIdx.x
-        row, unit = i // units, i % units
+        row, unit, rows, units = _own_place(state)
         if row >= rows:
             return
         own[0] = state[0, row, unit]
@@ -161,9 +165,7 @@ def backward_kernels(cell, dtype):
         later = cuda.local.array(states, number, ALIGNMENT)
         dx = cuda.local.array(gates, number, ALIGNMENT)
         dsum = cuda.local.array(gates, number, ALIGNMENT)
-        rows, units = dstate.shape[1], dstate.shape[2]
-        i = cuda.blockIdx.x * THREADS + cuda.threadIdx.x
-        row, unit = i // units, i % units
+        row, unit, rows, units = _own_place(dstate)
         if row >= rows:
             return
         output = zero
@@ -212,11 +214,9 @@ def backward_kernels(cell, dtype):
         earlier = cuda.local.array(states, number, ALIGNMENT)
         dx = cuda.local.array(gates, number, ALIGNMENT)
         dsum = cuda.local.array(gates, number, ALIGNMENT)
-        rows, units = dstate.shape[1], dstate.shape[2]
-        i = cuda.blockIdx.x * THREADS + cuda.threadIdx.x
-        row, unit = i // units, i % units
+        row, unit, rows, units = _own_place(dstate)
         begin, end = bounds(row, rows, T, start, stop, masked)
-        if row >= rows or t < begin or t >= end:
+        if t < begin or t >= end:  # as with a row that there is not
             return
         for s in range(saves):
             saved[s] = kept[row, t, s * units + unit]
