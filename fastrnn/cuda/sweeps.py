@@ -186,41 +186,34 @@ def sweep_forward(cell, xz, U, states=None, start=None, stop=None, bias=None, no
     array([1., 2., 3.])
     """
     problem = _Problem(cell, U, xz, looked_up, start, stop, noise, new)
-    given = {"bias": bias, "noise": noise}
-    problem.check_forward(xz, states, given)
-    B, T, H, dtype = problem.rows, problem.steps, problem.units, problem.dtype
-    make, absent = problem.new, problem.absent
-    S, K = cell.states, problem.kept
-    last = make((S, B, H), dtype)
-    before = make((B, T, S * H), dtype) if keeps else absent(3)
-    kept = make((B, T, K * H), dtype) if keeps and K else absent(3)
-    sequence = make((B, T, H), dtype) if returns else None
-    first = tuple(states) if states is not None else (absent(2),) * S
-    inputs = xz if looked_up is not None else xz.reshape(B * T, xz.shape[2])
-    ids = absent(2, np.int32) if looked_up is None else looked_up.ids
-    flags = bool(keeps), bool(returns), bool(zeroes)
-    ids = ids, looked_up is not None
-    given_bias = absent(1) if bias is None else bias, bias is not None
-    into = absent(3) if sequence is None else sequence
-    tiles = problem.on_chip()
+    _check_forward(problem, xz, states, bias, noise)
+    way = problem.way(
+        looks_up=looked_up is not None, keeps=bool(keeps), returns=bool(returns),
+        zeroes=bool(zeroes),
+    )
+    T, H, tiles = problem.steps, problem.units, problem.on_chip()
+    ids = problem.absent(2, np.int32) if looked_up is None else looked_up.ids
+    inner = problem.optional(bias, axes=1)
+    first = problem.first_states(states)
+    room = _room(problem, way)
     if tiles is not None:
         from fastrnn.cuda.kernels import sweep
 
-        way = problem.way(looks_up=ids[1], keeps=flags[0], returns=flags[1], zeroes=flags[2])
-        problem.launch(
-            sweep.sweep_forward(cell, H, dtype.name, tiles[0], way), T, flat(xz), flat(ids[0]), U,
-            *given_bias, problem.noise[0], *problem.mask[:2], first, states is not None,
-            flat(before), last, flat(kept), flat(into),
+        _launch(
+            problem, sweep.sweep_forward(cell, H, problem.dtype.name, tiles.there, way), T,
+            flat(xz), flat(ids), U, *inner, problem.noise.array, problem.mask.start,
+            problem.mask.stop, *first, flat(room.before), room.last, flat(room.kept),
+            flat(room.sequence),
         )
     else:
-        _forward_by_steps(
-            problem, inputs, ids, U, given_bias, first, states is not None, before, last, kept,
-            into, flags,
-        )
+        inputs = xz if way.looks_up else xz.reshape(problem.rows * T, xz.shape[2])
+        _forward_by_steps(problem, way, inputs, ids, U, inner, first, room)
     tape = Tape(
-        cell, T, looked_up, start, stop, noise, bias is not None, bool(zeroes), before, last, kept
+        cell, T, looked_up, start, stop, noise, inner.given, bool(zeroes), room.before, room.last,
+        room.kept,
     )
-    return sequence, _each(problem, last), tape if keeps else None
+    sequence = room.sequence if way.returns else None
+    return sequence, _each(problem, room.last), tape if way.keeps else None
 
 
 def sweep_backward(tape, U, dsequence=None, dstates=None, dU=None, dbias=None, need_dxz=True,
@@ -257,32 +250,28 @@ def sweep_backward(tape, U, dsequence=None, dstates=None, dU=None, dbias=None, n
     problem = _Problem(
         cell, U, tape.before, tape.looked_up, tape.start, tape.stop, tape.noise, new
     )
-    problem.check_backward(dsequence, dstates, dU, dbias)
+    _check_backward(problem, dsequence, dstates, dU, dbias)
     B, T, H, dtype = problem.rows, problem.steps, problem.units, problem.dtype
-    make, absent = problem.new, problem.absent
+    make, tiles = problem.new, problem.on_chip()
+    measures = bool(measures) and tiles is not None and T <= MEASURED
+    way = problem.way(returns=dsequence is not None, zeroes=tape.zeroes, measures=measures)
     dxz = make((B, T, cell.gates * H), dtype)
     dsums = make(dxz.shape, dtype) if problem.separate else dxz
     dfirst = make((cell.states, B, H), dtype)
-    dstates = dstates or [None] * cell.states
-    has = tuple(d is not None for d in dstates)
-    dlast = tuple(absent(2) if d is None else d for d in dstates)
-    dy = absent(3) if dsequence is None else dsequence, dsequence is not None
-    tiles, magnitudes = problem.on_chip(), None
+    magnitudes = make((B, H), dtype) if way.measures else None
+    dlast = problem.last_gradients(dstates)
+    dy = problem.optional(dsequence, axes=3)
     if tiles is not None:
         from fastrnn.cuda.kernels import sweep
 
-        if measures and T <= MEASURED:
-            magnitudes = make((B, H), dtype)
-        way = problem.way(
-            returns=dy[1], zeroes=tape.zeroes, measures=magnitudes is not None
-        )
-        problem.launch(
-            sweep.sweep_backward(cell, H, dtype.name, tiles[1], way), T, U, problem.noise[0],
-            *problem.mask[:2], flat(tape.before), tape.last, flat(tape.kept), flat(dy[0]), dlast,
-            has, dfirst, flat(dxz), flat(dsums), absent(2) if magnitudes is None else magnitudes,
+        _launch(
+            problem, sweep.sweep_backward(cell, H, dtype.name, tiles.back, way), T, U,
+            problem.noise.array, problem.mask.start, problem.mask.stop, flat(tape.before),
+            tape.last, flat(tape.kept), flat(dy.array), *dlast, dfirst, flat(dxz), flat(dsums),
+            problem.optional(magnitudes, axes=2).array,
         )
     else:
-        _backward_by_steps(problem, tape, U, dy, dlast, has, dfirst, dxz, dsums)
+        _backward_by_steps(problem, way, tape, U, dy, dlast, dfirst, dxz, dsums)
     if dU is not None:
         _add_dU(problem, tape, dsums, dU)
     if dbias is not None and tape.biased:
@@ -293,24 +282,52 @@ def sweep_backward(tape, U, dsequence=None, dstates=None, dU=None, dbias=None, n
     return (dxz if need_dxz else None), _each(problem, dfirst), magnitudes
 
 
+# -- what both ways share ---------------------------------------------------------
+
+
+class Optional(NamedTuple):
+    """An array that need not be given, as kernels take it."""
+
+    array: Any  # or what stands for it
+    given: bool
+
+
+class States(NamedTuple):
+    """An array (B, H) for each state, as kernels take them."""
+
+    arrays: tuple  # or what stands for them
+    given: Any  # whether they are; of gradients, for each of them
+
+
+class Mask(NamedTuple):
+    """Which steps of each row count, as kernels take it."""
+
+    start: Any
+    stop: Any
+    given: bool  # otherwise all of them do
+
+
+class Noise(NamedTuple):
+    """Factors of the state on its way into U, as kernels take them."""
+
+    array: Any
+    count: int  # none, one for all gates, or more: one for each
+
+
+class Tiles(NamedTuple):
+    """How a sweep is dealt out to threads."""
+
+    there: Any
+    back: Any
+
+
 class _Problem:
-    """The sizes of a sweep, what both ways share, and how to launch."""
+    """The sizes of a sweep, and what it is given, as kernels take it."""
 
     def __init__(self, cell, U, stepped, looked_up, start, stop, noise, new):
         from fastrnn.cuda.kernels.cells import steps_of
 
-        if len(U.shape) != 2:
-            raise ValueError(f"U: expected shape (units, gates * units); got {tuple(U.shape)}.")
-        if stepped is not None and looked_up is None and len(stepped.shape) != 3:
-            raise ValueError(
-                f"xz: expected shape (batch, steps, gates * units); got {tuple(stepped.shape)}."
-            )
-        for name in ("activation", "recurrent_activation"):
-            if getattr(cell, name) not in ACTIVATIONS:
-                raise ValueError(
-                    f"{name}: expected one of {', '.join(sorted(ACTIVATIONS))}; got "
-                    f"{getattr(cell, name)!r}."
-                )
+        _check_layer(cell, U, stepped if looked_up is None else None)
         self.cell, self.dtype = cell, np.dtype(U.dtype)
         self.new = new or memory.allocated
         self.units = U.shape[0]
@@ -318,12 +335,13 @@ class _Problem:
         self.rows, self.steps = leading.shape[:2]
         self.step = steps_of(cell, self.dtype.name)
         self.kept, self.separate = self.step.kept, self.step.separate
-        runs = None if start is None else (start, stop)
-        self.mask = (*(runs or (self.absent(1, np.int64),) * 2), runs is not None)
-        self.noises = 0 if noise is None else noise.shape[0]
-        self.noise = self.absent(3) if noise is None else noise, self.noises
+        if start is None:
+            self.mask = Mask(*(self.absent(1, np.int64),) * 2, False)
+        else:
+            self.mask = Mask(start, stop, True)
+        self.noise = Noise(self.optional(noise, 3).array, 0 if noise is None else noise.shape[0])
         _check("U", U, (self.units, cell.gates * self.units), self.dtype)
-        if runs is not None:
+        if self.mask.given:
             _check("start", start, (self.rows,), np.int64)
             _check("stop", stop, (self.rows,), np.int64)
 
@@ -331,64 +349,61 @@ class _Problem:
         """An array to stand for one that there is not."""
         return launches.nothing(axes, np.dtype(dtype or self.dtype).name)
 
-    def check_forward(self, xz, states, given):
-        B, T, H, G = self.rows, self.steps, self.units, self.cell.gates
-        whole = (B, T) if len(xz.shape) == 3 else xz.shape[:1]
-        _check("xz", xz, (*whole, G * H), self.dtype)
-        for s, state in enumerate(_listed("states", states, self.cell.states)):
-            _check(f"states[{s}]", state, (B, H), self.dtype)
-        if given["bias"] is not None:
-            _check("bias", given["bias"], (H,), self.dtype)
-        if given["noise"] is not None:
-            noises = 1 if self.noises == 1 else G
-            _check("noise", given["noise"], (noises, B, H), self.dtype)
+    def optional(self, array, axes):
+        """The `Optional` of an array or None."""
+        return Optional(self.absent(axes) if array is None else array, array is not None)
 
-    def check_backward(self, dsequence, dstates, dU, dbias):
-        B, T, H, G = self.rows, self.steps, self.units, self.cell.gates
-        if dsequence is not None:
-            _check("dsequence", dsequence, (B, T, H), self.dtype)
-        for s, state in enumerate(_listed("dstates", dstates, self.cell.states)):
-            if state is not None:
-                _check(f"dstates[{s}]", state, (B, H), self.dtype)
-        if dU is not None:
-            _check("dU", dU, (H, G * H), self.dtype)
-        if dbias is not None:
-            _check("dbias", dbias, (H,), self.dtype)
+    def first_states(self, states):
+        """The `States` before the first step: all of them are given, or None."""
+        if states is None:
+            return States((self.absent(2),) * self.cell.states, False)
+        return States(tuple(states), True)
 
-    def way(self, **asked):
+    def last_gradients(self, dstates):
+        """The `States` of gradients of the last ones: each of them may be None, or all."""
+        each = [self.optional(d, axes=2) for d in dstates or [None] * self.cell.states]
+        return States(tuple(d.array for d in each), tuple(d.given for d in each))
+
+    def way(self, looks_up=False, keeps=False, returns=False, zeroes=False, measures=False):
         """The `fastrnn.cuda.kernels.sweep.Way` with what is asked for; what makes no difference is
         none."""
         from fastrnn.cuda.kernels.sweep import Way
 
-        way = Way(masked=self.mask[2], noises=self.noises, **asked)
-        return way._replace(zeroes=way.zeroes and way.masked and way.returns)
+        masked = self.mask.given
+        zeroes = zeroes and masked and returns
+        return Way(looks_up, masked, self.noise.count, keeps, returns, zeroes, measures)
 
     def on_chip(self):
-        """The tiles of the way there and of that back, whose U fits on chip; None if it does not.
+        """The `Tiles` with which U fits on chip; None if it does not.
 
         Of those that there are, the ones that take the least by count.
         """
         found = _tiles(
             self.units, self.dtype.name, self.cell.gates, self.step.direct, self.rows,
-            (1,) if self.noises else GROUPS, arrays.multiprocessors(), shared_limit(),
+            (1,) if self.noise.count else GROUPS, arrays.multiprocessors(), shared_limit(),
         )
         return None if None in found else found
 
-    def launch(self, sweep, *arguments):
-        """Run a kernel of `fastrnn.cuda.kernels.sweep` over all rows."""
-        blocks = math.ceil(self.rows / sweep.rows)
-        if blocks:
-            launches.launch(sweep.kernel, blocks, sweep.threads, arguments, sweep.shared)
 
-    def each_unit(self, kernel, *arguments):
-        """Run a kernel of `fastrnn.cuda.kernels.stepwise` over all units of all rows."""
-        from fastrnn.cuda.kernels.target import THREADS
+class Room(NamedTuple):
+    """What a sweep there writes to, as kernels take it."""
 
-        launches.launch(kernel, math.ceil(self.rows * self.units / THREADS), THREADS, arguments)
+    before: Any
+    last: Any
+    kept: Any
+    sequence: Any
 
-    def product(self, a, b, c, trans_a=False, trans_b=False):
-        """As `matmul.prepared`, of windows (array, shape, strides, offset) in elements."""
-        return matmul.prepared(_window(*a), _window(*b), _window(*c), trans_a, trans_b)
+
+def _room(problem, way):
+    """The `Room` for a sweep: what nobody asks for has none."""
+    B, T, H, S, K = problem.rows, problem.steps, problem.units, problem.cell.states, problem.kept
+    make, absent, dtype = problem.new, problem.absent, problem.dtype
+    return Room(
+        last=make((S, B, H), dtype),
+        before=make((B, T, S * H), dtype) if way.keeps else absent(3),
+        kept=make((B, T, K * H), dtype) if way.keeps and K else absent(3),
+        sequence=make((B, T, H), dtype) if way.returns else absent(3),
+    )
 
 
 def shared_limit():
@@ -402,7 +417,7 @@ def shared_limit():
 
 @functools.lru_cache(maxsize=256)
 def _tiles(units, dtype, gates, direct, rows, groups, multiprocessors, limit):
-    """The best `fastrnn.cuda.sweep_tiles.Tile` there, and that back; None where none fits."""
+    """The best `Tiles`, each a `fastrnn.cuda.sweep_tiles.Tile`; None where none fits."""
     best = []
     for products in products_there(units, gates, direct), products_back(units, gates, direct):
         taken = {}
@@ -411,29 +426,7 @@ def _tiles(units, dtype, gates, direct, rows, groups, multiprocessors, limit):
             taken[tile] = cycles(planned, dtype, products, gates, rows, multiprocessors, limit)
         fitting = [tile for tile, cost in taken.items() if cost is not None]
         best.append(min(fitting, key=taken.get, default=None))
-    return tuple(best)
-
-
-def _window(array, shape, strides, offset=0):
-    """The `arrays.View` of a part of an array's memory; strides and offset in elements."""
-    whole = arrays.checked("array", array, on_device=True)
-    size = whole.dtype.itemsize
-    pointer, read_only = whole.interface["data"]
-    interface = whole.interface | {
-        "data": (pointer + offset * size, read_only), "shape": shape,
-        "strides": tuple(stride * size for stride in strides),
-    }
-    return arrays.View(interface, array, shape, strides, whole.dtype)
-
-
-def _check(name, array, shape, dtype):
-    """Raise ValueError unless a kernel can take an array."""
-    if tuple(array.shape) != tuple(shape) or array.dtype != dtype or not array.is_c_contiguous():
-        kind = "" if array.is_c_contiguous() else ", not C-contiguous"
-        raise ValueError(
-            f"{name}: expected a C-contiguous {np.dtype(dtype)} array of shape {tuple(shape)}; got "
-            f"{array.dtype} of shape {tuple(array.shape)}{kind}."
-        )
+    return Tiles(*best)
 
 
 def _each(problem, states):
@@ -456,6 +449,61 @@ def flat(array):
     return found
 
 
+# -- checks -----------------------------------------------------------------------
+
+
+def _check_layer(cell, U, xz):
+    """Check what a sweep's sizes are found by, and the activations."""
+    if len(U.shape) != 2:
+        raise ValueError(f"U: expected shape (units, gates * units); got {tuple(U.shape)}.")
+    if xz is not None and len(xz.shape) != 3:
+        raise ValueError(
+            f"xz: expected shape (batch, steps, gates * units); got {tuple(xz.shape)}."
+        )
+    for name in ("activation", "recurrent_activation"):
+        if getattr(cell, name) not in ACTIVATIONS:
+            raise ValueError(
+                f"{name}: expected one of {', '.join(sorted(ACTIVATIONS))}; got "
+                f"{getattr(cell, name)!r}."
+            )
+
+
+def _check_forward(problem, xz, states, bias, noise):
+    B, T, H, G = problem.rows, problem.steps, problem.units, problem.cell.gates
+    whole = (B, T) if len(xz.shape) == 3 else xz.shape[:1]
+    _check("xz", xz, (*whole, G * H), problem.dtype)
+    for s, state in enumerate(_listed("states", states, problem.cell.states)):
+        _check(f"states[{s}]", state, (B, H), problem.dtype)
+    if bias is not None:
+        _check("bias", bias, (H,), problem.dtype)
+    if noise is not None:
+        count = 1 if problem.noise.count == 1 else G
+        _check("noise", noise, (count, B, H), problem.dtype)
+
+
+def _check_backward(problem, dsequence, dstates, dU, dbias):
+    B, T, H, G = problem.rows, problem.steps, problem.units, problem.cell.gates
+    if dsequence is not None:
+        _check("dsequence", dsequence, (B, T, H), problem.dtype)
+    for s, state in enumerate(_listed("dstates", dstates, problem.cell.states)):
+        if state is not None:
+            _check(f"dstates[{s}]", state, (B, H), problem.dtype)
+    if dU is not None:
+        _check("dU", dU, (H, G * H), problem.dtype)
+    if dbias is not None:
+        _check("dbias", dbias, (H,), problem.dtype)
+
+
+def _check(name, array, shape, dtype):
+    """Raise ValueError unless a kernel can take an array."""
+    if tuple(array.shape) != tuple(shape) or array.dtype != dtype or not array.is_c_contiguous():
+        kind = "" if array.is_c_contiguous() else ", not C-contiguous"
+        raise ValueError(
+            f"{name}: expected a C-contiguous {np.dtype(dtype)} array of shape {tuple(shape)}; got "
+            f"{array.dtype} of shape {tuple(array.shape)}{kind}."
+        )
+
+
 def _listed(name, states, count):
     if states is None:
         return []
@@ -464,11 +512,45 @@ def _listed(name, states, count):
     return states
 
 
+# -- launches ---------------------------------------------------------------------
+
+
+def _launch(problem, sweep, *arguments):
+    """Run a kernel of `fastrnn.cuda.kernels.sweep` over all rows."""
+    blocks = math.ceil(problem.rows / sweep.rows)
+    if blocks:
+        launches.launch(sweep.kernel, blocks, sweep.threads, arguments, sweep.shared)
+
+
+def _each_unit(problem, kernel, *arguments):
+    """Run a kernel of `fastrnn.cuda.kernels.stepwise` over all units of all rows."""
+    from fastrnn.cuda.kernels.target import THREADS
+
+    launches.launch(kernel, math.ceil(problem.rows * problem.units / THREADS), THREADS, arguments)
+
+
+def _product(a, b, c, trans_a=False, trans_b=False):
+    """As `matmul.prepared`, of windows (array, shape, strides, offset) in elements."""
+    return matmul.prepared(_window(*a), _window(*b), _window(*c), trans_a, trans_b)
+
+
+def _window(array, shape, strides, offset=0):
+    """The `arrays.View` of a part of an array's memory; strides and offset in elements."""
+    whole = arrays.checked("array", array, on_device=True)
+    size = whole.dtype.itemsize
+    pointer, read_only = whole.interface["data"]
+    interface = whole.interface | {
+        "data": (pointer + offset * size, read_only), "shape": shape,
+        "strides": tuple(stride * size for stride in strides),
+    }
+    return arrays.View(interface, array, shape, strides, whole.dtype)
+
+
 # -- step by step -----------------------------------------------------------------
 
 
-def _forward_by_steps(problem, xz, ids, U, bias, first, given, before, last, kept, sequence, flags):
-    """As the kernel of `sweep.sweep_forward`, with ``last`` for the states under way."""
+def _forward_by_steps(problem, way, xz, ids, U, bias, first, room):
+    """As the kernel of `sweep.sweep_forward`, with ``room.last`` for the states under way."""
     from fastrnn.cuda.kernels.stepwise import forward_kernels
 
     B, T, H, G = problem.rows, problem.steps, problem.units, problem.cell.gates
@@ -476,39 +558,41 @@ def _forward_by_steps(problem, xz, ids, U, bias, first, given, before, last, kep
         return
     direct = problem.step.direct
     kernels = forward_kernels(problem.cell, problem.dtype.name)
-    P = max(problem.noises, 1)
+    P = max(problem.noise.count, 1)
     shown, sums = problem.new((P, B, H), problem.dtype), problem.new((B, G * H), problem.dtype)
 
     def times_U(gate, gates, slot, slots):
         """Products of shown[slot : slot + slots], which have the gates from ``gate`` on."""
         columns = gates * H // slots
-        return problem.product(
+        return _product(
             (shown, (slots, B, H), (B * H, H, 1), slot * B * H),
             (U, (slots, H, columns), (columns, G * H, 1), gate * H),
             (sums, (slots, B, columns), (columns, G * H, 1), gate * H),
         )
 
     product = times_U(0, direct, 0, min(P, direct))
-    second = times_U(direct, 1, P - 1, 1) if direct < G else None
+    second = times_U(direct, 1, P - 1, 1) if problem.step.two_products else None
 
     def step(t):
-        problem.each_unit(
-            kernels.step, t, T, xz, *ids, sums, *bias, *problem.noise, *problem.mask, first, given,
-            last, before, kept, sequence, shown, *flags,
+        _each_unit(
+            problem, kernels.step, t, T, xz, ids, way.looks_up, sums, *bias, *problem.noise,
+            *problem.mask, *first, room.last, room.before, room.kept, room.sequence, shown,
+            way.keeps, way.returns, way.zeroes,
         )
 
     step(-1)
     for t in range(T):
         product()
         if second is not None:
-            problem.each_unit(
-                kernels.reset, t, T, xz, *ids, sums, *problem.noise, last, shown
+            _each_unit(
+                problem, kernels.reset, t, T, xz, ids, way.looks_up, sums, *problem.noise,
+                room.last, shown,
             )
             second()
         step(t)
 
 
-def _backward_by_steps(problem, tape, U, dy, dlast, has, dfirst, dxz, dsums):
+def _backward_by_steps(problem, way, tape, U, dy, dlast, dfirst, dxz, dsums):
     """As the kernel of `sweep.sweep_backward`, with ``dfirst`` for the gradients under way."""
     from fastrnn.cuda.kernels.stepwise import backward_kernels
 
@@ -517,35 +601,35 @@ def _backward_by_steps(problem, tape, U, dy, dlast, has, dfirst, dxz, dsums):
         return
     direct = problem.step.direct
     kernels = backward_kernels(problem.cell, problem.dtype.name)
-    slots = min(max(problem.noises, 1), direct)
+    slots = min(max(problem.noise.count, 1), direct)
     make, dtype = problem.new, problem.dtype
     dshown, dinner = make((slots, B, H), dtype), make((B, H), dtype)
     carried, dnow = make((B, H), dtype), make((B, G * H), dtype)
 
     def times_U(gate, gates, target, slots):
         columns = gates * H // slots
-        return problem.product(
+        return _product(
             (dnow, (slots, B, columns), (columns, G * H, 1), gate * H),
             (U, (slots, H, columns), (columns, G * H, 1), gate * H),
             (target, (slots, B, H), (B * H, H, 1)), trans_b=True,
         )
 
     product = times_U(0, direct, dshown, slots)
-    second = times_U(direct, 1, dinner, 1) if direct < G else None
+    second = times_U(direct, 1, dinner, 1) if problem.step.two_products else None
 
     def step(t):
-        problem.each_unit(
-            kernels.step, t, T, *problem.noise, *problem.mask, tape.before, tape.last, tape.kept,
-            *dy, tape.zeroes, dlast, has, dfirst, carried, dshown, dnow, dxz, dsums,
+        _each_unit(
+            problem, kernels.step, t, T, *problem.noise, *problem.mask, tape.before, tape.last,
+            tape.kept, *dy, way.zeroes, *dlast, dfirst, carried, dshown, dnow, dxz, dsums,
         )
 
     for t in reversed(range(T)):
         step(t)
         if second is not None:
             second()
-            problem.each_unit(
-                kernels.reset, t, T, *problem.noise, *problem.mask, tape.before, tape.kept, dinner,
-                dfirst, dnow, dxz,
+            _each_unit(
+                problem, kernels.reset, t, T, *problem.noise, *problem.mask, tape.before, tape.kept,
+                dinner, dfirst, dnow, dxz,
             )
         product()
     step(-1)
@@ -566,7 +650,7 @@ def _add_dU(problem, tape, dsums, dU):
         for part, count, k in ((0, whole, length), (whole, 1, rest)):
             at = part * length
             if count and k:
-                problem.product(
+                _product(
                     (array, (count, k, H), (length * width, width, 1), at * width + column),
                     (dsums, (count, k, gates * H), (length * G * H, G * H, 1),
                      (at * G + gate) * H),
@@ -591,9 +675,9 @@ def _factors(problem, tape):
 
     H, G, direct = problem.units, problem.cell.gates, problem.step.direct
     wholes = [(tape.before, problem.cell.states * H, 0, 0, direct)]
-    if direct < G:
+    if problem.step.two_products:
         wholes.append((tape.kept, problem.kept * H, INNER * H, direct, G - direct))
-    if not problem.noises:
+    if not problem.noise.count:
         return wholes
     return [part for whole in wholes for part in _dropped(problem, tape.noise, *whole)]
 
@@ -604,7 +688,7 @@ def _dropped(problem, noise, array, width, column, gate, gates):
     from fastrnn.cuda.kernels.target import THREADS
 
     steps, H = problem.rows * problem.steps, problem.units
-    if problem.noises > 1:
+    if problem.noise.count > 1:
         noise = noise[gate : gate + gates]
     P = noise.shape[0]
     target = problem.new((P, steps, H), problem.dtype)
