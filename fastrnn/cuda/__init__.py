@@ -2,17 +2,21 @@
 
 ``matmul``
     `batched_matmul`: many products of one size.
-``sweeps``
-    The sweeps of recurrent layers, there and back.
+``sweeps``, ``sweep_tiles``
+    The sweeps of recurrent layers, there and back, and how threads share them.
 ``device_array``, ``numpy_functions``, ``functions``, ``parts``, ``strides``
     What `fastrnn.engines.cuda` computes with: arrays on the device, the functions of NumPy that
     take them, what an index takes of them, and how kernels walk over them.
 ``operations``, ``memory``
     The kernels as functions of such arrays, and memory that is used again.
-``arrays``, ``discovery``
-    Arrays of users as kernels take them; which GPU there is, or what is missing.
+``stream``, ``hazards``, ``repeated``, ``draws``
+    Launches and copies, one after the other; what of them waits for what, once they are recorded;
+    training steps that are recorded and done again; and the random numbers in them.
+``arrays``, ``discovery``, ``errors``
+    Arrays of users as kernels take them; which GPU there is, or what is missing; what the driver
+    reports, in words.
 ``tiles``, ``kernels``
-    How the work is cut up, and the kernels. Numba is imported when one is first used.
+    How products are cut up, and the kernels. Numba is imported when one is first used.
 
 docs/cuda.md has the design of each kernel.
 """

@@ -1,7 +1,7 @@
 """The updates of optimizers: one thread a weight, all that it needs read and written once.
 
-Equations: `fastrnn.engines.Engine.update`. ``grad`` is zero afterwards. Slots that a rule does not
-have are any array; they are not touched.
+Equations: `fastrnn.engines.base.Engine.update`. ``grad`` is zero afterwards. Slots that a rule does
+not have are any array; they are not touched.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ __all__ = ["update"]
 
 @functools.cache
 def update(rule, dtype):
-    """The kernel of a rule; its arguments: `RULES` in `fastrnn.cuda.operations`."""
+    """The kernel of a rule; its arguments: `fastrnn.rules.RULES`."""
     return {"sgd": _sgd, "rmsprop": _rmsprop, "adam": _adam}[rule](np.dtype(dtype).type)
 
 
