@@ -9,9 +9,11 @@
     take them, what an index takes of them, and how kernels walk over them.
 ``operations``, ``memory``
     The kernels as functions of such arrays, and memory that is used again.
-``stream``, ``hazards``, ``repeated``, ``draws``
-    Launches and copies, one after the other; what of them waits for what, once they are recorded;
-    training steps that are recorded and done again; and the random numbers in them.
+``stream``, ``launches``
+    The order of all work, and copies; launches of kernels.
+``recording``, ``hazards``, ``repeated``, ``draws``
+    Work that is done again, as a graph; what of it waits for what; training steps that are
+    recorded; and the random numbers in them.
 ``arrays``, ``discovery``, ``errors``
     Arrays of users as kernels take them; which GPU there is, or what is missing; what the driver
     reports, in words.

@@ -195,25 +195,25 @@ def sweep_forward(cell, xz, U, states=None, start=None, stop=None, bias=None, no
     ids = problem.absent(2, np.int32) if looked_up is None else looked_up.ids
     inner = problem.optional(bias, axes=1)
     first = problem.first_states(states)
-    room = _room(problem, way)
+    written = _written(problem, way)
     if tiles is not None:
         from fastrnn.cuda.kernels import sweep
 
         _launch(
             problem, sweep.sweep_forward(cell, H, problem.dtype.name, tiles.there, way), T,
             flat(xz), flat(ids), U, *inner, problem.noise.array, problem.mask.start,
-            problem.mask.stop, *first, flat(room.before), room.last, flat(room.kept),
-            flat(room.sequence),
+            problem.mask.stop, *first, flat(written.before), written.last, flat(written.kept),
+            flat(written.sequence),
         )
     else:
         inputs = xz if way.looks_up else xz.reshape(problem.rows * T, xz.shape[2])
-        _forward_by_steps(problem, way, inputs, ids, U, inner, first, room)
+        _forward_by_steps(problem, way, inputs, ids, U, inner, first, written)
     tape = Tape(
-        cell, T, looked_up, start, stop, noise, inner.given, bool(zeroes), room.before, room.last,
-        room.kept,
+        cell, T, looked_up, start, stop, noise, inner.given, bool(zeroes), written.before,
+        written.last, written.kept,
     )
-    sequence = room.sequence if way.returns else None
-    return sequence, _each(problem, room.last), tape if way.keeps else None
+    sequence = written.sequence if way.returns else None
+    return sequence, _each(problem, written.last), tape if way.keeps else None
 
 
 def sweep_backward(tape, U, dsequence=None, dstates=None, dU=None, dbias=None, need_dxz=True,
@@ -385,7 +385,7 @@ class _Problem:
         return None if None in found else found
 
 
-class Room(NamedTuple):
+class Written(NamedTuple):
     """What a sweep there writes to, as kernels take it."""
 
     before: Any
@@ -394,11 +394,11 @@ class Room(NamedTuple):
     sequence: Any
 
 
-def _room(problem, way):
-    """The `Room` for a sweep: what nobody asks for has none."""
+def _written(problem, way):
+    """The `Written` for a sweep: what nobody asks for has none."""
     B, T, H, S, K = problem.rows, problem.steps, problem.units, problem.cell.states, problem.kept
     make, absent, dtype = problem.new, problem.absent, problem.dtype
-    return Room(
+    return Written(
         last=make((S, B, H), dtype),
         before=make((B, T, S * H), dtype) if way.keeps else absent(3),
         kept=make((B, T, K * H), dtype) if way.keeps and K else absent(3),
@@ -549,8 +549,8 @@ def _window(array, shape, strides, offset=0):
 # -- step by step -----------------------------------------------------------------
 
 
-def _forward_by_steps(problem, way, xz, ids, U, bias, first, room):
-    """As the kernel of `sweep.sweep_forward`, with ``room.last`` for the states under way."""
+def _forward_by_steps(problem, way, xz, ids, U, bias, first, written):
+    """As the kernel of `sweep.sweep_forward`, with ``written.last`` for the states under way."""
     from fastrnn.cuda.kernels.stepwise import forward_kernels
 
     B, T, H, G = problem.rows, problem.steps, problem.units, problem.cell.gates
@@ -576,7 +576,8 @@ def _forward_by_steps(problem, way, xz, ids, U, bias, first, room):
     def step(t):
         _each_unit(
             problem, kernels.step, t, T, xz, ids, way.looks_up, sums, *bias, *problem.noise,
-            *problem.mask, *first, room.last, room.before, room.kept, room.sequence, shown,
+            *problem.mask, *first, written.last, written.before, written.kept,
+            written.sequence, shown,
             way.keeps, way.returns, way.zeroes,
         )
 
@@ -586,7 +587,7 @@ def _forward_by_steps(problem, way, xz, ids, U, bias, first, room):
         if second is not None:
             _each_unit(
                 problem, kernels.reset, t, T, xz, ids, way.looks_up, sums, *problem.noise,
-                room.last, shown,
+                written.last, shown,
             )
             second()
         step(t)
