@@ -1128,12 +1128,14 @@ class Trainer:
 
     def _rows_count_alike(self, data):
         """Whether a mean over batches, weighted by their rows, is the mean over all rows, and no
-        metric may look at a batch as a whole."""
+        loss and no metric may look at a batch as a whole."""
         # Not where a mask reaches the loss: a batch then counts its steps.
         shapes = flatten(self.compute_output_shape(data.rows.shape))
         means = ("sum_over_batch_size", "mean")
         return all(len(shape) < 3 for shape in shapes) and all(
-            (head.loss is None or head.loss.reduction in means) and head.joins_batches
+            head.joins_batches and (
+                head.loss is None or head.loss.joins_batches and head.loss.reduction in means
+            )
             for head in self._scores.heads
         )
 

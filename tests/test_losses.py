@@ -7,10 +7,22 @@ from engine_cases import assert_gradient
 from fastrnn import engines, losses
 from fastrnn.losses import (
     BinaryCrossentropy,
+    BinaryFocalCrossentropy,
     CategoricalCrossentropy,
+    CategoricalFocalCrossentropy,
+    CategoricalHinge,
+    CosineSimilarity,
+    Hinge,
+    Huber,
+    KLDivergence,
+    LogCosh,
     MeanAbsoluteError,
+    MeanAbsolutePercentageError,
     MeanSquaredError,
+    MeanSquaredLogarithmicError,
+    Poisson,
     SparseCategoricalCrossentropy,
+    SquaredHinge,
 )
 
 LOSSES = {
@@ -21,6 +33,23 @@ LOSSES = {
     "sparse": SparseCategoricalCrossentropy(),
     "squared": MeanSquaredError(),
     "absolute": MeanAbsoluteError(),
+    "percentage": MeanAbsolutePercentageError(),
+    "positive, logarithmic": MeanSquaredLogarithmicError(),
+    "huber": Huber(),
+    "huber, wide": Huber(delta=2.5),
+    "log cosh": LogCosh(),
+    "cosine": CosineSimilarity(),
+    "positive, poisson": Poisson(),
+    "shares, divergence": KLDivergence(),
+    "hinge": Hinge(),
+    "binary labels, hinge": Hinge(),
+    "squared hinge": SquaredHinge(),
+    "categorical hinge": CategoricalHinge(),
+    "binary focal": BinaryFocalCrossentropy(),
+    "binary focal, with all": BinaryFocalCrossentropy(True, 0.3, 1.5, label_smoothing=0.2),
+    "binary focal, plain": BinaryFocalCrossentropy(gamma=0),
+    "categorical focal": CategoricalFocalCrossentropy(),
+    "categorical focal, with all": CategoricalFocalCrossentropy(0.4, 3.0, label_smoothing=0.2),
 }
 
 
@@ -35,7 +64,11 @@ def problem(name, shape, logits, dtype=np.float64):
     """Labels and an output for a loss: probabilities, logits or any numbers."""
     rng = np.random.default_rng(4)
     output = rng.normal(size=shape)
-    if "binary" in name:
+    if "positive" in name:
+        y, output = rng.uniform(size=shape), np.exp(output)
+    elif "shares" in name:
+        y, output = rng.uniform(size=shape), rng.uniform(0.1, 0.9, shape)
+    elif "binary" in name:
         y = rng.integers(0, 2, shape)
         output = output if logits else 1 / (1 + np.exp(-output))
     elif name == "sparse" or "categorical" in name:
@@ -219,36 +252,150 @@ def test_training_without_the_class_that_does_not_count():
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize(
-    ("function", "cls"),
-    [
-        (losses.binary_crossentropy, BinaryCrossentropy),
-        (losses.categorical_crossentropy, CategoricalCrossentropy),
-        (losses.sparse_categorical_crossentropy, SparseCategoricalCrossentropy),
-        (losses.mean_squared_error, MeanSquaredError),
-        (losses.mean_absolute_error, MeanAbsoluteError),
-    ],
-)
-def test_functions_and_names(function, cls):
-    name = function.__name__
+NAMES = {
+    losses.binary_crossentropy: (BinaryCrossentropy, "binary"),
+    losses.categorical_crossentropy: (CategoricalCrossentropy, "categorical"),
+    losses.sparse_categorical_crossentropy: (SparseCategoricalCrossentropy, "sparse"),
+    losses.mean_squared_error: (MeanSquaredError, "squared"),
+    losses.mean_absolute_error: (MeanAbsoluteError, "absolute"),
+    losses.mean_absolute_percentage_error: (MeanAbsolutePercentageError, "percentage"),
+    losses.mean_squared_logarithmic_error: (MeanSquaredLogarithmicError, "positive"),
+    losses.huber: (Huber, "huber"),
+    losses.log_cosh: (LogCosh, "log cosh"),
+    losses.cosine_similarity: (CosineSimilarity, "cosine"),
+    losses.poisson: (Poisson, "positive"),
+    losses.kl_divergence: (KLDivergence, "shares"),
+    losses.hinge: (Hinge, "hinge"),
+    losses.squared_hinge: (SquaredHinge, "hinge"),
+    losses.categorical_hinge: (CategoricalHinge, "categorical"),
+    losses.binary_focal_crossentropy: (BinaryFocalCrossentropy, "binary"),
+    losses.categorical_focal_crossentropy: (CategoricalFocalCrossentropy, "categorical"),
+}
+
+
+@pytest.mark.parametrize("function", NAMES, ids=lambda function: function.__name__)
+def test_functions_and_names(function):
+    name, (cls, kind) = function.__name__, NAMES[function]
     for identifier in (name, cls.__name__, cls, function, losses.serialize(cls())):
         assert type(losses.get(identifier)) is cls
     loss = losses.get(name)
-    assert loss.name == name
+    assert loss.name == {"huber": "huber_loss"}.get(name, name)
     assert losses.serialize(loss)["module"] == "keras.losses"
     assert losses.get(losses.serialize(loss)).get_config() == loss.get_config()
-    short = {"MeanSquaredError": "squared", "MeanAbsoluteError": "absolute",
-             "BinaryCrossentropy": "binary", "CategoricalCrossentropy": "categorical"}
-    y, output = problem(short.get(cls.__name__, "sparse"), (4, 3), False)
+    y, output = problem(kind, (4, 3), False)
     values = function(y, output)
     assert values.shape == (4,)
     assert cls()(y, output) == pytest.approx(values.mean())
 
 
-@pytest.mark.parametrize("alias", ["mse", "MSE", "mae", "MAE", "bce", "BCE"])
+# By hand: labels, predictions, and the loss of each row.
+BY_HAND = {
+    "percentage": ([[2.0, 4.0], [0.0, 1.0]], [[1.0, 5.0], [0.0, 1.0]], [37.5, 0]),
+    "positive, logarithmic": ([[0.0], [np.e - 1]], [[np.e - 1], [-3.0]], [1, 1]),
+    "huber": ([[0.0, 0.0], [0.0, 0.0]], [[0.5, 3.0], [-1.0, 0.0]], [1.3125, 0.25]),
+    "huber, wide": ([[0.0]], [[3.0]], [4.375]),
+    "log cosh": ([[0.0], [0.0]], [[100.0], [-100.0]], [99.306853, 99.306853]),
+    "cosine": ([[3.0, 4.0], [0.0, 0.0], [1.0, 0.0]], [[6.0, 8.0], [1.0, 1.0], [-2.0, 0.0]],
+               [-1, 0, 1]),
+    "positive, poisson": ([[2.0], [0.0]], [[1.0], [3.0]], [1, 3]),
+    "shares, divergence": ([[1.0, 0.0], [0.5, 0.5]], [[0.5, 0.5], [0.5, 0.5]], [0.693147, 0]),
+    "hinge": ([[-1.0, 1.0], [1.0, 1.0]], [[-2.0, 0.5], [0.0, -1.0]], [0.25, 1.5]),
+    "squared hinge": ([[-1.0, 1.0], [1.0, 1.0]], [[-2.0, 0.5], [0.0, -1.0]], [0.125, 2.5]),
+    "categorical hinge": ([[0.0, 1.0], [1.0, 0.0]], [[0.5, 1.0], [3.0, 1.0]], [0.5, 0]),
+    "binary focal": ([[1.0], [0.0]], [[0.5], [0.5]], [0.173287, 0.173287]),
+    "categorical focal": ([[0.0, 1.0]], [[0.5, 0.5]], [0.0433217]),
+}
+
+
+@pytest.mark.parametrize("name", BY_HAND)
+def test_losses_by_hand(name, engine):
+    y, output, expected = BY_HAND[name]
+    loss = LOSSES[name]
+    each = type(loss)(**loss.get_config() | {"reduction": "none"})
+    np.testing.assert_allclose(each(y, output), expected, rtol=1e-5, atol=1e-5)
+    assert loss(y, output) == pytest.approx(np.mean(expected), rel=1e-5, abs=1e-5)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_all_is_of_the_output_s_type(name, dtype, engine):
+    y, output = problem(name, (4, 3), False, np.dtype(dtype))
+    target = LOSSES[name].target(y, output.shape, output.dtype)
+    found = LOSSES[name].flat(target, output, np.full(4, 0.25, dtype), False)
+    assert [part.dtype for part in found] == [dtype, dtype]
+
+
+def test_zeros_are_signs_where_no_other_label_is_there(engine):
+    p = [[0.5], [0.5], [-2.0]]
+    assert Hinge(reduction="none")([0, 1, 0], p).tolist() == [1.5, 0.5, 0]
+    assert Hinge(reduction="none")([0, 1, -1], p).tolist() == [1, 0.5, 0]
+    assert SquaredHinge(reduction="none")([0, 1, 0], p).tolist() == [2.25, 0.25, 0]
+    assert Hinge()(np.zeros((0, 1)), np.zeros((0, 1))) == 0
+
+
+def test_batches_are_looked_at_one_by_one_where_the_loss_asks_for_it():
+    import fastrnn
+
+    model = fastrnn.Sequential([fastrnn.layers.Dense(1, use_bias=False)])
+    model.build((None, 1))
+    model.set_weights([np.array([[0.5]])])
+    x, y = np.ones((4, 1)), np.array([0, 1, 0, -1])
+    # The first batch holds 0 and 1 alone: its 0 counts as -1, that of the second does not.
+    for loss, expected in (("hinge", 1.5 + 0.5 + 1 + 1.5), ("squared_hinge", 5.75)):
+        model.compile("sgd", loss)
+        assert model.evaluate(x, y, batch_size=2, verbose=0) == pytest.approx(expected / 4)
+
+
+def test_where_several_are_largest_the_gradient_is_shared(engine):
+    loss = CategoricalHinge()
+    _, gradient = loss.flat(
+        np.array([[1.0, 0, 0]]), np.array([[0.0, 0.5, 0.5]]), np.ones(1), False
+    )
+    np.testing.assert_allclose(gradient, [[-1, 0.5, 0.5]])
+
+
+def test_a_prediction_of_zero_length_has_a_gradient(engine):
+    loss = CosineSimilarity()
+    values, gradient = loss.flat(np.array([[1.0, 0]]), np.zeros((1, 2)), np.ones(1), False)
+    assert values[0] == 0 and np.isfinite(gradient).all() and gradient[0, 0] < 0
+
+
+@pytest.mark.parametrize("cls", [CosineSimilarity, CategoricalHinge, KLDivergence])
+def test_a_prediction_of_one_axis_is_a_row(cls):
+    y, p = [0.25, 0.75], [0.5, 0.5]
+    assert cls()(y, p) == pytest.approx(cls()([y], [p]))
+    assert Huber()(y, p) == pytest.approx(Huber()([y], [p]))  # a mean either way
+
+
+def test_a_weight_for_each_class(engine):
+    y, p = np.eye(2), np.array([[0.5, 0.5], [0.25, 0.75]])
+    each = losses.categorical_focal_crossentropy(y, p, alpha=[0.5, 2.0])
+    plain = losses.categorical_focal_crossentropy(y, p, alpha=1.0)
+    np.testing.assert_allclose(each, plain * [0.5, 2], rtol=1e-6)
+    loss = CategoricalFocalCrossentropy([0.5, 2.0])
+    assert losses.get(losses.serialize(loss)).alpha == [0.5, 2.0]
+
+
+@pytest.mark.parametrize("name", ["binary focal", "categorical focal"])
+def test_focal_losses_are_of_probabilities(name):
+    # Keras clips them even where it was given logits.
+    assert LOSSES[name].activation is None
+    z = np.array([[0.0, 300.0]], np.float32)
+    values, gradient = LOSSES[name].flat(
+        np.array([[1.0, 0.0]], np.float32), z, np.ones(1, np.float32), True
+    )
+    assert np.isfinite(values).all() and np.isfinite(gradient).all()
+
+
+SHORT = {
+    "mse": MeanSquaredError, "mae": MeanAbsoluteError, "bce": BinaryCrossentropy,
+    "mape": MeanAbsolutePercentageError, "msle": MeanSquaredLogarithmicError, "kld": KLDivergence,
+}
+
+
+@pytest.mark.parametrize("alias", [*SHORT, *map(str.upper, SHORT)])
 def test_short_names(alias):
-    long = {"mse": MeanSquaredError, "mae": MeanAbsoluteError, "bce": BinaryCrossentropy}
-    assert type(losses.get(alias)) is long[alias.lower()]
+    assert type(losses.get(alias)) is SHORT[alias.lower()]
 
 
 def test_labels_of_any_plain_type_and_shape():
