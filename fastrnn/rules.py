@@ -1,4 +1,5 @@
-"""The rules of `Engine.update`, in the order in which kernels take what belongs to them."""
+"""The rules of `Engine.update` that have kernels, and the order in which these take what belongs
+to them."""
 
 __all__ = ["RULES"]
 

@@ -458,7 +458,7 @@ def test_layer_of_ones_own(tmp_path):
         "class_name": "Evil", "config": {}}), "'a'.*initializer: 'Evil'"),
     (lambda c: c["compile_config"].update(loss="mine"), "'mine'.*Load it with compile=False"),
     (lambda c: c["compile_config"].update(optimizer={
-        "class_name": "Lion", "config": {}}), "'Lion'.*Load it with compile=False"),
+        "class_name": "Muon", "config": {}}), "'Muon'.*Load it with compile=False"),
 ])
 def test_configuration_that_does_not_fit(change, message, small):
     change_config(small[1], change)

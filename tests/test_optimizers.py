@@ -8,7 +8,19 @@ import pytest
 
 import fastrnn
 from fastrnn import engines, optimizers
-from fastrnn.optimizers import SGD, Adam, AdamW, RMSprop, schedules
+from fastrnn.optimizers import (
+    SGD,
+    Adadelta,
+    Adagrad,
+    Adam,
+    Adamax,
+    AdamW,
+    Ftrl,
+    Lion,
+    Nadam,
+    RMSprop,
+    schedules,
+)
 from fastrnn.parameters import Parameter, ParameterStore
 from fastrnn.values import RowGradient
 
@@ -76,6 +88,70 @@ def adam(lr=0.001, b1=0.9, b2=0.999, eps=1e-7, amsgrad=False, decay=0.0):
     return rule
 
 
+def adagrad(lr=0.001, start=0.1, eps=1e-7):
+    def rule(w, g, s, t):
+        a = s["a"] = s.get("a", start) + g**2
+        return w - lr * g / np.sqrt(a + eps)
+
+    return rule
+
+
+def adadelta(lr=0.001, rho=0.95, eps=1e-7):
+    def rule(w, g, s, t):
+        a = s["a"] = rho * s.get("a", 0) + (1 - rho) * g**2
+        step = g * np.sqrt(s.get("d", 0) + eps) / np.sqrt(a + eps)
+        s["d"] = rho * s.get("d", 0) + (1 - rho) * step**2
+        return w - lr * step
+
+    return rule
+
+
+def adamax(lr=0.001, b1=0.9, b2=0.999, eps=1e-7):
+    def rule(w, g, s, t):
+        m = s["m"] = b1 * s.get("m", 0) + (1 - b1) * g
+        u = s["u"] = np.maximum(b2 * s.get("u", 0), np.abs(g))
+        return w - lr / (1 - b1**t) * m / (u + eps)
+
+    return rule
+
+
+def nadam(lr=0.001, b1=0.9, b2=0.999, eps=1e-7):
+    def part(t):
+        return b1 * (1 - 0.5 * 0.96**t)
+
+    def rule(w, g, s, t):
+        m = s["m"] = b1 * s.get("m", 0) + (1 - b1) * g
+        v = s["v"] = b2 * s.get("v", 0) + (1 - b2) * g**2
+        product = math.prod(part(i) for i in range(1, t + 1))
+        ahead = part(t + 1) * m / (1 - product * part(t + 1))
+        now = (1 - part(t)) * g / (1 - product)
+        return w - lr * (ahead + now) / (np.sqrt(v / (1 - b2**t)) + eps)
+
+    return rule
+
+
+def lion(lr=0.001, b1=0.9, b2=0.99):
+    def rule(w, g, s, t):
+        m = s.get("m", 0)
+        s["m"] = b2 * m + (1 - b2) * g
+        return w - lr * np.sign(b1 * m + (1 - b1) * g)
+
+    return rule
+
+
+def ftrl(lr=0.001, power=-0.5, start=0.1, l1=0.0, l2=0.0, shrinkage=0.0, beta=0.0):
+    def rule(w, g, s, t):
+        before = s.get("n", start)
+        n = s["n"] = before + g**2
+        moved = (n**-power - before**-power) / lr * w
+        z = s["z"] = s.get("z", 0) + g + 2 * shrinkage * w - moved
+        large = np.abs(z) > l1
+        quadratic = n**-power / lr + 2 * (l2 + beta / (2 * lr))
+        return np.where(large, (np.sign(z) * l1 - z) / quadratic, 0)
+
+    return rule
+
+
 CASES = {
     "sgd": (lambda: SGD(), sgd()),
     "momentum": (lambda: SGD(0.1, momentum=0.9), sgd(0.1, 0.9)),
@@ -89,6 +165,20 @@ CASES = {
     "amsgrad": (lambda: Adam(0.1, 0.5, 0.6, 1e-3, True), adam(0.1, 0.5, 0.6, 1e-3, True)),
     "adamw": (lambda: AdamW(0.1), adam(0.1, decay=0.004)),
     "decay": (lambda: Adam(0.1, weight_decay=0.3), adam(0.1, decay=0.3)),
+    "adagrad": (lambda: Adagrad(), adagrad()),
+    "adagrad with all": (lambda: Adagrad(0.1, 0.3, 1e-2), adagrad(0.1, 0.3, 1e-2)),
+    "adadelta": (lambda: Adadelta(), adadelta()),
+    "adadelta with all": (lambda: Adadelta(1.0, 0.8, 1e-3), adadelta(1.0, 0.8, 1e-3)),
+    "adamax": (lambda: Adamax(), adamax()),
+    "adamax with all": (lambda: Adamax(0.1, 0.5, 0.6, 1e-3), adamax(0.1, 0.5, 0.6, 1e-3)),
+    "nadam": (lambda: Nadam(), nadam()),
+    "nadam with all": (lambda: Nadam(0.1, 0.5, 0.6, 1e-3), nadam(0.1, 0.5, 0.6, 1e-3)),
+    "lion": (lambda: Lion(), lion()),
+    "lion with all": (lambda: Lion(0.1, 0.5, 0.6), lion(0.1, 0.5, 0.6)),
+    "ftrl": (lambda: Ftrl(), ftrl()),
+    "ftrl with all": (
+        lambda: Ftrl(0.1, -0.7, 0.2, 0.6, 0.2, 0.05, 0.3), ftrl(0.1, -0.7, 0.2, 0.6, 0.2, 0.05, 0.3)
+    ),
 }
 
 
@@ -202,11 +292,16 @@ def test_a_store_is_updated_in_one_pass_and_constraints_follow(engine):
     assert (parameters[1].numpy() == 0).any()
 
 
+# Those that have no kernels.
+FORMULAS = [Adagrad, Adadelta, Adamax, Nadam, Lion, Ftrl]
+
+
 @pytest.mark.parametrize("settings", [
     {}, {"weight_decay": 0.1}, {"clipnorm": 0.5}, {"clipvalue": 0.1}, {"global_clipnorm": 0.5},
     {"use_ema": True}, {"gradient_accumulation_steps": 2},
 ], ids=str)
-def test_gradients_of_rows_that_rest_count_like_others(engine, settings):
+@pytest.mark.parametrize("cls", [RMSprop, *FORMULAS])
+def test_gradients_of_rows_that_rest_count_like_others(engine, settings, cls):
     rng = np.random.default_rng(2)
     steps = [(rng.permutation(6)[:3].astype(np.int32), rng.normal(size=(3, 4))) for _ in range(4)]
     stores = []
@@ -214,7 +309,7 @@ def test_gradients_of_rows_that_rest_count_like_others(engine, settings):
         table = Parameter("embeddings", np.ones((6, 4)))
         store = ParameterStore([Parameter("kernel", np.ones((3, 3))), table])
         stores.append(store)
-        optimizer = RMSprop(0.1, **settings)
+        optimizer = cls(0.1, **settings)
         optimizer.bind(store)
         for rows, values in steps:
             gradient = RowGradient(np.sort(rows), values)
@@ -399,7 +494,10 @@ def test_layers_that_are_frozen_midway_keep_weights_and_slots():
     assert int(now["iteration"]) == 2
 
 
-@pytest.mark.parametrize("name", ["momentum", "rmsprop with all", "amsgrad", "adamw"])
+@pytest.mark.parametrize("name", [
+    "momentum", "rmsprop with all", "amsgrad", "adamw", "adagrad with all", "adadelta with all",
+    "adamax", "nadam", "lion", "ftrl with all",
+])
 def test_state_goes_on_where_it_ended(name, engine):
     make, _ = CASES[name]
     through = run(make(), steps=4)
@@ -429,7 +527,62 @@ def test_state_of_other_weights_is_refused():
         other.load_state(SGD(momentum=0.5).state() | {"momentum/0": np.zeros(4)})
 
 
-@pytest.mark.parametrize("cls", [SGD, RMSprop, Adam, AdamW])
+@pytest.mark.parametrize("cls", FORMULAS)
+def test_what_lies_between_weights_disturbs_nobody(engine, cls):
+    zero = {"initial_accumulator_value": 0.0} if cls in (Adagrad, Ftrl) else {}
+    optimizer, weights = cls(0.1, global_clipnorm=1.0, use_ema=True, **zero), numbers(0)
+    for step in range(3):
+        optimizer.apply(numbers(step + 1), weights)
+    optimizer.finalize_variable_values(weights)
+    assert all(np.isfinite(w).all() for w in weights)
+    assert not optimizer.store.grad.any()
+
+
+def test_ftrl_at_a_rate_of_zero(engine):
+    optimizer, weights = Ftrl(lambda step: 0.0, beta=0.1), numbers(0)
+    optimizer.apply(numbers(1), weights)
+    close(weights, numbers(0))
+
+
+def test_nadam_goes_on_from_a_step_before():
+    through, (w,) = Nadam(0.1), numbers(0, [(3,)])
+    states = []
+    for step in range(4):
+        states.append((through.state(), w.copy()))
+        through.apply([np.ones(3) * step], [w])
+    state, start = states[2]
+    through.load_state(state)  # two steps back
+    w[...] = start
+    for step in (2, 3):
+        through.apply([np.ones(3) * step], [w])
+    other, (v,) = Nadam(0.1), numbers(0, [(3,)])
+    for step in range(4):
+        other.apply([np.ones(3) * step], [v])
+    close([w], [v])
+
+
+@pytest.mark.parametrize("cls", FORMULAS)
+def test_a_fit_that_goes_on(cls, tmp_path):
+    x, y = np.random.default_rng(0).normal(size=(8, 4, 2)), np.ones((8, 1))
+
+    def model():
+        fastrnn.utils.set_random_seed(1)
+        model = fastrnn.Sequential([fastrnn.layers.SimpleRNN(3), fastrnn.layers.Dense(1)])
+        model.compile(cls(0.05), "huber")
+        return model
+
+    through, first = model(), model()
+    through.fit(x, y, batch_size=4, epochs=4, shuffle=False, verbose=0)
+    first.fit(x, y, batch_size=4, epochs=2, shuffle=False, verbose=0)
+    first.save(tmp_path / "model.fastrnn")
+    second = fastrnn.models.load_model(tmp_path / "model.fastrnn")
+    second.fit(x, y, batch_size=4, epochs=2, shuffle=False, verbose=0)
+    for a, b in zip(second.get_weights(), through.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert (through.get_weights()[0] != model().fit(x, y, verbose=0).model.get_weights()[0]).any()
+
+
+@pytest.mark.parametrize("cls", [SGD, RMSprop, Adam, AdamW, *FORMULAS])
 def test_names_and_configs(cls):
     for identifier in (cls.__name__, cls.__name__.lower(), cls, cls()):
         assert type(optimizers.get(identifier)) is cls
@@ -453,6 +606,10 @@ def test_names_and_configs(cls):
         (lambda: Adam(ema_overwrite_frequency=0), ValueError, "ema_overwrite_frequency must be"),
         (lambda: Adam(gradient_accumulation_steps=1), ValueError, "from 2 on"),
         (lambda: Adam(beta_3=1), TypeError, "beta_3"),
+        (lambda: Lion(beta_1=0), ValueError, r"Lion: beta_1 must lie in \(0, 1\]; got 0"),
+        (lambda: Ftrl(learning_rate_power=0.5), ValueError, "learning_rate_power must be 0 or"),
+        (lambda: Ftrl(l1_regularization_strength=-1), ValueError, "l1_regularization_strength"),
+        (lambda: Ftrl(initial_accumulator_value=-0.1), ValueError, "0 or more; got -0.1"),
         (lambda: SGD().apply([np.ones(2)]), ValueError, "needs the variables"),
         (lambda: SGD().apply([np.ones(2)], []), ValueError, "each of 0 variables; got 1"),
         (lambda: SGD().apply([None], [np.ones(2)]), ValueError, "no gradient for any"),

@@ -275,4 +275,8 @@ class Engine(abc.ABC):
                     "velocity_hat" if amsgrad              included), beta_1, beta_2, epsilon,
                                                            amsgrad
         ==========  =====================================  =======================================
+
+        For these three engines may have kernels (`fastrnn.rules`).  All other rules that there are
+        stand in `fastrnn.engines.reference.UPDATES`, as formulas in NumPy's functions, and any
+        engine takes them from there with its own arrays.
         """

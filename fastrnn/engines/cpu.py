@@ -249,6 +249,9 @@ class CPUEngine(ReferenceEngine):
         return _core.sum_squares(a)
 
     def update(self, rule, value, grad, slots, table=None, **hyper):
+        if rule not in RULES:
+            super().update(rule, value, grad, slots, table, **hyper)
+            return
         slot_names, numbers, flag = RULES[rule]
         of_table = ()
         if table is not None:

@@ -38,6 +38,7 @@ from fastrnn.cuda.repeated import Repeated
 from fastrnn.cuda.tiles import length_of_parts
 from fastrnn.engines.reference import ReferenceEngine, check_ids
 from fastrnn.masks import StepMask
+from fastrnn.rules import RULES
 from fastrnn.values import Lookup, RowGradient
 
 __all__ = ["CUDAEngine"]
@@ -420,7 +421,10 @@ class CUDAEngine(ReferenceEngine):
             for name, array in own.items():
                 expect(name, array, value.shape)
             value, grad = own.pop("value"), own.pop("grad")
-            operations.update(rule, value, grad, own, hyper)
+            if rule in RULES:
+                operations.update(rule, value, grad, own, hyper)
+            else:
+                super().update(rule, value, grad, own, **hyper)
 
 
 @functools.lru_cache(maxsize=8)

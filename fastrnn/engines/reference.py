@@ -412,4 +412,61 @@ def _adam(value, g, slots, learning_rate, beta_1, beta_2, epsilon, amsgrad):
     value -= learning_rate * m / (np.sqrt(v) + epsilon)
 
 
-UPDATES = {"sgd": _sgd, "rmsprop": _rmsprop, "adam": _adam}
+def _adagrad(value, g, slots, learning_rate, epsilon):
+    """s += g^2; w -= lr g / sqrt(s + eps)."""
+    s = slots["accumulator"]
+    s += np.square(g)
+    value -= learning_rate * g / np.sqrt(s + epsilon)
+
+
+def _adadelta(value, g, slots, learning_rate, rho, epsilon):
+    """s = rho s + (1 - rho) g^2; d = g sqrt(u + eps) / sqrt(s + eps); u = rho u + (1 - rho) d^2;
+    w -= lr d."""
+    s, u = slots["accumulated_grad"], slots["accumulated_delta_var"]
+    s[...] = rho * s + (1 - rho) * np.square(g)
+    step = np.sqrt(u + epsilon) * g / np.sqrt(s + epsilon)
+    u[...] = rho * u + (1 - rho) * np.square(step)
+    value -= learning_rate * step
+
+
+def _adamax(value, g, slots, learning_rate, beta_1, beta_2, epsilon):
+    """m += (1-b1)(g-m); u = max(b2 u, |g|); w -= lr m / (u + eps)."""
+    m, u = slots["momentum"], slots["norm"]
+    m += (1 - beta_1) * (g - m)
+    u[...] = np.maximum(beta_2 * u, np.abs(g))
+    value -= learning_rate * m / (u + epsilon)
+
+
+def _nadam(value, g, slots, learning_rate, beta_1, beta_2, epsilon, ahead, now, correction):
+    """m += (1-b1)(g-m); v += (1-b2)(g^2-v); w -= lr (a m + n g) / (sqrt(v / c) + eps)."""
+    m, v = slots["momentum"], slots["velocity"]
+    m += (1 - beta_1) * (g - m)
+    v += (1 - beta_2) * (np.square(g) - v)
+    value -= learning_rate * (ahead * m + now * g) / (np.sqrt(v / correction) + epsilon)
+
+
+def _lion(value, g, slots, learning_rate, beta_1, beta_2):
+    """w -= lr sign(b1 m + (1-b1) g); m = b2 m + (1-b2) g."""
+    m = slots["momentum"]
+    value -= learning_rate * np.sign(beta_1 * m + (1 - beta_1) * g)
+    m[...] = beta_2 * m + (1 - beta_2) * g
+
+
+def _ftrl(value, g, slots, learning_rate, power, l1, l2, shrinkage, beta):
+    """n' = n + g^2; z += g + 2 s w - (n'^-p - n^-p) w / lr;
+    w = (clip(z, -l1, l1) - z) / ((n'^-p + beta) / lr + 2 l2).  A rate of zero moves nothing."""
+    if not learning_rate:
+        return
+    n, z = slots["accumulator"], slots["linear"]
+    before, after = n**-power, (n + np.square(g)) ** -power
+    z += g + 2 * shrinkage * value - (after - before) / learning_rate * value
+    # Between weights lies 0/0, where n starts from zero: nobody reads it.
+    with np.errstate(invalid="ignore"):
+        value[...] = (np.clip(z, -l1, l1) - z) / ((after + beta) / learning_rate + 2 * l2)
+    n += np.square(g)
+
+
+UPDATES = {
+    "sgd": _sgd, "rmsprop": _rmsprop, "adam": _adam, "adagrad": _adagrad, "adadelta": _adadelta,
+    "adamax": _adamax, "nadam": _nadam, "lion": _lion, "ftrl": _ftrl,
+}

@@ -21,7 +21,8 @@ from fastrnn.parameters import Parameter, ParameterStore
 from fastrnn.registry import Configurable, Registry
 
 __all__ = [
-    "SGD", "Adam", "AdamW", "Optimizer", "RMSprop", "deserialize", "get", "schedules", "serialize",
+    "SGD", "Adadelta", "Adagrad", "Adam", "AdamW", "Adamax", "Ftrl", "Lion", "Nadam", "Optimizer",
+    "RMSprop", "deserialize", "get", "schedules", "serialize",
 ]
 
 _registry = Registry("optimizer", "keras.optimizers")
@@ -60,6 +61,7 @@ class Optimizer(Configurable):
     """
 
     rule = None  # the engine's name for the update
+    by_weight = 1  # so many slots, the first, Keras's files have weight by weight
 
     def __init_subclass__(cls):
         # What stands behind ``**options`` is shown by help() as if it were written out.
@@ -107,9 +109,17 @@ class Optimizer(Configurable):
         """The names of the arrays that the rule keeps beside the weights."""
         return []
 
+    def slot_starts(self):
+        """What slots start from, by name; those that are not named, from zero."""
+        return {}
+
     def hyper(self):
         """The numbers of the rule for this step, as `Engine.update` takes them."""
         raise NotImplementedError
+
+    def derived(self):
+        """Numbers that Keras keeps beside the slots, by name, and that follow from the steps."""
+        return {}
 
     # -- settings --------------------------------------------------------------------------------
 
@@ -208,6 +218,8 @@ class Optimizer(Configurable):
         names += ["average"] * self.use_ema
         names += ["gradient_accumulator"] * bool(self.gradient_accumulation_steps)
         self.slots = {n: engine.zeros(store.value.shape, store.value.dtype) for n in names}
+        for name, start in self.slot_starts().items():
+            self.slots[name][...] = start
         self.store, self._variables = store, variables
         self._rule_slots = {n: self.slots[n] for n in self.slot_names()}
         if before:
@@ -562,6 +574,7 @@ class Adam(Optimizer):
     """
 
     rule = "adam"
+    by_weight = 2
 
     def __init__(self, learning_rate=0.001, beta_1=0.9, beta_2=0.999, epsilon=1e-7, amsgrad=False,
                  **options):
@@ -600,3 +613,304 @@ class AdamW(Adam):
         super().__init__(
             learning_rate, beta_1, beta_2, epsilon, amsgrad, weight_decay=weight_decay, **options
         )
+
+
+# -- those whose rule is a formula in NumPy on every engine ---------------------------------------
+
+
+@_registry.add("adagrad")
+class Adagrad(Optimizer):
+    """s += g^2; w -= lr g / sqrt(s + epsilon): each weight's rate falls with what it has moved.
+
+    Parameters
+    ----------
+    learning_rate : float, default 0.001
+    initial_accumulator_value : float, default 0.1
+        What s starts from.
+    epsilon : float, default 1e-7
+    options
+        See `Optimizer`.
+
+    Examples
+    --------
+    >>> w = np.array([1.0])
+    >>> Adagrad(0.1, initial_accumulator_value=0.0).apply([np.array([5.0])], [w])
+    >>> w.round(6)
+    array([0.9])
+    """
+
+    rule = "adagrad"
+
+    def __init__(self, learning_rate=0.001, initial_accumulator_value=0.1, epsilon=1e-7,
+                 **options):
+        super().__init__(learning_rate, **options)
+        self.initial_accumulator_value = initial_accumulator_value
+        self.epsilon = epsilon
+
+    def slot_names(self):
+        return ["accumulator"]
+
+    def slot_starts(self):
+        return {"accumulator": self.initial_accumulator_value}
+
+    def hyper(self):
+        return {"learning_rate": self.learning_rate, "epsilon": self.epsilon}
+
+
+@_registry.add("adadelta")
+class Adadelta(Optimizer):
+    """Steps as large as those before: d = g sqrt(u + epsilon) / sqrt(s + epsilon); w -= lr d.
+
+    s and u are moving means of g^2 and d^2: s = rho s + (1 - rho) g^2.
+
+    Parameters
+    ----------
+    learning_rate : float, default 0.001
+        1 is what its inventor wrote.
+    rho : float, default 0.95
+    epsilon : float, default 1e-7
+    options
+        See `Optimizer`.
+
+    Examples
+    --------
+    >>> w = np.array([1.0])
+    >>> Adadelta(1.0, epsilon=0.05).apply([np.array([1.0])], [w])
+    >>> w.round(4)
+    array([0.2929])
+    """
+
+    rule = "adadelta"
+    by_weight = 2
+
+    def __init__(self, learning_rate=0.001, rho=0.95, epsilon=1e-7, **options):
+        super().__init__(learning_rate, **options)
+        self.rho = rho
+        self.epsilon = epsilon
+
+    def slot_names(self):
+        return ["accumulated_grad", "accumulated_delta_var"]
+
+    def hyper(self):
+        return {"learning_rate": self.learning_rate, "rho": self.rho, "epsilon": self.epsilon}
+
+
+@_registry.add("adamax")
+class Adamax(Optimizer):
+    """`Adam` with the largest gradient in place of the mean square: u = max(beta_2 u, |g|);
+    w -= lr / (1 - beta_1^t) m / (u + epsilon), m a moving mean of g.
+
+    Parameters
+    ----------
+    learning_rate : float, default 0.001
+    beta_1, beta_2 : float, default 0.9, 0.999
+    epsilon : float, default 1e-7
+    options
+        See `Optimizer`.
+
+    Examples
+    --------
+    >>> w = np.array([1.0, 1.0])
+    >>> Adamax(0.1).apply([np.array([5.0, -0.01])], [w])
+    >>> w.round(4)
+    array([0.9, 1.1])
+    """
+
+    rule = "adamax"
+    by_weight = 2
+
+    def __init__(self, learning_rate=0.001, beta_1=0.9, beta_2=0.999, epsilon=1e-7, **options):
+        super().__init__(learning_rate, **options)
+        self.beta_1 = beta_1
+        self.beta_2 = beta_2
+        self.epsilon = epsilon
+
+    def slot_names(self):
+        return ["momentum", "norm"]
+
+    def hyper(self):
+        correction = 1 - self.beta_1 ** (self.iterations + 1)
+        return {
+            "learning_rate": self.learning_rate / correction, "beta_1": self.beta_1,
+            "beta_2": self.beta_2, "epsilon": self.epsilon,
+        }
+
+
+@_registry.add("nadam")
+class Nadam(Optimizer):
+    """`Adam` with Nesterov's look ahead.
+
+    m and v are moving means of g and g^2, u_t = beta_1 (1 - 0.96^t / 2) and U_t = u_1 ... u_t;
+    w -= lr (u_{t+1} m / (1 - U_{t+1}) + (1 - u_t) g / (1 - U_t)) /
+    (sqrt(v / (1 - beta_2^t)) + epsilon).
+
+    Parameters
+    ----------
+    learning_rate : float, default 0.001
+    beta_1, beta_2 : float, default 0.9, 0.999
+    epsilon : float, default 1e-7
+    options
+        See `Optimizer`.
+
+    Examples
+    --------
+    >>> w = np.array([1.0])
+    >>> Nadam(0.1).apply([np.array([5.0])], [w])
+    >>> w.round(4)
+    array([0.8937])
+    """
+
+    rule = "nadam"
+    by_weight = 2
+
+    def __init__(self, learning_rate=0.001, beta_1=0.9, beta_2=0.999, epsilon=1e-7, **options):
+        super().__init__(learning_rate, **options)
+        self.beta_1 = beta_1
+        self.beta_2 = beta_2
+        self.epsilon = epsilon
+        self._product = 0, 1.0  # t and U_t, where the last step left them
+
+    def slot_names(self):
+        return ["momentum", "velocity"]
+
+    def _weight(self, t):
+        return self.beta_1 * (1 - 0.5 * 0.96**t)
+
+    def _weights(self, t):
+        """U_t, the product of the first t weights."""
+        done, product = self._product if self._product[0] <= t else (0, 1.0)
+        for i in range(done + 1, t + 1):
+            product *= self._weight(i)
+        self._product = t, product
+        return product
+
+    def derived(self):
+        return {"u_product": self._weights(self.iterations)}
+
+    def hyper(self):
+        t = self.iterations + 1
+        product, ahead = self._weights(t), self._weight(t + 1)
+        return {
+            "learning_rate": self.learning_rate, "beta_1": self.beta_1, "beta_2": self.beta_2,
+            "epsilon": self.epsilon, "ahead": ahead / (1 - product * ahead),
+            "now": (1 - self._weight(t)) / (1 - product), "correction": 1 - self.beta_2**t,
+        }
+
+
+@_registry.add("lion")
+class Lion(Optimizer):
+    """Steps of one size: w -= lr sign(beta_1 m + (1 - beta_1) g); m = beta_2 m + (1 - beta_2) g.
+
+    Parameters
+    ----------
+    learning_rate : float, default 0.001
+    beta_1 : float in (0, 1], default 0.9
+    beta_2 : float, default 0.99
+    options
+        See `Optimizer`.
+
+    Raises
+    ------
+    ValueError
+        For a beta_1 out of its range.
+
+    Examples
+    --------
+    >>> w = np.array([1.0, 1.0])
+    >>> Lion(0.1).apply([np.array([5.0, -0.01])], [w])
+    >>> w
+    array([0.9, 1.1])
+    """
+
+    rule = "lion"
+
+    def __init__(self, learning_rate=0.001, beta_1=0.9, beta_2=0.99, **options):
+        super().__init__(learning_rate, **options)
+        if not 0 < beta_1 <= 1:
+            raise ValueError(f"Lion: beta_1 must lie in (0, 1]; got {beta_1!r}.")
+        self.beta_1 = beta_1
+        self.beta_2 = beta_2
+
+    def slot_names(self):
+        return ["momentum"]
+
+    def hyper(self):
+        return {
+            "learning_rate": self.learning_rate, "beta_1": self.beta_1, "beta_2": self.beta_2,
+        }
+
+
+@_registry.add("ftrl")
+class Ftrl(Optimizer):
+    """Follow the regularized leader: weights that rarely matter become zero.
+
+    n' = n + g^2; z += g + 2 s w - (n'^-p - n^-p) w / lr; n = n';
+    w = (clip(z, -l1, l1) - z) / ((n^-p + beta) / lr + 2 l2), s the shrinkage.
+
+    Parameters
+    ----------
+    learning_rate : float, default 0.001
+    learning_rate_power : float up to 0, default -0.5
+        p: how the rate falls; 0 for one that does not.
+    initial_accumulator_value : float from 0 on, default 0.1
+        What n starts from.
+    l1_regularization_strength, l2_regularization_strength : float from 0 on, default 0
+    l2_shrinkage_regularization_strength : float from 0 on, default 0
+        A penalty on the size of weights that does not depend on n.
+    beta : float, default 0
+    options
+        See `Optimizer`.
+
+    Raises
+    ------
+    ValueError
+        For a number out of its range.
+
+    Examples
+    --------
+    >>> w = np.array([1.0, 1.0])
+    >>> Ftrl(0.1, l1_regularization_strength=5.0).apply([np.array([5.0, 0.1])], [w])
+    >>> w.round(4)
+    array([0.7373, 0.    ])
+    """
+
+    rule = "ftrl"
+    by_weight = 2
+
+    def __init__(self, learning_rate=0.001, learning_rate_power=-0.5,
+                 initial_accumulator_value=0.1, l1_regularization_strength=0.0,
+                 l2_regularization_strength=0.0, l2_shrinkage_regularization_strength=0.0,
+                 beta=0.0, **options):
+        super().__init__(learning_rate, **options)
+        _from_zero("initial_accumulator_value", initial_accumulator_value)
+        _from_zero("l1_regularization_strength", l1_regularization_strength)
+        _from_zero("l2_regularization_strength", l2_regularization_strength)
+        _from_zero("l2_shrinkage_regularization_strength", l2_shrinkage_regularization_strength)
+        if learning_rate_power > 0:
+            raise ValueError(
+                f"Ftrl: learning_rate_power must be 0 or less; got {learning_rate_power!r}."
+            )
+        self.learning_rate_power = learning_rate_power
+        self.initial_accumulator_value = initial_accumulator_value
+        self.l1_regularization_strength = l1_regularization_strength
+        self.l2_regularization_strength = l2_regularization_strength
+        self.l2_shrinkage_regularization_strength = l2_shrinkage_regularization_strength
+        self.beta = beta
+
+    def slot_names(self):
+        return ["accumulator", "linear"]
+
+    def slot_starts(self):
+        return {"accumulator": self.initial_accumulator_value}
+
+    def hyper(self):
+        return {
+            "learning_rate": self.learning_rate, "power": self.learning_rate_power,
+            "l1": self.l1_regularization_strength, "l2": self.l2_regularization_strength,
+            "shrinkage": self.l2_shrinkage_regularization_strength, "beta": self.beta,
+        }
+
+
+def _from_zero(argument, value):
+    if value < 0:
+        raise ValueError(f"Ftrl: {argument} must be 0 or more; got {value!r}.")

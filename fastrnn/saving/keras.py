@@ -25,7 +25,6 @@ import zlib
 import numpy as np
 
 from fastrnn import losses, metrics
-from fastrnn.optimizers import Adam
 from fastrnn.saving.configs import described, from_keras, shortest, to_keras
 from fastrnn.saving.hdf5 import Reader, check_expansion, h5py, write_names
 from fastrnn.saving.loading import broken, model_from_config, parsed
@@ -349,27 +348,28 @@ def _layout(model):
     slots = list(optimizer.slot_names())
     groups = [["average"]] * optimizer.use_ema
     groups += [["gradient_accumulator"]] * bool(optimizer.gradient_accumulation_steps)
-    if isinstance(optimizer, Adam):  # makes its moments weight by weight, as Keras's does
-        groups, slots = [*groups, slots[:2]], slots[2:]
-    groups += [[slot] for slot in slots]
+    groups += [slots[: optimizer.by_weight]]
+    groups += [[slot] for slot in slots[optimizer.by_weight :]]
     layout = {"iteration": ()}
     if isinstance(optimizer.get_config()["learning_rate"], float):  # else a schedule
         layout["learning_rate"] = ()
     return layout | {
         f"{name}/{i}": shape
         for group in groups for i, shape in enumerate(shapes) for name in group
-    }
+    } | dict.fromkeys(optimizer.derived(), ())
 
 
 def _optimizer_variables(model):
-    """Pairs of name and value, in Keras's order; zeros for what has not trained yet."""
-    state = model.optimizer.state()
+    """Pairs of name and value, in Keras's order; of what has not trained yet what it starts from.
+    """
+    state = model.optimizer.state() | model.optimizer.derived()
+    starts = model.optimizer.slot_starts()
     for name, shape in _layout(model).items():
         value = state.get(name)
-        if name == "learning_rate":
+        if name == "learning_rate" or isinstance(value, float):
             value = np.float32(value)
         elif value is None or np.shape(value) != shape:
-            value = np.zeros(shape, model.dtype)
+            value = np.full(shape, starts.get(name.partition("/")[0], 0), model.dtype)
         yield name, value
 
 
@@ -400,6 +400,8 @@ def _load_optimizer(model, path, arrays):
         )
         return
     state = {name: array[()] for name, array in zip(layout, arrays, strict=True)}
+    for name in model.optimizer.derived():
+        del state[name]
     if "learning_rate" in state:
         state["learning_rate"] = shortest(state["learning_rate"])
     model.optimizer.load_state(state)
