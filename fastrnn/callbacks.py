@@ -782,5 +782,10 @@ class CSVLogger(Callback):
                     self.names += [f"val_{name}" for name in self.names]
                 if file.tell() == 0:
                     writer.writerow(["epoch", *self.names])
-            writer.writerow([epoch, *(logs.get(name, "NA") for name in self.names)])
+            writer.writerow([epoch, *(_cell(logs.get(name, "NA")) for name in self.names)])
             self.size = file.tell()
+
+
+def _cell(value):
+    """A figure as it stands in a table; several of them as Keras writes them."""
+    return f'"[{", ".join(map(str, value))}]"' if isinstance(value, np.ndarray) else value

@@ -129,4 +129,6 @@ def _duration(seconds):
 
 
 def _figure(value):
+    """Four digits; of several figures those of their mean, as there is room for one."""
+    value = sum(value) / len(value) if hasattr(value, "__len__") else value
     return f"{value:.4f}" if abs(value) > 1e-3 or value == 0 else f"{value:.4e}"

@@ -176,15 +176,14 @@ class Head:
 
     def _update_metrics(self, target, output, mask, weight):
         target, output = map(engines.current().to_host, (target, output))
-        if mask is not None:
-            mask = np.asarray(mask, output.dtype)
+        # Who does not leave out masked steps leaves out those that rows do not have.
+        given = getattr(mask, "given", mask)
+        mask, given = (None if m is None else np.asarray(m, output.dtype) for m in (mask, given))
         for metric in self.unweighted:
-            metric.update_state(target, output, mask)
-        if self.weighted:
-            if mask is not None:
-                weight = mask if weight is None else (mask.T * weight.T).T
-            for metric in self.weighted:
-                metric.update_state(target, output, weight)
+            metric.update_state(target, output, mask if metric.takes_mask else given)
+        for metric in self.weighted:
+            own = mask if metric.takes_mask else given
+            metric.update_state(target, output, _weighted_mask(own, weight))
 
     def loss_result(self):
         """The mean of the loss so far, without its factor."""
@@ -198,7 +197,7 @@ class Head:
                 name = before + metric.name
                 if name in results or name == "loss":
                     name = before + prefix + metric.name
-                results[unused(name, {"loss": None} | results)] = metric.result()
+                results[unused(name, {"loss": None} | results)] = _figure(metric.result())
         return results
 
 
@@ -1329,6 +1328,18 @@ def _positive(name, value, default):
     if not whole(value):
         raise ValueError(f"{name}: expected a whole number from 1 on; got {value!r}.")
     return int(value)
+
+
+def _weighted_mask(mask, weight):
+    """Weights of rows, or of rows and steps, where a mask (B, T) leaves steps out; None is 1."""
+    if mask is None or weight is None:
+        return weight if mask is None else mask
+    return (mask.T * weight.T).T
+
+
+def _figure(result):
+    """What is reported of a metric: a float, or an array where it has several figures."""
+    return float(result.item()) if isinstance(result, np.ndarray) and result.size == 1 else result
 
 
 def _as_keras(results, return_dict):

@@ -6,14 +6,16 @@ import os
 import zlib
 from pathlib import Path
 
-os.environ["KERAS_BACKEND"] = "tensorflow"
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
 import keras
 import numpy as np
-import tensorflow as tf
 from recipes import flat, make
+
+if os.environ["KERAS_BACKEND"] == "tensorflow":  # which values with gradients need
+    import tensorflow as tf
 
 HERE = Path(__file__).parent
 

@@ -73,8 +73,13 @@ def config_facts():
         "Activation": {"activation": "relu"},
     }
     optimizers = {name: {} for name in ("SGD", "RMSprop", "Adam", "AdamW")}
+    return described_configs({"layers": layers, "optimizers": optimizers})
+
+
+def described_configs(tables):
+    """get_config() of objects, by module and class; of each its arguments."""
     facts = {}
-    for module, table in (("layers", layers), ("optimizers", optimizers)):
+    for module, table in tables.items():
         for class_name, arguments in table.items():
             keras.utils.clear_session()
             config = getattr(getattr(keras, module), class_name)(**arguments).get_config()
@@ -99,6 +104,12 @@ def name_facts():
         "initializers": "glorot_uniform glorot_normal uniform random_uniform normal random_normal "
         "zeros ones zero one orthogonal GlorotUniform RandomUniform Zeros Orthogonal",
     }
+
+    return meant_by(names)
+
+
+def meant_by(names):
+    """What each of the listed names stands for, by module."""
 
     def title(found):
         return found.__name__ if inspect.isfunction(found) else type(found).__name__

@@ -5,6 +5,10 @@
 
 Keras runs on its TensorFlow backend, in float32. That backend is the one whose cross-entropies
 take the logits back from a sigmoid or softmax output, and that is the behaviour fastrnn follows.
+The fourth file needs no gradients, and no backend in particular:
+
+    pip install keras==3.15.1 jax==0.10.2
+    KERAS_BACKEND=jax python tests/keras_values/make_keras_values.py score_values
 
 Each name above is a pair of files beside this script. ``keras_values.json`` is a dictionary of
 topics, each a dictionary of cases by name; in it a string ``"@float32 120 3,4"`` stands for the
@@ -40,6 +44,7 @@ import fact_cases
 import keras
 import layer_cases
 import model_cases
+import more_score_cases
 import recurrent_cases
 import score_cases
 import training_cases
@@ -92,13 +97,24 @@ def model_values():
     }
 
 
+def score_values():
+    """Losses, metrics and optimizers that came later, and facts of them."""
+    return {
+        "losses": more_score_cases.loss_cases(),
+        "metrics": more_score_cases.metric_cases(),
+        "optimizers": more_score_cases.optimizer_cases(),
+        "facts": more_score_cases.fact_cases(),
+    }
+
+
 def main():
     """Compute the files named on the command line, or all, and write them."""
     logging.getLogger("tensorflow").setLevel("ERROR")
     warnings.filterwarnings("ignore", message="Gradients do not exist")
     if keras.__version__ != KERAS_VERSION:
         raise SystemExit(f"Keras {KERAS_VERSION} is wanted, this is {keras.__version__}")
-    files = {make.__name__: make for make in (keras_values, recurrent_values, model_values)}
+    makers = keras_values, recurrent_values, model_values, score_values
+    files = {make.__name__: make for make in makers}
     for name in sys.argv[1:] or files:
         common.save(name, files[name]())
 

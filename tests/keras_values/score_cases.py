@@ -1,6 +1,7 @@
 """Losses, metrics, optimizers and initializers by themselves."""
 
 import itertools
+import re
 
 import keras
 import numpy as np
@@ -67,6 +68,12 @@ def loss_cases():
     ):
         plans.append((loss, kind, {}, y, p))
 
+    return called_losses(plans)
+
+
+def called_losses(plans):
+    """Return a case for each plan (class, kind of data, config, labels, predictions), and more
+    with weights of rows and of steps."""
     cases = {}
     for loss, kind, config, y, p in plans:
         words = [f"{key}_{value}" for key, value in config.items()]
@@ -107,23 +114,31 @@ def metric_cases():
         ("CategoricalCrossentropy", {}, "categorical"),
         ("SparseCategoricalCrossentropy", {}, "sparse"),
     ]
+    for kind, (y, p) in inputs.items():
+        if not kind.startswith("edges"):
+            inputs[kind] = y, softmax(p) if p.shape[-1] == 4 else 1 / (1 + np.exp(-p))
+    return fed_metrics(plans, inputs)
+
+
+def fed_metrics(plans, inputs):
+    """Return two cases for each plan (class, config, kind of data), without and with weights."""
     cases = {}
     for (class_name, config, kind), weighted in itertools.product(plans, (False, True)):
         y, p = inputs[kind]
-        if not kind.startswith("edges"):
-            p = softmax(p) if p.shape[-1] == 4 else 1 / (1 + np.exp(-p))
         weight = np.linspace(0, 2, len(y), dtype="float32") if weighted else None
         metric = getattr(keras.metrics, class_name)(**config)
         batches, results = [slice(0, 3), slice(3, 4), slice(4, 8)], []
         for rows in batches:
             part = None if weight is None else weight[rows]
             metric.update_state(y[rows], p[rows], sample_weight=part)
-            results.append(float(metric.result()))
+            result = as_numpy(metric.result())
+            results.append(result if np.ndim(result) else float(result))
         words = [f"{key}_{value}" for key, value in config.items()] + ["sample_weight"] * weighted
         cases["+".join([f"{class_name}/{kind}", *words])] = {
             "class": class_name,
             "config": config,
-            "default_name": getattr(keras.metrics, class_name)().name,
+            # Some names Keras numbers.
+            "default_name": re.sub(r"_\d+$", "", getattr(keras.metrics, class_name)().name),
             "y_true": y,
             "y_pred": p,
             "sample_weight": weight,
@@ -182,6 +197,11 @@ def optimizer_cases():
             "ema_overwrite_frequency": 3,
         },
     }
+    return applied_optimizers(kinds, options)
+
+
+def applied_optimizers(kinds, options):
+    """Return a case for each kind, by name (class, config), without options and with them."""
     rng = generator("optimizers")
     start = [normal(rng, 3, 4), normal(rng, 4)]
     gradients = [
