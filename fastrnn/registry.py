@@ -225,7 +225,7 @@ class Registry:
             return None
         if not hasattr(thing, "get_config"):
             name = getattr(thing, "__name__", type(thing).__name__)
-            ours = thing.__module__.partition(".")[0] == __package__
+            ours = str(thing.__module__).partition(".")[0] == __package__
             return {
                 # So Keras says that it is one of its own functions.
                 "module": "builtins" if ours else thing.__module__,

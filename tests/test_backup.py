@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import fastrnn
-from fastrnn import backup
+from fastrnn import backup, losses
 from fastrnn.atomic import new_file
 from fastrnn.callbacks import (
     BackupAndRestore,
@@ -22,7 +22,17 @@ from fastrnn.callbacks import (
     ReduceLROnPlateau,
 )
 from fastrnn.layers import BatchNormalization, Bidirectional, Dense, Dropout, SimpleRNN
-from fastrnn.optimizers import SGD, Adam, schedules
+from fastrnn.optimizers import (
+    SGD,
+    Adadelta,
+    Adagrad,
+    Adam,
+    Adamax,
+    Ftrl,
+    Lion,
+    Nadam,
+    schedules,
+)
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(23, 5, 3)).astype(np.float32)
@@ -166,7 +176,34 @@ def test_training_that_had_been_told_to_stop_stops(tmp_path):
     assert_same(broken, whole)
 
 
+@pytest.mark.parametrize("after", [2, 7, 8])
+def test_metrics_of_an_epoch_go_on(after, tmp_path):
+    def scored():
+        found = model()
+        m = fastrnn.metrics
+        found.compile("sgd", losses.Huber(), metrics=[
+            m.Precision([0.1, 0.4]), m.AUC(), m.AUC(multi_label=True), m.R2Score(), "recall",
+            m.F1Score("micro", 0.5), m.FBetaScore(beta=2.0, threshold=0.3), m.LogCoshError(),
+            m.RootMeanSquaredError(), m.FalseNegatives(), m.CosineSimilarity(), losses.huber,
+        ])
+        return found
+
+    whole = scored()
+    fit(whole)
+    with pytest.raises(KeyboardInterrupt):
+        fit(scored(), [BackupAndRestore(tmp_path, 1), Interrupt(after)])
+    again = scored()
+    fit(again, [BackupAndRestore(tmp_path, 1)])
+    found, expected = again.history.history, whole.history.history
+    assert list(found) == list(expected) and len(found) == 13
+    for name in expected:
+        np.testing.assert_array_equal(found[name], expected[name], err_msg=name)
+
+
 @pytest.mark.parametrize("make", [
+    lambda: Adagrad(0.05), lambda: Adadelta(1.0), lambda: Adamax(0.05), lambda: Nadam(0.05),
+    lambda: Lion(0.01), lambda: Ftrl(0.1, use_ema=True),
+    lambda: Nadam(0.05, gradient_accumulation_steps=3),
     lambda: SGD(schedules.ExponentialDecay(0.1, 3, 0.5), momentum=0.9),
     lambda: Adam(0.05, use_ema=True, ema_momentum=0.5, ema_overwrite_frequency=3),
     lambda: Adam(0.05, gradient_accumulation_steps=3),

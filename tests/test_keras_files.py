@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import fastrnn
+from fastrnn import losses, metrics
 from fastrnn.layers import (
     GRU,
     LSTM,
@@ -28,7 +29,17 @@ from fastrnn.layers import (
     TimeDistributed,
 )
 from fastrnn.models import Model, Sequential, load_model
-from fastrnn.optimizers import SGD, Adam, RMSprop
+from fastrnn.optimizers import (
+    SGD,
+    Adadelta,
+    Adagrad,
+    Adam,
+    Adamax,
+    Ftrl,
+    Lion,
+    Nadam,
+    RMSprop,
+)
 from fastrnn.saving.hdf5 import Reader
 
 h5py = pytest.importorskip("h5py", reason="h5py is an extra: pip install fastrnn[keras]")
@@ -41,12 +52,16 @@ FILES = [
 ]
 
 
+KERAS_SCORES = ["nadam", "adamax", "adagrad", "adadelta", "lion", "ftrl"]
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """The files that Keras saved."""
     folder = tmp_path_factory.mktemp("keras")
-    with zipfile.ZipFile(HERE / "keras_files.zip") as archive:
-        archive.extractall(folder)
+    for name in ("keras_files.zip", "keras_scores.zip"):
+        with zipfile.ZipFile(HERE / name) as archive:
+            archive.extractall(folder)
     return folder
 
 
@@ -172,7 +187,39 @@ def frozen_middle():
     return model
 
 
-MODELS = {
+def scored(optimizer, loss, *given):
+    """A small net, compiled with these, and with weighted metrics that have several figures."""
+    def make():
+        model = Sequential([Input((4, 3)), GRU(2), Dense(1, activation="sigmoid")])
+        weighted = [metrics.Precision([0.3, 0.5], name="each"), metrics.F1Score(threshold=0.4)]
+        model.compile(optimizer(), loss, metrics=list(given), weighted_metrics=weighted)
+        return model
+
+    return make
+
+
+SCORED = {
+    "adagrad": scored(lambda: Adagrad(0.1), losses.Hinge(), "hinge", metrics.Hinge(name="h")),
+    "adadelta": scored(
+        lambda: Adadelta(1.0), losses.LogCosh(), "log_cosh_error", losses.huber, losses.log_cosh
+    ),
+    "adamax": scored(
+        lambda: Adamax(0.05), losses.Huber(0.3), metrics.RootMeanSquaredError(), metrics.R2Score()
+    ),
+    "nadam": scored(
+        lambda: Nadam(0.05), losses.BinaryFocalCrossentropy(True, gamma=1.5),
+        metrics.AUC(num_thresholds=50, curve="PR"), metrics.Recall(0.4), "precision",
+    ),
+    "nadam_gathering": scored(
+        lambda: Nadam(0.05, gradient_accumulation_steps=2), "msle", "cosine_similarity"
+    ),
+    "lion": scored(lambda: Lion(0.01), losses.mean_squared_error, "poisson", "kl_divergence"),
+    "ftrl": scored(
+        lambda: Ftrl(0.1), "poisson", metrics.AUC(thresholds=[0.3, 0.5]), "false_negatives"
+    ),
+}
+
+MODELS = SCORED | {
     "many_layers": many_layers, "handed_over": handed_over, "frozen_middle": frozen_middle,
     "masks_handed_on": masks_handed_on,
 }
@@ -191,6 +238,41 @@ def data_for(model, random):
             x[1, :2] = x[2, 3:] = x[3, 2] = 0  # padding, before, after and between
     t = random.integers(0, 2, (6, 1)).astype(np.float32)
     return (xs if len(xs) > 1 else xs[0]), t
+
+
+def scores(model, x, t):
+    """What evaluate says, sorted by name."""
+    found = model.evaluate(x, t, verbose=0, return_dict=True)
+    return np.concatenate([np.ravel(found[name]) for name in sorted(found)])
+
+
+@pytest.mark.parametrize("name", KERAS_SCORES)
+def test_losses_metrics_and_optimizers_that_keras_saved(name, folder):
+    x, expected = expected_of(name, folder)
+    model = load_model(folder / f"{name}.keras")
+    np.testing.assert_allclose(scores(model, x, expected["t"]), expected["scores"], rtol=1e-4)
+    for _ in range(2):
+        model.train_on_batch(x, expected["t"])
+    np.testing.assert_allclose(model.predict(x, verbose=0), expected["later"], atol=1e-5)
+
+
+@pytest.mark.parametrize("name", SCORED)
+@pytest.mark.parametrize("ending", [".keras", ".h5", ".fastrnn"])
+def test_what_is_reported_is_the_same(name, ending, tmp_path):
+    model = SCORED[name]()
+    x, t = data_for(model, np.random.default_rng(1))
+    before = model.evaluate(x, t, verbose=0, return_dict=True)
+    model.save(tmp_path / f"model{ending}")  # before it has trained
+    same = load_model(tmp_path / f"model{ending}")
+    found = same.evaluate(x, t, verbose=0, return_dict=True)
+    assert list(found) == list(before)
+    for key in before:
+        np.testing.assert_allclose(found[key], before[key], err_msg=key)
+    for each in (model, same):
+        each.train_on_batch(x, t)
+    np.testing.assert_allclose(
+        same.predict(x, verbose=0), model.predict(x, verbose=0), atol=1e-6
+    )
 
 
 @pytest.mark.parametrize("ending", [".keras", ".h5", ".hdf5"])
@@ -245,10 +327,13 @@ def test_keras_reads_what_is_saved_for_it(tmp_path):
         for ending in (".keras", ".h5"):
             model.save(tmp_path / f"{name}{ending}")
         model.save_weights(tmp_path / f"{name}.weights.h5")
+        found = scores(model, x, t)
         for _ in range(2):
             model.train_on_batch(x, t)
         xs = {f"x{i}": part for i, part in enumerate(x if isinstance(x, list) else [x])}
-        np.savez(tmp_path / f"{name}.npz", **xs, t=t, y=y, later=model.predict(x, verbose=0))
+        more = {"scores": found} if name in SCORED else {}
+        later = model.predict(x, verbose=0)
+        np.savez(tmp_path / f"{name}.npz", **xs, **more, t=t, y=y, later=later)
     done = subprocess.run(
         [keras_python(), str(HERE / "check_in_keras.py"), str(tmp_path)],
         capture_output=True, text=True, timeout=380,

@@ -4,8 +4,8 @@
 
 ``FOLDER`` holds model files (``.keras``, ``.h5``), weights for some of them (``.weights.h5``), and
 for each model an ``.npz`` of inputs ``x0``, ``x1``, …, labels ``t``, the output ``y`` and, of a
-compiled model, ``later``: the output after two more steps of training. Prints a line for each
-file; the exit status is 1 if one differs.
+compiled model, ``later``: the output after two more steps of training, and maybe ``scores``: what
+evaluate says, sorted by name. Prints a line for each file; the exit status is 1 if one differs.
 """
 
 import importlib.util
@@ -24,7 +24,7 @@ os.environ["CUDA_VISIBLE_DEVICES"] = ""
 import keras
 import numpy as np
 
-TOLERANCE = {"y": 1e-5, "later": 1e-4}
+TOLERANCE = {"y": 1e-5, "later": 1e-4, "scores": 1e-4}
 
 
 def check(path, folder):
@@ -41,6 +41,9 @@ def check(path, folder):
         model = keras.models.load_model(path)
     found = {"y": model.predict(xs, verbose=0)}
     # Keras 3.15.1 cannot train on from a legacy file, not from its own either.
+    if "scores" in expected and path.suffix == ".keras":
+        scores = model.evaluate(xs, expected["t"], verbose=0, return_dict=True)
+        found["scores"] = np.concatenate([np.ravel(scores[name]) for name in sorted(scores)])
     if "later" in expected and path.suffix == ".keras":
         for _ in range(2):
             model.train_on_batch(xs, expected["t"])

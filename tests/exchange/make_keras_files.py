@@ -1,23 +1,26 @@
 """Save small models with Keras, for the tests to read.
 
     pip install keras==3.15.1 tensorflow-cpu==2.21.0
-    python tests/exchange/make_keras_files.py
+    python tests/exchange/make_keras_files.py [keras_files] [keras_scores]
 
 Every model is trained for two steps, saved, and trained for two more. ``keras_files.zip``, beside
 this script, holds the files and for each model one of arrays: what it was given (``x0``, ``x1``, …
 and the labels ``t``), what it computed when it was saved (``y``) and what after the two further
-steps (``later``), which depends on the optimizer's state.
+steps (``later``), which depends on the optimizer's state. The models in ``keras_scores.zip`` have
+other losses, metrics and optimizers, which any backend computes alike (``KERAS_BACKEND=jax``);
+``scores`` is what evaluate said of them when they were saved, sorted by name.
 """
 
 import io
 import logging
 import os
+import sys
 import tempfile
 import warnings
 import zipfile
 from pathlib import Path
 
-os.environ["KERAS_BACKEND"] = "tensorflow"
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
@@ -106,6 +109,59 @@ def bare():
     return Sequential([Input((3, 2)), layers.SimpleRNN(2), layers.Dense(1)])
 
 
+def scored(optimizer, loss, metrics, activation="sigmoid", **options):
+    """A small net, compiled with these."""
+    model = Sequential([
+        Input((4, 3)), layers.SimpleRNN(3), layers.Dense(2, activation=activation)
+    ])
+    model.compile(optimizer, loss, metrics=metrics, **options)
+    return model
+
+
+def nadam():
+    losses, metrics = keras.losses, keras.metrics
+    return scored(
+        optimizers.Nadam(0.05), losses.BinaryFocalCrossentropy(True, 0.4, 1.5),
+        [metrics.Precision([0.45, 0.55], name="precision"), metrics.Recall(class_id=1, name="one"),
+         metrics.AUC(curve="PR", name="area"), metrics.F1Score("macro", 0.5), "hinge"],
+        weighted_metrics=[metrics.AUC(multi_label=True, num_labels=2, name="areas")],
+    )
+
+
+def adamax():
+    metrics = keras.metrics
+    return scored(
+        optimizers.Adamax(0.05, clipnorm=0.1), keras.losses.Poisson(),
+        [metrics.RootMeanSquaredError(), metrics.R2Score(), metrics.LogCoshError(), "mape"],
+        "softplus",
+    )
+
+
+def adagrad():
+    return scored(
+        optimizers.Adagrad(0.1, 0.2), "kld", [keras.metrics.TopKCategoricalAccuracy(1), "poisson"],
+        "softmax",
+    )
+
+
+def adadelta():
+    return scored(
+        optimizers.Adadelta(1.0, use_ema=True, ema_momentum=0.5), keras.losses.CosineSimilarity(),
+        [keras.metrics.CosineSimilarity(), keras.losses.huber],
+    )
+
+
+def lion():
+    return scored(optimizers.Lion(0.01), keras.losses.log_cosh, ["false_positives", "msle"])
+
+
+def ftrl():
+    return scored(
+        optimizers.Ftrl(0.1, l1_regularization_strength=0.01), "squared_hinge",
+        [keras.metrics.SquaredHinge(), keras.metrics.KLDivergence()],
+    )
+
+
 FORMATS = {
     sentiment: (".keras", ".h5", ".weights.h5"),
     stack: (".keras", ".h5"),
@@ -113,6 +169,7 @@ FORMATS = {
     translation: (".keras", ".h5", ".weights.h5"),
     bare: (".keras", ".h5"),
 }
+SCORED = dict.fromkeys((nadam, adamax, adagrad, adadelta, lion, ftrl), (".keras",))
 
 
 def data_for(model, random):
@@ -142,20 +199,34 @@ def values(model, xs):
     return model.predict(xs if len(xs) > 1 else xs[0], verbose=0)
 
 
+def scores(model, xs, t):
+    """What evaluate says, sorted by name."""
+    found = model.evaluate(xs[0], t, verbose=0, return_dict=True)
+    return np.concatenate([np.ravel(found[name]) for name in sorted(found)])
+
+
 def main():
     if keras.__version__ != KERAS_VERSION:
         raise SystemExit(f"expected Keras {KERAS_VERSION}; this is {keras.__version__}")
     logging.getLogger("absl").setLevel(logging.ERROR)
     warnings.simplefilter("ignore")
-    archive = zipfile.ZipFile(HERE / "keras_files.zip", "w", zipfile.ZIP_DEFLATED, compresslevel=9)
+    archives = {"keras_files": FORMATS, "keras_scores": SCORED}
+    for name in sys.argv[1:] or archives:
+        write(name, archives[name])
+
+
+def write(name, models):
+    """Write an archive of models and what they compute."""
+    archive = zipfile.ZipFile(HERE / f"{name}.zip", "w", zipfile.ZIP_DEFLATED, compresslevel=9)
     with archive, tempfile.TemporaryDirectory() as folder:
-        for number, (make, formats) in enumerate(FORMATS.items()):
+        for number, (make, formats) in enumerate(models.items()):
             keras.utils.set_random_seed(number)
             keras.backend.clear_session()
             model, random = make(), np.random.default_rng(number)
             xs, t = data_for(model, random)
             train(model, xs, t)
             y = values(model, xs)
+            more = {"scores": scores(model, xs, t)} if models is SCORED else {}
             for ending in formats:
                 path = os.path.join(folder, make.__name__ + ending)
                 (model.save_weights if ending == ".weights.h5" else model.save)(path)
@@ -163,7 +234,7 @@ def main():
             train(model, xs, t)
             arrays = {f"x{i}": x for i, x in enumerate(xs)}
             content = io.BytesIO()
-            np.savez(content, **arrays, t=t, y=y, later=values(model, xs))
+            np.savez(content, **arrays, **more, t=t, y=y, later=values(model, xs))
             archive.writestr(make.__name__ + ".npz", content.getvalue())
 
 
