@@ -600,6 +600,34 @@ def test_limited_norms(gpu, rng, dtype, factor, entry, parts, needs_direction):
         np.testing.assert_allclose(np.asarray(found), gradient, rtol=TOLERANCE[dtype])
 
 
+FORMULA_LOSSES = {
+    name: getattr(fastrnn.losses, name)() for name in (
+        "Huber", "LogCosh", "MeanAbsolutePercentageError", "MeanSquaredLogarithmicError",
+        "Poisson", "KLDivergence", "CosineSimilarity", "Hinge", "SquaredHinge", "CategoricalHinge",
+        "BinaryFocalCrossentropy", "CategoricalFocalCrossentropy",
+    )
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", FORMULA_LOSSES)
+@pytest.mark.parametrize("from_logits", [False, True])
+def test_losses_that_are_formulas_stay_on_the_device(gpu, rng, dtype, name, from_logits):
+    loss = FORMULA_LOSSES[name]
+    output = rng.normal(size=(5, 4)) if from_logits else rng.uniform(0, 1, (5, 4))
+    output = np.abs(output) if name == "Poisson" else output
+    target = rng.integers(0, 2, (5, 4)) if "Hinge" in name else rng.uniform(0.1, 1, (5, 4))
+    given = [a.astype(dtype) for a in (target, output, rng.uniform(0.5, 2, 5))]
+    with engines.using("reference"):
+        wanted = loss.flat(*given, from_logits)
+    there = [*map(gpu.asarray, given)]
+    with nothing_fetched():
+        found = loss.flat(*there, from_logits)
+    assert all(isinstance(part, DeviceArray) for part in found)
+    close(found[0], wanted[0], dtype)
+    close(found[1], wanted[1], dtype)
+
+
 RULES = [
     ("sgd", [], {"momentum": 0.0, "nesterov": False}),
     ("sgd", ["momentum"], {"momentum": 0.9, "nesterov": False}),
@@ -630,6 +658,27 @@ def test_updates(gpu, rng, dtype, rule, names, hyper):
         assert not np.asarray(grads[0]).any()
     close(own[0], wanted[0], dtype)
     for name in names:
+        close(own[1][name], wanted[1][name], dtype)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", ["Adagrad", "Adadelta", "Adamax", "Nadam", "Lion", "Ftrl"])
+def test_updates_that_are_formulas_stay_on_the_device(gpu, rng, dtype, name):
+    optimizer = getattr(fastrnn.optimizers, name)(0.1)
+    value, starts = rng.normal(size=9).astype(dtype), optimizer.slot_starts()
+    slots = {n: np.full(9, starts.get(n, 0), dtype) for n in optimizer.slot_names()}
+    own = gpu.asarray(value.copy()), {n: gpu.asarray(a.copy()) for n, a in slots.items()}
+    wanted = value.astype(np.float64), {n: a.astype(np.float64) for n, a in slots.items()}
+    for _ in range(3):
+        grad = rng.normal(size=9).astype(dtype)
+        there, hyper = gpu.asarray(grad), optimizer.hyper()
+        with nothing_fetched():
+            gpu.update(optimizer.rule, own[0], there, own[1], **hyper)
+        reference.update(optimizer.rule, wanted[0], grad.astype(np.float64), wanted[1], **hyper)
+        optimizer.steps += 1
+        assert not np.asarray(there).any()
+    close(own[0], wanted[0], dtype)
+    for name in slots:
         close(own[1][name], wanted[1][name], dtype)
 
 
@@ -805,6 +854,23 @@ def test_steps_are_recorded_and_done_again(recordings, recurrent, optimizer):
         with engines.using(device):
             model = plain_model(recurrent)
             model.compile(optimizer(), "binary_crossentropy", metrics=["accuracy"])
+            history = model.fit(x, y, epochs=3, batch_size=2, verbose=0).history
+            results[device] = model.get_weights(), history
+    same(results["cuda"], results["cpu"])
+    assert recordings == [4, 1]
+
+
+@pytest.mark.parametrize(("loss", "optimizer"), [
+    ("hinge", "nadam"), ("huber", "adagrad"), ("categorical_hinge", "lion"), ("kld", "ftrl"),
+    ("binary_focal_crossentropy", "adamax"), ("cosine_similarity", "adadelta"),
+])
+def test_steps_whose_losses_are_formulas_are_recorded(recordings, loss, optimizer):
+    x, y = data(steps=3)[0], np.arange(5) % 2
+    results = {}
+    for device in ("cpu", "cuda"):
+        with engines.using(device):
+            model = plain_model(lambda: layers.SimpleRNN(2))
+            model.compile(optimizer, loss, metrics=["auc", "precision", "mae"])
             history = model.fit(x, y, epochs=3, batch_size=2, verbose=0).history
             results[device] = model.get_weights(), history
     same(results["cuda"], results["cpu"])
