@@ -1,7 +1,8 @@
 """fastrnn against values that Keras 3.15.1 computed.
 
 ``keras_values/make_keras_values.py`` says how they were made and stored. Every case is replayed
-through the same calls as there, on both engines, and is named as in ``keras_values.json``.
+through the same calls as there, on both engines, and is named as in ``keras_values.json`` (and
+``score_values.json``).
 """
 
 import inspect
