@@ -5,6 +5,8 @@ Letters: n predictions, L labels that are counted apart (columns), K thresholds.
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 
 from fastrnn.config import epsilon
@@ -37,8 +39,8 @@ def confusion(labels, predictions, thresholds, weights):
     >>> [counts[:, 0].tolist() for counts in confusion(y, p, [0.5, 0.8], np.ones((3, 1)))]
     [[1.0, 1.0], [1.0, 0.0], [0.0, 1.0], [1.0, 1.0]]
     """
-    order = np.argsort(thresholds, kind="stable")
-    below = _thresholds_below(predictions, np.asarray(thresholds, predictions.dtype)[order])
+    order, ascending, even = _in_order(tuple(thresholds), predictions.dtype)
+    below = _thresholds_below(predictions, ascending, even)
     counts = []
     for weights_of_kind in (weights * labels, weights * ~labels):
         # Of predictions by the number of thresholds below them; above the i-th are those of more.
@@ -50,24 +52,27 @@ def confusion(labels, predictions, thresholds, weights):
     return [true_positive, false_positive, true_negative, false_negative]
 
 
-def _thresholds_below(predictions, thresholds):
+@functools.lru_cache(maxsize=64)  # the same ones, batch after batch
+def _in_order(thresholds, dtype):
+    """What sorts thresholds; they themselves, sorted; whether they go from 0 to 1, or a little
+    beyond, in at least two equal steps."""
+    order = np.argsort(thresholds, kind="stable")
+    ascending = np.asarray(thresholds, dtype)[order]
+    even = np.linspace(0, 1, len(order), dtype=np.float32)
+    apart = np.clip(ascending, 0, 1)
+    return order, ascending, len(order) > 2 and np.allclose(apart, even, atol=epsilon())
+
+
+def _thresholds_below(predictions, thresholds, even):
     """How many of K ascending thresholds are below each prediction, int64."""
     predictions = np.where(np.isnan(predictions), -np.inf, predictions)
-    if not _are_even(thresholds):
+    if not even:
         return np.searchsorted(thresholds, predictions, side="left")
     # As Keras has it, which rounds otherwise than a comparison does, and takes all predictions as
     # lying in [0, 1]; a threshold that was put a little below zero is below all of them.
     steps = predictions.dtype.type(len(thresholds) - 1)
     below = np.ceil(np.clip(predictions, 0, 1) * steps).astype(np.int64)
     return np.maximum(below, 1) if thresholds[0] < 0 else below
-
-
-def _are_even(thresholds):
-    """Whether thresholds go from 0 to 1, or a little beyond, in at least two equal steps."""
-    if len(thresholds) < 3:
-        return False
-    even = np.arange(len(thresholds), dtype=np.float32) / (len(thresholds) - 1)
-    return np.allclose(np.clip(thresholds, 0, 1), even, atol=epsilon())
 
 
 def _sums_by_number(numbers, weights, count):
