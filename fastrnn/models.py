@@ -128,11 +128,17 @@ class Model(Trainer, Layer):
     (4, 7, 2)
     """
 
+    _NO_CALL = (
+        "models with a `call` of their own are not supported, as gradients are not derived from "
+        "code. Build the model from symbolic tensors, Model(inputs, outputs), and write what no "
+        "layer does as a Layer with forward and backward."
+    )
+
     def __init__(self, inputs=None, outputs=None, name=None, trainable=None):
         if inputs is None or outputs is None:
             raise TypeError(
                 f"{type(self).__name__}: expected inputs and outputs, symbolic tensors, as in "
-                "Model(inputs, outputs); " + _NO_CALL
+                "Model(inputs, outputs); " + self._NO_CALL
             )
         self._start(name or _unique_name("functional"))
         self.input = _tensors("inputs", inputs)
@@ -141,11 +147,6 @@ class Model(Trainer, Layer):
         self.built = True
         if trainable is not None:
             self.trainable = trainable
-
-    def __init_subclass__(cls, **kwargs):
-        super().__init_subclass__(**kwargs)
-        if "call" in vars(cls):
-            raise TypeError(f"class {cls.__name__}: {_NO_CALL}")
 
     def _start(self, name, trainable=True, dtype=None):
         """What every model begins with."""
@@ -681,12 +682,6 @@ class Sequential(Model):
 
 for _class, _name in ((Sequential, "sequential"), (Model, "functional")):
     serialization.registry.add(_name)(_class)
-
-_NO_CALL = (
-    "models with a `call` of their own are not supported, as gradients are not derived from code. "
-    "Build the model from symbolic tensors, Model(inputs, outputs), and write what no layer does "
-    "as a Layer with forward and backward."
-)
 
 
 # -- from configurations ---------------------------------------------------------------------------

@@ -66,6 +66,17 @@ class Layer:
     # A layer that makes ids of ids has a method: of ids (.., ) an array with the least and the
     # greatest that may come out, for who looks at all of them before the first step.
     ids_after = None
+    # What to say where a class has a `call`, and no `forward` beside it.
+    _NO_CALL = (
+        "layers with a `call` of their own are not supported, as gradients are not derived from "
+        "code. Write forward(self, x, mask=None, training=False), which gives (y, tape), and "
+        "backward(self, tape, dy), which gives dx and adds into the gradients of the weights."
+    )
+
+    def __init_subclass__(cls, **kwargs):
+        super().__init_subclass__(**kwargs)
+        if "call" in vars(cls) and "forward" not in vars(cls):
+            raise TypeError(f"class {cls.__name__}: {cls._NO_CALL}")
 
     def __init__(self, *, trainable=True, dtype=None, name=None, input_shape=None, **unknown):
         if unknown:
@@ -95,11 +106,18 @@ class Layer:
 
     def forward(self, x, mask=None, training=False):
         """``(y, tape)`` for engine arrays; ``mask`` is a `StepMask` or None."""
-        raise NotImplementedError
+        raise self._missing("forward(self, x, mask=None, training=False)", "(y, tape)")
 
     def backward(self, tape, dy):
         """dx, adding into the parameters' gradients."""
-        raise NotImplementedError
+        raise self._missing("backward(self, tape, dy)", "dx")
+
+    def _missing(self, method, result):
+        """The error for a method that a class leaves out."""
+        return NotImplementedError(
+            f"Layer '{self.name}' ({type(self).__name__}): the class has no {method}; write it, so "
+            f"that it gives {result}."
+        )
 
     def compute_mask(self, x, mask):
         """The mask that goes with the output for this input."""

@@ -63,6 +63,11 @@ class RecurrentCell(Layer):
     """
 
     state_size = None
+    _NO_CALL = (
+        "cells with a `call` of their own are not supported, as gradients are not derived from "
+        "code. Write forward(self, x, states, training=False), which gives (y, states, tape), and "
+        "backward(self, tape, dy, dstates), which gives (dx, dstates)."
+    )
 
     # -- to be written by a cell of one's own ----------------------------------------------------
 
