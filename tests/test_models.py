@@ -46,6 +46,7 @@ def test_weights_are_made_when_the_shape_is_known():
         Sequential([Dense(2, input_shape=(5, 3))]),
     ):
         assert model.built and model.output_shape == (None, 5, 2)
+    assert Sequential([Dense(2, input_dim=8)]).input_shape == (None, 8)
     model = sentiment()
     assert not model.built and model.get_weights() == []
     model.build((None, 5))

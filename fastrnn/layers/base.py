@@ -78,7 +78,8 @@ class Layer:
         if "call" in vars(cls) and "forward" not in vars(cls):
             raise TypeError(f"class {cls.__name__}: {cls._NO_CALL}")
 
-    def __init__(self, *, trainable=True, dtype=None, name=None, input_shape=None, **unknown):
+    def __init__(self, *, trainable=True, dtype=None, name=None, input_shape=None,
+                 input_dim=None, **unknown):
         if unknown:
             raise TypeError(_no_argument(type(self), *unknown))
         self.dtype = dtype or floatx()
@@ -92,7 +93,9 @@ class Layer:
         self.nodes = []
         self.built = False
         self.input_shape = None
-        # Keras 2's way to say the shape of a row in the first layer of a Sequential.
+        # Keras 2's ways to say the shape of a row in the first layer of a Sequential.
+        if input_dim is not None:
+            input_shape = (input_dim,)
         self.declared_input_shape = None if input_shape is None else (None, *input_shape)
 
     # -- to be written by each layer -----------------------------------------------------------
