@@ -268,18 +268,24 @@ class Registry:
 
     def _deserialized(self, name, config):
         if name == "function":
+            if self._found(str(config)) is None:
+                raise self._missing(f"{self.kind}: the function {config!r}", config)
             return self._named(config)
         title = isinstance(config, dict) and config.get("name")
         found = self._found(str(name))
         if found is None:
             what = f"{self.kind} {title!r} is a {name}" if title else f"{self.kind}: {name!r}"
-            raise ValueError(
-                f"{what}, which fastrnn does not have.{nearest(name, self._names)} If it is one "
-                "of your own, give its class in custom_objects."
-            )
+            raise self._missing(what, name)
         try:
             return found.from_config(config)
         except Exception as error:
             if title:
                 error.add_note(f"{self.kind} {title!r} ({name}) cannot be made from its config")
             raise
+
+    def _missing(self, what, name):
+        """The error for a class or function, in words and by name, that is not known here."""
+        return ValueError(
+            f"{what}, which fastrnn does not have.{nearest(name, self._names)} If it is one of "
+            "your own, give it in custom_objects."
+        )

@@ -480,8 +480,8 @@ def _metrics(argument, given):
         raise ValueError(f"compile: {argument} must be a list; got {given!r}. Write [{given!r}].")
     found = _leaves(given)
     for metric in found:
-        if isinstance(metric, str) and metric != "acc":
-            metrics.get(metric)  # raises for a name that is not known
+        if isinstance(metric, (str, dict)) and metric != "acc":
+            metrics.get(metric)  # raises for one that is not known
     return found
 
 

@@ -542,6 +542,15 @@ def test_layer_of_ones_own(tmp_path):
     (lambda c: c["config"]["layers"][1]["config"].update(kernel_initializer={
         "class_name": "Evil", "config": {}}), "'a'.*initializer: 'Evil'"),
     (lambda c: c["compile_config"].update(loss="mine"), "'mine'.*Load it with compile=False"),
+    (lambda c: c["compile_config"].update(metrics=[{
+        "class_name": "Novel", "config": {"name": "own"}}]),
+     "metric 'own' is a Novel, .* give it in custom_objects. Load it with compile=False"),
+    (lambda c: c["compile_config"].update(metrics=[{
+        "class_name": "function", "config": "novel"}]),
+     "metric: the function 'novel', .* custom_objects. Load it with compile=False"),
+    (lambda c: c["compile_config"].update(loss={
+        "class_name": "MeanSquaredError", "config": {"novel": 1}}),
+     "'novel'.* Load it with compile=False"),
     (lambda c: c["compile_config"].update(optimizer={
         "class_name": "Muon", "config": {}}), "'Muon'.*Load it with compile=False"),
 ])

@@ -27,7 +27,7 @@ import numpy as np
 from fastrnn import losses, metrics
 from fastrnn.saving.configs import described, from_keras, shortest, to_keras
 from fastrnn.saving.hdf5 import Reader, check_expansion, h5py, write_names
-from fastrnn.saving.loading import broken, model_from_config, parsed
+from fastrnn.saving.loading import broken, compile_from_config, model_from_config, parsed
 from fastrnn.saving.tree import holders, matched
 
 __all__ = [
@@ -218,10 +218,7 @@ def _model(path, entry, reader, compiled, found_in, optimizer_in):
     for weight, values in matched(path, found, left):
         weight.assign(values)
     if compiled:
-        try:
-            model.compile_from_config(from_keras(compiled))
-        except ValueError as error:
-            raise ValueError(f"{error} Load it with compile=False to leave that out.") from error
+        compile_from_config(model, from_keras(compiled))
         _load_optimizer(model, path, optimizer_in(reader))
     return model
 

@@ -17,7 +17,7 @@ import numpy as np
 from fastrnn import initializers
 from fastrnn.layers.serialization import registry
 
-__all__ = ["broken", "model_from_config", "parsed"]
+__all__ = ["broken", "compile_from_config", "model_from_config", "parsed"]
 
 # All that a mistaken configuration can raise on its way through constructors.
 ERRORS = (
@@ -85,6 +85,21 @@ def model_from_config(entry, numbers=None):
     )
     with zeros:
         return cls.from_config(entry["config"])
+
+
+def compile_from_config(model, config):
+    """Compile a model as it was.
+
+    Raises
+    ------
+    ValueError
+        If something of that is not known here, or cannot be made; the message says how to load the
+        model without it.
+    """
+    try:
+        model.compile_from_config(config)
+    except ERRORS as error:
+        raise ValueError(f"{error} Load it with compile=False to leave that out.") from error
 
 
 class Budget:

@@ -26,7 +26,7 @@ import json
 import numpy as np
 
 from fastrnn import random
-from fastrnn.saving.loading import broken, model_from_config, parsed
+from fastrnn.saving.loading import broken, compile_from_config, model_from_config, parsed
 from fastrnn.saving.tree import class_name, holders, matched
 
 __all__ = ["VERSION", "load_model", "load_weights", "read_extra", "save_model", "save_weights"]
@@ -75,7 +75,7 @@ def load_model(path, compile=True):
         _restore_streams(model, json.loads(metadata.get("random", "null")))
         compiled = json.loads(metadata["compile_config"])
         if compile and compiled is not None:
-            model.compile_from_config(compiled)
+            compile_from_config(model, compiled)
             model.optimizer.load_state(_optimizer_arrays(arrays))
     return model
 
