@@ -126,8 +126,8 @@ def get(identifier):
     if metric is None:
         return None
     if not isinstance(metric, Metric):
-        name = getattr(metric, "name", None) or getattr(metric, "__name__", type(metric).__name__)
-        return MeanMetricWrapper(metric, name)
+        name = getattr(metric, "__name__", type(metric).__name__).strip("<>")  # as Keras: "lambda"
+        return MeanMetricWrapper(metric, getattr(metric, "name", None) or snake_case(name))
     if metric is not identifier and callable(identifier) and not isinstance(identifier, type):
         metric.name = identifier.__name__  # a function: so the metric is called
     return metric
