@@ -549,7 +549,15 @@ class Trainer:
         ------
         ValueError
             For a name that is not known; the message gives the nearest.
+        RuntimeError
+            While ``fit`` is on.
         """
+        if self.current_fit is not None:
+            raise RuntimeError(
+                f"Model '{self.name}': compile() was called by a callback, while fit() is on, "
+                "which goes on with the optimizer and the loss that it began with. Compile between "
+                "two calls of fit; a callback may set optimizer.learning_rate."
+            )
         given = {
             "optimizer": optimizer, "loss": loss, "loss_weights": loss_weights,
             "metrics": metrics, "weighted_metrics": weighted_metrics,

@@ -204,6 +204,23 @@ def test_metrics_of_ones_own_see_one_batch_at_a_time():
     assert found == pytest.approx(np.mean(each))
 
 
+def test_functions_without_a_name_have_that_of_keras():
+    model = sentiment()
+    model.compile("sgd", "mse", metrics=[lambda y, p: p, lambda y, p: y])
+    history = model.fit(PADDED, LABELS, verbose=0).history
+    assert list(history) == ["lambda", "lambda_1", "loss"]
+
+
+def test_compiling_while_a_fit_is_on():
+    model = sentiment()
+    optimizer = model.optimizer
+    again = LambdaCallback(on_epoch_end=lambda epoch, logs: model.compile("sgd", "mse"))
+    with pytest.raises(RuntimeError, match=r"compile\(\) was called by a callback, while fit"):
+        model.fit(PADDED, LABELS, verbose=0, callbacks=again)
+    assert model.optimizer is optimizer
+    model.compile("sgd", "mse")
+
+
 def test_metrics_in_the_place_of_loss_weights():
     with pytest.raises(TypeError, match=r"loss_weights: expected a number .*'mae'.*metrics="):
         sentiment().compile("sgd", "mse", ["mae"])
