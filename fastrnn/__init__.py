@@ -41,6 +41,7 @@ _HOMES = {
     "Model": "models",
     "Sequential": "models",
     "activations": None,
+    "backend": None,
     "callbacks": None,
     "config": None,
     "constraints": None,

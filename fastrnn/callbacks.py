@@ -286,7 +286,7 @@ class LearningRateScheduler(Callback):
             print(f"Epoch {epoch + 1}: the learning rate is {optimizer.learning_rate}.")
 
     def on_epoch_end(self, epoch, logs=None):
-        logs["learning_rate"] = self.model.optimizer.learning_rate
+        logs["learning_rate"] = float(self.model.optimizer.learning_rate)
 
 
 def _takes(function, *arguments):
@@ -454,7 +454,7 @@ class ReduceLROnPlateau(MonitorCallback):
         self.cooldown_counter = 0
 
     def on_epoch_end(self, epoch, logs=None):
-        logs["learning_rate"] = self.model.optimizer.learning_rate
+        logs["learning_rate"] = float(self.model.optimizer.learning_rate)
         value = self.watched(logs)
         if value is None:
             return

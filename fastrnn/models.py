@@ -13,8 +13,7 @@ import re
 from fastrnn.adapters import entries
 from fastrnn.graph import Graph, MaskOf, SymbolicTensor, apply, as_lists, flatten
 from fastrnn.layers import Input, InputLayer, Layer, serialization
-from fastrnn.layers.base import _unique_name
-from fastrnn.names import unused
+from fastrnn.names import unique_name, unused
 from fastrnn.registry import custom_object_scope
 from fastrnn.training import Trainer
 
@@ -140,7 +139,7 @@ class Model(Trainer, Layer):
                 f"{type(self).__name__}: expected inputs and outputs, symbolic tensors, as in "
                 "Model(inputs, outputs); " + self._NO_CALL
             )
-        self._start(name or _unique_name("functional"))
+        self._start(name or unique_name("functional"))
         self.input = _tensors("inputs", inputs)
         self.output = _tensors("outputs", outputs)
         self._connect(flatten(as_lists(self.input)), flatten(as_lists(self.output)))
@@ -244,7 +243,7 @@ class Model(Trainer, Layer):
         y, _, tape = self.run(x, mask, training)
         return y, tape
 
-    def compute_mask(self, x, mask):
+    def compute_mask(self, x, mask=None):
         return self.run(x, mask)[1]
 
     def backward(self, tape, dy):

@@ -5,8 +5,11 @@ from __future__ import annotations
 import difflib
 import itertools
 import re
+from collections import defaultdict
 
-__all__ = ["nearest", "snake_case", "unknown", "unused"]
+__all__ = ["forget_names", "nearest", "snake_case", "unique_name", "unknown", "unused"]
+
+_counters = defaultdict(itertools.count)
 
 
 def unknown(kind, given, known):
@@ -48,3 +51,18 @@ def unused(name, taken):
     """
     names = itertools.chain([name], (f"{name}_{i}" for i in itertools.count(1)))
     return next(n for n in names if n not in taken)
+
+
+def unique_name(base):
+    """``base`` at first, then ``base`` numbered: the name of what was given none.
+
+    >>> unique_name("forest"), unique_name("forest")
+    ('forest', 'forest_1')
+    """
+    n = next(_counters[base])
+    return f"{base}_{n}" if n else base
+
+
+def forget_names():
+    """Let `unique_name` begin anew."""
+    _counters.clear()

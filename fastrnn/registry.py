@@ -13,10 +13,15 @@ import contextvars
 
 from fastrnn.names import nearest, unknown
 
-__all__ = ["Configurable", "Registry", "custom_object_scope", "own", "with_own"]
+__all__ = [
+    "Configurable", "Registry", "custom_object_scope", "own", "register_keras_serializable",
+    "registered_name", "with_own",
+]
 
 # A variable, so that what is made inside of something else need not be told.
 _own = contextvars.ContextVar("own", default=None)
+# What is known in the whole process, by its name in files, "package>name".
+_registered = {}
 
 
 @contextlib.contextmanager
@@ -51,6 +56,49 @@ def custom_object_scope(custom_objects):
     finally:
         _own.reset(before)
 
+
+def register_keras_serializable(package="Custom", name=None):
+    """A decorator for classes and functions of one's own: they are known when models are loaded.
+
+    Parameters
+    ----------
+    package : str, default "Custom"
+        So that several may have one name: in files it is called ``package>name``.
+    name : str, optional
+        Default: its own.
+
+    Raises
+    ------
+    ValueError
+        For a class without ``get_config``.
+
+    Examples
+    --------
+    >>> from fastrnn import layers
+    >>> @register_keras_serializable("mine")
+    ... class Plain(layers.Dense):
+    ...     pass
+    >>> layers.deserialize(layers.serialize(Plain(3))).units
+    3
+    """
+    def register(thing):
+        if isinstance(thing, type) and not hasattr(thing, "get_config"):
+            raise ValueError(
+                f"register_keras_serializable: class {thing.__name__} has no get_config(); write "
+                "it, so that it gives the arguments that make an equal object."
+            )
+        _registered[f"{package}>{name or thing.__name__}"] = thing
+        return thing
+
+    return register
+
+
+def registered_name(thing):
+    """What a class or function of one's own is called in files."""
+    plain = getattr(thing, "__name__", type(thing).__name__)
+    return next((name for name, known in _registered.items() if known is thing), plain)
+
+
 # Set in a function's code flags where it takes **kwargs.
 _TAKES_KEYWORDS = 0x08
 
@@ -67,9 +115,14 @@ def _arguments(cls):
     return names
 
 
-def own(name):
-    """What `custom_object_scope` has under that name, or None."""
-    return (_own.get() or {}).get(name)
+def own(name, full_name=None):
+    """What `custom_object_scope` has under that name, or what is registered under the full one.
+
+    None if there is neither.
+    """
+    scope = _own.get() or {}
+    found = scope.get(name, scope.get(full_name))
+    return _registered.get(full_name or name) if found is None else found
 
 
 def with_own(value):
@@ -80,11 +133,14 @@ def with_own(value):
         return value if own(value) is None else own(value)
     if not isinstance(value, dict):
         return value
-    name, config = value.get("class_name"), value.get("config")
-    if name == "function" and isinstance(config, str) and own(config) is not None:
-        return own(config)
-    if isinstance(name, str) and own(name) is not None:
-        return own(name).from_config(config)
+    name, config, full_name = (
+        value.get(key) for key in ("class_name", "config", "registered_name")
+    )
+    if name == "function" and isinstance(config, str):
+        found = own(config)
+        return value if found is None else found
+    if isinstance(name, str) and (found := own(name, full_name)) is not None:
+        return found.from_config(config)
     return {key: with_own(part) if key != "config" else part for key, part in value.items()}
 
 
@@ -163,21 +219,23 @@ class Registry:
 
         return register
 
-    def find(self, name):
+    def find(self, name, full_name=None):
         """The class of that name, or a function of one's own (see `custom_object_scope`).
+
+        ``full_name``: the one it has in files, if it is known (see `register_keras_serializable`).
 
         Raises
         ------
         ValueError
             If there is none; the message names the nearest.
         """
-        found = self._found(name)
+        found = self._found(name, full_name)
         if found is None:
             raise ValueError(unknown(self.kind, name, self._names))
         return found
 
-    def _found(self, name):
-        found = own(name)
+    def _found(self, name, full_name=None):
+        found = own(name, full_name)
         return self._classes.get(_plain(name)) if found is None else found
 
     def _named(self, name):
@@ -224,13 +282,11 @@ class Registry:
         if thing is None:
             return None
         if not hasattr(thing, "get_config"):
-            name = getattr(thing, "__name__", type(thing).__name__)
             ours = str(thing.__module__).partition(".")[0] == __package__
             return {
                 # So Keras says that it is one of its own functions.
-                "module": "builtins" if ours else thing.__module__,
-                "class_name": "function", "config": name,
-                "registered_name": name,
+                "module": "builtins" if ours else thing.__module__, "class_name": "function",
+                "config": registered_name(thing), "registered_name": registered_name(thing),
             }
         cls = type(thing)
         known = self._classes.get(_plain(cls.__name__)) is cls
@@ -238,7 +294,7 @@ class Registry:
             "module": self.module if known else cls.__module__,
             "class_name": cls.__name__,
             "config": thing.get_config(),
-            "registered_name": None if known else cls.__name__,
+            "registered_name": None if known else registered_name(cls),
         }
 
     def deserialize(self, config, custom_objects=None):
@@ -264,15 +320,18 @@ class Registry:
                 f"{self.kind}: expected a dict with 'class_name' and 'config'; got {config!r}."
             )
         with custom_object_scope(custom_objects):
-            return self._deserialized(config["class_name"], config.get("config") or {})
+            return self._deserialized(
+                config["class_name"], config.get("config") or {}, config.get("registered_name")
+            )
 
-    def _deserialized(self, name, config):
+    def _deserialized(self, name, config, full_name):
         if name == "function":
-            if self._found(str(config)) is None:
+            found = self._found(str(config))
+            if found is None:
                 raise self._missing(f"{self.kind}: the function {config!r}", config)
-            return self._named(config)
+            return found() if isinstance(found, type) else found
         title = isinstance(config, dict) and config.get("name")
-        found = self._found(str(name))
+        found = self._found(str(name), full_name)
         if found is None:
             what = f"{self.kind} {title!r} is a {name}" if title else f"{self.kind}: {name!r}"
             raise self._missing(what, name)

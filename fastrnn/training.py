@@ -614,6 +614,15 @@ class Trainer:
         """The names of what `evaluate` returns, in its order."""
         return list(self._scores.results()) if self._scores else []
 
+    def reset_metrics(self):
+        """Let the loss and the metrics forget all batches."""
+        if self._scores:
+            self._scores.reset()
+
+    def get_metrics_result(self):
+        """The loss and the metrics of the batches since they were reset, as a dict."""
+        return self._scores.results() if self._scores else {}
+
     def get_compile_config(self):
         """`compile`'s arguments as a dict fit for JSON; None before it was called."""
         if not self.compiled:
@@ -888,10 +897,7 @@ class Trainer:
     def _find_penalties(self, parameters):
         """Who adds to the loss: regularized parameters, and layers with a penalty on outputs."""
         self._regularized = [p for p in parameters if p.regularizer is not None]
-        self._penalised = [
-            layer for layer in self.walk()
-            if getattr(layer, "activity_regularizer", None) is not None
-        ]
+        self._penalised = self.penalised_layers()
 
     # -- fit -------------------------------------------------------------------------------------
 
@@ -1233,6 +1239,8 @@ class Trainer:
         x, own = self._rows(x).batch(slice(None))
         if mask is not None:
             own = [StepMask.of(m) for m in mask] if isinstance(x, list) else StepMask.of(mask)
+        for layer in self.penalised_layers():
+            layer.activity_penalty = 0.0
         return self.as_given(self._to_host(self.run(x, own, training)[0]))
 
 

@@ -476,3 +476,58 @@ def test_summary_of_some_layers():
         names_in_summary(layer_range=("first", "second"))
     with pytest.raises(ValueError, match="expected two names"):
         names_in_summary(layer_range=("first",))
+
+
+# -- attributes that Keras has too -----------------------------------------------------------------
+
+
+def test_penalties_as_losses():
+    model = Sequential([
+        Input((3,)),
+        Dense(2, kernel_regularizer="l2", activity_regularizer="l2", name="first"),
+        Dense(1),
+    ])
+    assert model.losses[0] == 0
+    x, weights = np.ones((2, 3), np.float32), model.get_weights()
+    for _ in range(2):
+        y = model.layers[0](x) * 0 + x @ weights[0]
+        model(x)
+        expected = [0.01 * (y * y).sum() / 2, 0.01 * (weights[0] ** 2).sum()]
+        np.testing.assert_allclose(model.losses, expected, rtol=1e-5)
+        np.testing.assert_allclose(model.get_layer("first").losses, expected, rtol=1e-5)
+
+
+def test_results_and_resetting_of_metrics():
+    model = Sequential([Input((3,)), Dense(1)])
+    assert model.get_metrics_result() == {}
+    model.reset_metrics()
+    model.compile("sgd", "mse", metrics=["mae"])
+    found = model.evaluate(np.ones((4, 3)), np.ones(4), verbose=0, return_dict=True)
+    assert model.get_metrics_result() == found and found["loss"] > 0
+    model.reset_metrics()
+    assert model.get_metrics_result() == {"loss": 0, "mae": 0}
+
+
+def test_settings_of_the_backend():
+    backend = fastrnn.backend
+    assert backend.floatx() == "float32" and backend.epsilon() == 1e-7
+    backend.set_floatx("float64")
+    try:
+        assert Dense(2).dtype == "float64"
+    finally:
+        backend.set_floatx("float32")
+    fastrnn.utils.clear_session()
+    assert [Dense(2).name, Dense(2).name] == ["dense", "dense_1"]
+    backend.clear_session()
+    assert Dense(2).name == "dense" and Sequential([Input((1,)), Dense(1)]).name == "sequential"
+
+
+def test_masks_of_layers_that_are_asked_for_them():
+    ids = [[1, 2, 0], [0, 3, 0]]
+    expected = np.array(ids) != 0
+    table = Embedding(4, 2, mask_zero=True)
+    np.testing.assert_array_equal(table.compute_mask(ids), expected)
+    np.testing.assert_array_equal(table.compute_mask(np.array(ids), expected[::-1]), expected[::-1])
+    assert Embedding(4, 2).compute_mask(ids) is None and Dense(2).compute_mask(ids) is None
+    x = np.array(ids)[..., None]
+    np.testing.assert_array_equal(Masking().compute_mask(x), expected)

@@ -582,6 +582,24 @@ def test_a_fit_that_goes_on(cls, tmp_path):
     assert (through.get_weights()[0] != model().fit(x, y, verbose=0).model.get_weights()[0]).any()
 
 
+def test_what_keras_has_as_variables():
+    optimizer = SGD(0.5, momentum=0.9)
+    w = np.zeros(2)
+    optimizer.learning_rate.assign(optimizer.learning_rate / 2)
+    optimizer.apply([np.ones(2)], [w])
+    assert w.tolist() == [-0.25, -0.25]
+    assert optimizer.learning_rate.numpy() == float(optimizer.learning_rate) == 0.25
+    found = {v.path: v.numpy().tolist() for v in optimizer.variables}
+    assert found == {"iteration": 1, "learning_rate": 0.25, "momentum/0": [-0.25, -0.25]}
+    assert [v.shape for v in optimizer.variables] == [(), (), (2,)]
+    assert np.asarray(optimizer.variables[2], np.float32).dtype == np.float32
+    with pytest.raises(ValueError, match="learning_rate must be a number from 0"):
+        optimizer.learning_rate.assign(-1)
+    scheduled = SGD(optimizers.schedules.ExponentialDecay(0.5, 10, 0.9))
+    with pytest.raises(TypeError, match="the learning rate is that of a schedule"):
+        scheduled.learning_rate.assign(0.1)
+
+
 @pytest.mark.parametrize("cls", [SGD, RMSprop, Adam, AdamW, *FORMULAS])
 def test_names_and_configs(cls):
     for identifier in (cls.__name__, cls.__name__.lower(), cls, cls()):

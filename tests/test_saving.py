@@ -450,3 +450,51 @@ def test_paths_by_keras_name_of_the_argument(tmp_path):
     with fastrnn.utils.custom_object_scope(custom_objects={}):
         again = load_model(filepath=tmp_path / "again")
     assert np.array_equal(same.get_weights()[0], again.get_weights()[0])
+
+
+@fastrnn.saving.register_keras_serializable("mine")
+class Plain(Dense):
+    pass
+
+
+@fastrnn.utils.register_keras_serializable()
+def halved(y, p):
+    return np.abs(y - p) / 2
+
+
+@fastrnn.utils.register_keras_serializable("mine", name="Whole")
+class OfOnesOwn(fastrnn.Model):
+    pass
+
+
+@pytest.mark.parametrize("ending", ["fastrnn", "keras", "h5"])
+def test_what_is_registered_needs_no_custom_objects(ending, tmp_path):
+    if ending != "fastrnn":
+        pytest.importorskip("h5py")
+    x = Input((2,))
+    model = OfOnesOwn(x, Plain(1)(x))
+    model.compile("sgd", "mse", metrics=[halved])
+    assert model.get_config()["layers"][1]["registered_name"] == "mine>Plain"
+    assert model.get_compile_config()["metrics"][0]["config"] == "Custom>halved"
+    model.save(tmp_path / f"model.{ending}")
+    same = load_model(tmp_path / f"model.{ending}")
+    assert type(same) is OfOnesOwn and type(same.layers[1]) is Plain
+    x, y = np.ones((4, 2)), np.ones(4)
+    assert same.evaluate(x, y, verbose=0) == model.evaluate(x, y, verbose=0)
+
+
+def test_a_name_that_is_registered_does_not_hide_one_of_fastrnn():
+    @fastrnn.utils.register_keras_serializable("other")
+    class Dense(fastrnn.layers.Dense):
+        pass
+
+    assert type(fastrnn.layers.deserialize(fastrnn.layers.serialize(Dense(2)))) is Dense
+    plain = fastrnn.layers.serialize(fastrnn.layers.Dense(2))
+    assert type(fastrnn.layers.deserialize(plain)) is fastrnn.layers.Dense
+
+
+def test_classes_that_cannot_be_registered():
+    with pytest.raises(ValueError, match=r"class Bare has no get_config\(\)"):
+        @fastrnn.utils.register_keras_serializable()
+        class Bare:
+            pass

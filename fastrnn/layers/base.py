@@ -8,26 +8,17 @@ neither threads nor devices: all arithmetic on large arrays is the engine's.
 from __future__ import annotations
 
 import inspect
-import itertools
-from collections import defaultdict
 
 import numpy as np
 
 from fastrnn import constraints, engines, graph, initializers, regularizers
 from fastrnn.config import floatx
 from fastrnn.masks import StepMask
-from fastrnn.names import nearest, snake_case, unused
+from fastrnn.names import nearest, snake_case, unique_name, unused
 from fastrnn.parameters import Parameter
 from fastrnn.values import Lookup
 
 __all__ = ["Layer"]
-
-_counters = defaultdict(itertools.count)
-
-
-def _unique_name(base):
-    n = next(_counters[base])
-    return f"{base}_{n}" if n else base
 
 
 def _no_argument(cls, argument, *_):
@@ -87,7 +78,7 @@ class Layer:
             raise ValueError(
                 f"{type(self).__name__}: dtype must be 'float32' or 'float64'; got {dtype!r}."
             )
-        self.name = name or _unique_name(snake_case(type(self).__name__))
+        self.name = name or unique_name(snake_case(type(self).__name__))
         self._trainable = trainable
         self._parameters = []
         self.nodes = []
@@ -122,7 +113,7 @@ class Layer:
             f"that it gives {result}."
         )
 
-    def compute_mask(self, x, mask):
+    def compute_mask(self, x, mask=None):
         """The mask that goes with the output for this input."""
         return mask if self.supports_masking else None
 
@@ -293,6 +284,20 @@ class Layer:
     variables = weights
     trainable_variables = trainable_weights
     non_trainable_variables = non_trainable_weights
+
+    def penalised_layers(self):
+        """The layers, of this one and those inside it, that have a penalty on their output."""
+        return [
+            layer for layer in self.walk()
+            if getattr(layer, "activity_regularizer", None) is not None
+        ]
+
+    @property
+    def losses(self):
+        """All penalties, a list of floats: on outputs, of the last batch; then on weights."""
+        outputs = [float(layer.activity_penalty) for layer in self.penalised_layers()]
+        weights = [p for p in self.trainable_parameters if p.regularizer is not None]
+        return outputs + [float(p.regularizer(p.value)) for p in weights]
 
     def count_params(self):
         """The number of numbers in the weights."""

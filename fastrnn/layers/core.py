@@ -13,7 +13,8 @@ import numpy as np
 from fastrnn import activations, constraints, engines, initializers, random, regularizers
 from fastrnn.checks import whole
 from fastrnn.layers.base import Layer
-from fastrnn.values import Lookup, RowGradient, gradient_parts
+from fastrnn.masks import StepMask
+from fastrnn.values import Lookup, RowGradient, gradient_parts, plain
 
 __all__ = [
     "Activation",
@@ -209,9 +210,10 @@ class Embedding(ActivityRegularized):
             RowGradient(dropped.rows.astype(np.int32), gradient * dropped.noise)
         )
 
-    def compute_mask(self, x, mask):
+    def compute_mask(self, x, mask=None):
+        mask = StepMask.of(mask)
         if self.mask_zero and (mask is None or mask.given is not None):
-            return engines.current().padding_mask(x).within(mask)
+            return engines.current().padding_mask(plain(x)).within(mask)
         return mask
 
     def get_config(self):
@@ -506,8 +508,9 @@ class Masking(Layer):
     def backward(self, tape, dy):
         return np.where(tape, dy, 0)
 
-    def compute_mask(self, x, mask):
-        return engines.current().padding_mask(self.dense(x), self.mask_value).within(mask)
+    def compute_mask(self, x, mask=None):
+        x = plain(self.dense(x))
+        return engines.current().padding_mask(x, self.mask_value).within(StepMask.of(mask))
 
     def get_config(self):
         return super().get_config() | {"mask_value": self.mask_value}

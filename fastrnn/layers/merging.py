@@ -124,7 +124,7 @@ class Merge(Layer):
             for dx, shape in zip(self.merge_backward(tape, dy), shapes, strict=True)
         ]
 
-    def compute_mask(self, x, mask):
+    def compute_mask(self, x, mask=None):
         masks = self._masks(mask, x)
         if any(m is None for m in masks):
             ragged = filled(masks)
@@ -337,7 +337,7 @@ class Concatenate(Merge):
     def merge_backward(self, tape, dy):
         return [engines.current().asarray(d) for d in np.split(dy, *tape)]
 
-    def compute_mask(self, x, mask):
+    def compute_mask(self, x, mask=None):
         masks = self._masks(mask, x)
         if all(m is None for m in masks) or x[0].ndim < 3:
             return None
@@ -440,7 +440,7 @@ class Dot(Merge):
             gradients.append(engines.current().asarray(np.moveaxis(d.reshape(shape), -1, axis)))
         return gradients
 
-    def compute_mask(self, x, mask):
+    def compute_mask(self, x, mask=None):
         return None
 
     def get_config(self):

@@ -156,7 +156,7 @@ class Bidirectional(Layer):
             )
         return one_or_list([*outputs, *states, *others])
 
-    def compute_mask(self, x, mask):
+    def compute_mask(self, x, mask=None):
         mask = mask if self.return_sequences else None
         outputs = 2 if self.merge_mode is None else 1
         states = 0

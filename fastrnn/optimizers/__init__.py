@@ -17,6 +17,7 @@ import numpy as np
 from fastrnn import engines
 from fastrnn.names import snake_case
 from fastrnn.optimizers import schedules
+from fastrnn.optimizers.variables import LearningRate, OptimizerVariable
 from fastrnn.parameters import Parameter, ParameterStore
 from fastrnn.registry import Configurable, Registry
 
@@ -125,11 +126,14 @@ class Optimizer(Configurable):
 
     @property
     def learning_rate(self):
-        """The learning rate now, a float; may be set at any time, unless it is a schedule."""
+        """The learning rate now, a float; may be set at any time, unless it is a schedule.
+
+        ``optimizer.learning_rate.assign(value)`` sets it too.
+        """
         rate = self._learning_rate
-        if not callable(rate):
-            return rate
-        return float(rate(self.steps) if self._rate_takes_steps else rate())
+        if callable(rate):
+            rate = rate(self.steps) if self._rate_takes_steps else rate()
+        return LearningRate(rate, self)
 
     @learning_rate.setter
     def learning_rate(self, value):
@@ -160,6 +164,11 @@ class Optimizer(Configurable):
     def iterations(self):
         """How many updates there have been."""
         return self.steps // (self.gradient_accumulation_steps or 1)
+
+    @property
+    def variables(self):
+        """Copies of what the next step depends on, a list; see `state`."""
+        return [OptimizerVariable(path, value) for path, value in self.state().items()]
 
     def get_config(self):
         rate = self._learning_rate

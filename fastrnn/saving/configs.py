@@ -11,7 +11,7 @@ import numpy as np
 
 from fastrnn import initializers
 from fastrnn.layers.serialization import registry
-from fastrnn.registry import own
+from fastrnn.registry import own, registered_name
 from fastrnn.saving.tree import class_name
 
 __all__ = ["described", "from_keras", "shortest", "to_keras"]
@@ -75,7 +75,7 @@ def _converted(value, key):
     if name == "Sequential":
         config = _with_input(config)
     value = value | {"config": {k: _converted(part, k) for k, part in config.items()}}
-    if key in _LAYERS and own(name) is None:
+    if key in _LAYERS and own(name, value.get("registered_name")) is None:
         _simplify(name, value["config"])
     if key is not None and key.endswith("_initializer"):
         _drop_unset(getattr(initializers, str(name), None), value["config"])
@@ -185,7 +185,7 @@ def to_keras(model):
     """
     return _exported({
         "module": type(model).__module__, "class_name": class_name(model),
-        "config": model.get_config(), "registered_name": type(model).__name__,
+        "config": model.get_config(), "registered_name": registered_name(type(model)),
     })
 
 

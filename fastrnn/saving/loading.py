@@ -65,7 +65,7 @@ def model_from_config(entry, numbers=None):
     Parameters
     ----------
     entry : dict
-        ``class_name`` and ``config``.
+        ``class_name``, ``config`` and, of a class that is registered, ``registered_name``.
     numbers : int, optional
         The weights are zero, and this is the most that all of them together may hold; else they
         start as the configuration says.
@@ -77,7 +77,7 @@ def model_from_config(entry, numbers=None):
     """
     from fastrnn.models import Model
 
-    cls = registry.find(str(entry.get("class_name")))
+    cls = registry.find(str(entry.get("class_name")), entry.get("registered_name"))
     if not (isinstance(cls, type) and issubclass(cls, Model)):
         raise ValueError(f"expected the configuration of a model; got that of {cls.__name__!r}.")
     zeros = contextlib.nullcontext() if numbers is None else initializers.instead(

@@ -5,18 +5,19 @@ metadata. The arrays are named ``<layer>/<weight>``, ``<layer>/<part>/<weight>``
 layers inside, those of the optimizer ``optimizer/<name>``, and any program that reads safetensors
 finds them there.
 
-==================  ==============================================================================
-metadata            what it holds
-==================  ==============================================================================
-``format``          ``"fastrnn"``
-``format_version``  `VERSION`
-``weights``         the names of the weights in the model's order
-``config``          ``model.get_config()``; absent where only weights were saved, as are the rest
-``class_name``      the class of the model; absent for a ``Sequential``
-``compile_config``  ``model.get_compile_config()``, null for a model that was not compiled
-``random``          seed and number of calls of each stream of random numbers
-``extra``           what `save_model` was given to keep with the model
-==================  ==============================================================================
+===================  =============================================================================
+metadata             what it holds
+===================  =============================================================================
+``format``           ``"fastrnn"``
+``format_version``   `VERSION`
+``weights``          the names of the weights in the model's order
+``config``           ``model.get_config()``; absent where only weights were saved, as are the rest
+``class_name``       the class of the model; absent for a ``Sequential``
+``registered_name``  what it is called if it is of one's own (`register_keras_serializable`)
+``compile_config``   ``model.get_compile_config()``, null for a model that was not compiled
+``random``           seed and number of calls of each stream of random numbers
+``extra``            what `save_model` was given to keep with the model
+===================  =============================================================================
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ import json
 import numpy as np
 
 from fastrnn import random
+from fastrnn.registry import registered_name
 from fastrnn.saving.loading import broken, compile_from_config, model_from_config, parsed
 from fastrnn.saving.tree import class_name, holders, matched
 
@@ -43,6 +45,7 @@ def save_model(model, file, extra=None):
     metadata = {
         "config": json.dumps(model.get_config()),
         "class_name": class_name(model),
+        "registered_name": registered_name(type(model)),
         "compile_config": json.dumps(compiled),
         "random": json.dumps([[s.seed, s.calls] for s in random.streams_of(model)]),
         "extra": json.dumps(extra or {}, ensure_ascii=False),
@@ -66,6 +69,7 @@ def load_model(path, compile=True):
     with broken(path):
         entry = {
             "class_name": metadata.get("class_name", "Sequential"),
+            "registered_name": metadata.get("registered_name"),
             "config": parsed(metadata["config"], "the configuration of the model"),
         }
         numbers = sum(array.size for array in arrays.values())

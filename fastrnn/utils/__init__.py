@@ -2,14 +2,44 @@
 
 from __future__ import annotations
 
+import gc
+
 import numpy as np
 
 from fastrnn.checks import numbers
 from fastrnn.config import floatx
+from fastrnn.names import forget_names
 from fastrnn.random import set_random_seed
-from fastrnn.registry import custom_object_scope
+from fastrnn.registry import custom_object_scope, register_keras_serializable
 
-__all__ = ["custom_object_scope", "pad_sequences", "set_random_seed", "to_categorical"]
+__all__ = [
+    "clear_session",
+    "custom_object_scope",
+    "pad_sequences",
+    "register_keras_serializable",
+    "set_random_seed",
+    "to_categorical",
+]
+
+
+def clear_session(free_memory=True):
+    """Number the names of layers from the start again; models that nobody holds are gone anyway.
+
+    Parameters
+    ----------
+    free_memory : bool, default True
+        Look for memory that can be given back now.
+
+    Examples
+    --------
+    >>> from fastrnn.layers import Dense
+    >>> clear_session()
+    >>> Dense(2).name, Dense(2).name
+    ('dense', 'dense_1')
+    """
+    forget_names()
+    if free_memory:
+        gc.collect()
 
 
 def to_categorical(x, num_classes=None):
