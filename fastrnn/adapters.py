@@ -283,7 +283,7 @@ class JointRows:
         return self._leader.sorted()
 
 
-def entries(argument, given, names, missing=False):
+def entries(argument, given, names, missing=False, more=False):
     """What ``given`` has for each of several inputs or outputs, as a list.
 
     Parameters
@@ -295,6 +295,8 @@ def entries(argument, given, names, missing=False):
     names : list of str
     missing : bool, default False
         Whether a dict may leave names out; their entry is then None.
+    more : bool, default False
+        Whether a dict may have other names, which are passed over.
 
     Raises
     ------
@@ -308,10 +310,10 @@ def entries(argument, given, names, missing=False):
     """
     wanted = ", ".join(map(repr, names))
     if isinstance(given, dict):
-        for name in given:
-            if name not in names:
-                raise ValueError(f"{argument}: {unknown('name', name, names)}")
+        others = [name for name in given if name not in names]
         lacking = [name for name in names if name not in given]
+        if others and (lacking or not more):
+            raise ValueError(f"{argument}: {unknown('name', others[0], names)}")
         if lacking and not missing:
             raise ValueError(
                 f"{argument}: expected an entry for each of {wanted}; there is none for "

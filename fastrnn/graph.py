@@ -371,13 +371,12 @@ class Graph:
     nodes : list of Node
         Those of the input layers too; each comes after those it reads from.
     readers : list of list of Reader
-        Who reads each input.
+        Who reads each input; nobody has to.
 
     Raises
     ------
     ValueError
-        If an output does not come from the inputs, an input leads nowhere, or two layers have one
-        name.
+        If an output does not come from the inputs, or two layers have one name.
     """
 
     def __init__(self, owner, inputs, outputs, entrances):
@@ -439,12 +438,10 @@ class Graph:
 
         for output in self.outputs:
             visit(output, "an output")
-        for tensor, entrance in zip(self.inputs, self.entrances, strict=True):
-            if entrance.node not in done:
-                raise ValueError(
-                    f"Model '{self.owner}': its input '{tensor.name}' leads to none of its "
-                    "outputs; leave it out, or connect it."
-                )
+        for entrance in self.entrances:
+            if entrance.node not in done:  # it leads to none of the outputs
+                met[entrance.node.layer] = -1  # as Keras orders it: before others at its depth
+                nodes.insert(0, entrance.node)
         return nodes, met
 
     def _ordered(self, met):

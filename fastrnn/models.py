@@ -86,7 +86,8 @@ class Model(Trainer, Layer):
     ----------
     inputs, outputs : SymbolicTensor, or a list or dict of them
         Outputs must come from the inputs.  The inputs may be any tensors, those inside of another
-        model too: the new one then begins there, and shares the layers.
+        model too: the new one then begins there, and shares the layers.  Inputs that lead to no
+        output are asked for all the same.
     name : str, optional
     trainable : bool, optional
         Sets ``trainable`` of all layers.
@@ -105,8 +106,7 @@ class Model(Trainer, Layer):
     Raises
     ------
     ValueError
-        If the outputs do not come from the inputs alone, an input leads nowhere, or names of layers
-        are not unique.
+        If the outputs do not come from the inputs alone, or names of layers are not unique.
     TypeError
         If inputs or outputs are no symbolic tensors.
 
@@ -220,10 +220,11 @@ class Model(Trainer, Layer):
 
     def convert_input(self, x):
         if len(self.graph.readers) == 1:
-            return self._convert(0, x)
-        return [self._convert(i, part) for i, part in enumerate(x)]
+            return self.convert_part(0, x)
+        return [self.convert_part(i, part) for i, part in enumerate(x)]
 
-    def _convert(self, i, x):
+    def convert_part(self, i, x):
+        """`convert_input` for the input of that number."""
         readers = self.graph.readers[i]
         return readers[0].convert(x) if readers else super().convert_input(x)
 
@@ -275,7 +276,7 @@ class Model(Trainer, Layer):
     def _apply(self, x, mask):
         """The model as a layer of another."""
         if isinstance(x, dict):
-            x = entries(f"Model '{self.name}'", x, self.input_names)
+            x = entries(f"Model '{self.name}'", x, self.input_names, more=True)
         elif isinstance(x, (list, tuple)) and len(x) == 1:
             x = x[0]
         if self.graph is not None and len(x if isinstance(x, (list, tuple)) else [x]) != len(

@@ -655,9 +655,10 @@ class Trainer:
         if len(names) == 1:
             x = _alone("x", x, names, lambda a: self.built and np.ndim(a) == len(self.input_shape))
             return self._rows_of_input("x", x, self.convert_input, 0)
+        given = entries("x", x, names, more=True)
         parts = [
-            self._rows_of_input(f"x['{name}']", own, self.graph.readers[i][0].convert, i)
-            for i, (name, own) in enumerate(zip(names, entries("x", x, names), strict=True))
+            self._rows_of_input(f"x['{name}']", own, functools.partial(self.convert_part, i), i)
+            for i, (name, own) in enumerate(zip(names, given, strict=True))
         ]
         counts = [len(part) for part in parts]
         if len(set(counts)) > 1:
@@ -912,7 +913,7 @@ class Trainer:
         x : array (N, ...), or a list of N sequences of different lengths
             Ids (N, T) for a model that starts with an Embedding, else floats (N, T, D) or (N, D).
             Sequences (L,) or (L, D) need no padding; batches are made of similar lengths.
-            For several inputs a list of such, or a dict by their names.
+            For several inputs a list of such, or a dict by their names, which may hold more.
         y : array
             Labels, as the loss takes them.  For several outputs a list of such, or a dict.
         batch_size : int, default 32
@@ -1279,7 +1280,7 @@ def _alone(argument, given, names, fits):
     ``fits`` tells whether what is inside a list is the whole: else the list is the data.
     """
     if isinstance(given, dict):
-        return entries(argument, given, names)[0]
+        return entries(argument, given, names, more=argument == "x")[0]
     if isinstance(given, (list, tuple)) and len(given) == 1 and fits(given[0]):
         return given[0]
     return given

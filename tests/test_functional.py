@@ -560,7 +560,6 @@ def broken(make):
 @pytest.mark.parametrize(("make", "error", "message"), [
     (lambda a, b, x: Model(b, Add(name="sum")([x, b])), ValueError,
      r"layer 'first' needs Input 'a', which is not among the model's inputs, \['b'\]"),
-    (lambda a, b, x: Model([a, b], x), ValueError, "its input 'b' leads to none of its outputs"),
     (lambda a, b, x: Model([a, a], x), ValueError, "one of its inputs is given twice"),
     (lambda a, b, x: Model(a, Dense(3, name="first")(x)), ValueError, "names must differ.*'first'"),
     (lambda a, b, x: Model(x, Dense(1)(a)), ValueError, "needs Input 'a'"),
@@ -572,6 +571,40 @@ def broken(make):
 def test_errors_in_putting_together(make, error, message):
     with pytest.raises(error, match=message):
         broken(make)
+
+
+def test_a_part_of_a_model_may_leave_an_input_unread(tmp_path):
+    a, b = Input((3,), name="a"), Input((None,), name="b")
+    words = SimpleRNN(2, name="words")(Embedding(6, 3)(b))
+    whole = Model([a, b], Dense(1, name="end")(Concatenate()([Dense(4, name="first")(a), words])))
+    part = Model(whole.input, whole.get_layer("first").output)
+    assert [layer.name for layer in part.layers] == ["a", "b", "first"]  # as Keras has them
+    x = np.ones((2, 3)), [[1, 2, 3], [4]]
+    expected = whole.get_layer("first")(x[0])
+    np.testing.assert_array_equal(part.predict(list(x), verbose=0), expected)
+    np.testing.assert_array_equal(part({"a": x[0], "b": x[1]}), expected)
+    with pytest.raises(ValueError, match="there is none for 'b'"):
+        part.predict({"a": x[0]}, verbose=0)
+    part.compile("sgd", "mse")
+    part.fit(list(x), np.zeros((2, 4)), verbose=0)
+    np.testing.assert_array_equal(whole.get_layer("first")(x[0]), part(list(x)))
+    part.save(tmp_path / "part.fastrnn")
+    again = load_model(tmp_path / "part.fastrnn")
+    np.testing.assert_array_equal(again.predict(list(x), verbose=0), part(list(x)))
+    outer = Model([a, b], Dense(1)(part([a, b])))
+    outer.compile("sgd", "mse")
+    outer.fit(list(x), np.zeros(2), verbose=0)
+
+
+def test_a_dict_of_inputs_may_hold_more():
+    model = forked()
+    model.compile("sgd", ["binary_crossentropy", "mse"])
+    x, more = {"a": A, "b": B}, {"a": A, "b": B, "c": None}
+    np.testing.assert_array_equal(model.predict(more, verbose=0)[0], model.predict(x, verbose=0)[0])
+    assert model.evaluate(more, [Y1, Y2], verbose=0) == model.evaluate(x, [Y1, Y2], verbose=0)
+    model.fit(more, [Y1, Y2], verbose=0)
+    one = Sequential([Input((3,), name="a"), Dense(1)])
+    assert one.predict({"a": np.ones((2, 3)), "b": None}, verbose=0).shape == (2, 1)
 
 
 def test_a_model_is_not_written_as_a_call():
