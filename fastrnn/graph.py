@@ -13,6 +13,8 @@ from __future__ import annotations
 import itertools
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from fastrnn import engines
 from fastrnn.masks import StepMask
 from fastrnn.values import add_gradients
@@ -21,9 +23,19 @@ __all__ = ["Graph", "Node", "SymbolicTensor", "apply", "as_lists", "flatten", "i
 
 _serials = itertools.count()
 
+# What Python's operators make of symbolic tensors, by name; filled by `fastrnn.layers.operators`.
+OPERATORS = {}
+_UFUNCS = {
+    np.add: "add", np.subtract: "subtract", np.multiply: "multiply", np.divide: "divide",
+    np.power: "power", np.negative: "negative",
+}
+
 
 class SymbolicTensor:
     """What will come out of a layer: its shape and type, and the `Node` that it comes from.
+
+    Parts of it, ``x[:, -1]``, and sums, differences, products and quotients of tensors and numbers
+    are tensors too: see `fastrnn.layers.operators`.
 
     Attributes
     ----------
@@ -65,6 +77,47 @@ class SymbolicTensor:
             f"{self!r} stands for the output of a layer and has no values. Apply layers to it, "
             "make a Model(inputs, outputs) of it, and give that model the arrays."
         )
+
+    def __array_ufunc__(self, ufunc, method, *inputs, **kwargs):
+        """Operators with an array of NumPy on the left come here."""
+        if ufunc in _UFUNCS and method == "__call__" and not kwargs:
+            return OPERATORS[_UFUNCS[ufunc]](*inputs)
+        return self.__array__()
+
+    __iter__ = None  # else Python would ask for x[0], x[1], ...
+
+    def __getitem__(self, key):
+        return OPERATORS["get_item"](self, key)
+
+    def __neg__(self):
+        return OPERATORS["negative"](self)
+
+    def __add__(self, other):
+        return OPERATORS["add"](self, other)
+
+    def __radd__(self, other):
+        return OPERATORS["add"](other, self)
+
+    def __sub__(self, other):
+        return OPERATORS["subtract"](self, other)
+
+    def __rsub__(self, other):
+        return OPERATORS["subtract"](other, self)
+
+    def __mul__(self, other):
+        return OPERATORS["multiply"](self, other)
+
+    def __rmul__(self, other):
+        return OPERATORS["multiply"](other, self)
+
+    def __truediv__(self, other):
+        return OPERATORS["divide"](self, other)
+
+    def __rtruediv__(self, other):
+        return OPERATORS["divide"](other, self)
+
+    def __pow__(self, exponent):
+        return OPERATORS["power"](self, exponent)
 
     def __repr__(self):
         return f"<SymbolicTensor {self.shape} of '{self.name}'>"

@@ -722,7 +722,7 @@ class _Rebuilt:
     def __init__(self, config, custom_objects):
         # What Keras computes masks with stands among the layers: ours travel by themselves.
         self._operations = {
-            entry["name"] for entry in config["layers"]
+            entry["name"]: entry["class_name"] for entry in config["layers"]
             if str(entry.get("module")).startswith("keras.src.ops")
         }
         entries_ = [e for e in config["layers"] if e["name"] not in self._operations]
@@ -751,6 +751,12 @@ class _Rebuilt:
         return self._tensor(name, use - _counts_from_one(self.layers.get(name)), i)
 
     def _tensor(self, name, use, i):
+        if name in self._operations:
+            raise ValueError(
+                f"layer '{name}' is the operation {self._operations[name]} of keras.ops "
+                "(keras.src.ops), which fastrnn does not have as a layer: save the model with a "
+                "layer in its place."
+            )
         if name not in self.made:
             raise ValueError(f"The configuration refers to a layer '{name}' that is not there.")
         return self.made[name][use].outputs[i]

@@ -111,7 +111,7 @@ class Truncation:
                 self.layers.append(layer)
             elif not _has_steps(shape):
                 raise _refused(layer, "its output depends on the steps of all pieces")
-            elif _any_rnn(layer):
+            elif _any_rnn(layer) or not layer.keeps_steps(len(before)):
                 raise _refused(layer, "it reads the steps in an order of its own")
         return shape
 

@@ -37,6 +37,7 @@ from fastrnn.layers.merging import (
     subtract,
 )
 from fastrnn.layers.normalization import BatchNormalization, LayerNormalization
+from fastrnn.layers.operators import Arithmetic, GetItem
 from fastrnn.layers.pooling import (
     GlobalAveragePooling1D,
     GlobalAvgPool1D,
@@ -54,6 +55,7 @@ __all__ = [
     "Activation",
     "ActivityRegularization",
     "Add",
+    "Arithmetic",
     "Average",
     "BatchNormalization",
     "Bidirectional",
@@ -65,6 +67,7 @@ __all__ = [
     "Flatten",
     "GRU",
     "GRUCell",
+    "GetItem",
     "GlobalAveragePooling1D",
     "GlobalAvgPool1D",
     "GlobalMaxPool1D",

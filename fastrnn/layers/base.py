@@ -117,6 +117,13 @@ class Layer:
         """The mask that goes with the output for this input."""
         return mask if self.supports_masking else None
 
+    def keeps_steps(self, ndim):
+        """Whether an output with all steps of an input of so many axes has them in their place.
+
+        That none of them sees later ones is not asked.
+        """
+        return True
+
     def output_mask(self, x, mask, y):
         """As `compute_mask`, for the output y; but filling stays filling.
 

@@ -167,12 +167,14 @@ class Embedding(ActivityRegularized):
 
     def _outside(self, token):
         return (
-            f"Layer '{self.name}' (Embedding): token id {token} is outside the table; expected "
-            f"ids from 0 to {self.input_dim - 1} (input_dim={self.input_dim}). Raise input_dim, "
-            f"or load the data with num_words={self.input_dim}."
+            f"Layer '{self.name}' (Embedding): token id {int(token)} is outside the table; "
+            f"expected ids from 0 to {self.input_dim - 1} (input_dim={self.input_dim}). Raise "
+            f"input_dim, or load the data with num_words={self.input_dim}."
         )
 
     def forward(self, x, mask=None, training=False):
+        if x.dtype != np.int32:  # ids that another layer has had in its hands
+            x = token_ids(self, x)
         dropped = self._drop(x) if training and self.dropout else None
         y = Lookup(x, self.embeddings.value) if dropped is None else dropped.lookup
         if self.activity_regularizer is None:

@@ -12,6 +12,7 @@ import numpy as np
 from fastrnn import initializers
 from fastrnn.layers.serialization import registry
 from fastrnn.registry import own, registered_name
+from fastrnn.saving import operators
 from fastrnn.saving.tree import class_name
 
 __all__ = ["described", "from_keras", "shortest", "to_keras"]
@@ -67,6 +68,8 @@ def _converted(value, key):
         return value
     if "class_name" not in value:
         return {name: _converted(part, name) for name, part in value.items()}
+    if operators.is_ours(value):
+        return operators.from_keras(value)
     name, config = value["class_name"], value.get("config")
     if name == "__keras_tensor__" or not isinstance(config, dict):
         return value
@@ -203,6 +206,8 @@ def _exported(value):
         return [_exported(part) for part in value]
     if not isinstance(value, dict):
         return value
+    if value.get("class_name") in operators.OURS:
+        value = operators.to_keras(value) if "inbound_nodes" in value else value
     if value.get("class_name") == "TokenDropout":
         raise ValueError(
             f"layer '{value['config']['name']}' is a TokenDropout, which Keras has not; fastrnn's "

@@ -1,0 +1,438 @@
+"""What Python's operators make of symbolic tensors: ``x[:, -1]``, ``2 * a + b``.
+
+Each use is a small layer in the graph, which is saved and loaded like any other.  As in Keras,
+operators pass no mask on; the layers `Add`, `Subtract` and `Multiply` do.  What sequences of
+different lengths are filled up with stays filling.
+
+Letters: B rows in a batch, T steps, D features.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from fastrnn import engines
+from fastrnn.checks import numbers
+from fastrnn.config import floatx
+from fastrnn.graph import OPERATORS, SymbolicTensor
+from fastrnn.layers.base import Layer
+from fastrnn.layers.core import check_given
+from fastrnn.layers.merging import filled, unstretched
+from fastrnn.masks import StepMask
+from fastrnn.names import unique_name, unknown
+
+__all__ = ["Arithmetic", "GetItem"]
+
+
+# -- square brackets -------------------------------------------------------------------------------
+
+
+class GetItem(Layer):
+    """``x[key]``: some entries of each row, as NumPy has it.
+
+    Parameters
+    ----------
+    key : int, slice, None, Ellipsis, or a tuple of them
+        The first is for the batch, of which all is taken.
+
+    Notes
+    -----
+    Of sequences of different lengths each is taken by itself: ``x[:, -1]`` is its last step.
+
+    Raises
+    ------
+    ValueError
+        If the key does not take the whole batch, or asks for entries that are not there.
+
+    Examples
+    --------
+    >>> GetItem((slice(None), -1))(np.arange(12.0).reshape(1, 4, 3))
+    array([[ 9., 10., 11.]], dtype=float32)
+    """
+
+    def __init__(self, key, **kwargs):
+        super().__init__(**kwargs)
+        self.key = key if isinstance(key, tuple) else (key,)
+        for k in self.key:
+            if not (k is None or k is Ellipsis or isinstance(k, (slice, int, np.integer))):
+                raise self._misfit(f"whole numbers, slices, None and ..., not {k!r:.60}")
+        if sum(k is Ellipsis for k in self.key) > 1:
+            raise self._misfit("one ... at most")
+
+    def _misfit(self, expected):
+        return ValueError(
+            f"Layer '{self.name}' (GetItem): [{_shown(self.key)}]: expected {expected}."
+        )
+
+    # -- shapes ------------------------------------------------------------------------------
+
+    def _keys(self, ndim):
+        """The key with an entry for each of the input's axes, and None for each new one."""
+        taking = sum(k is not None and k is not Ellipsis for k in self.key)
+        if taking > ndim:
+            raise self._misfit(f"at most {ndim} entries, for an input of {ndim} axes")
+        place = self.key.index(Ellipsis) if Ellipsis in self.key else len(self.key)
+        rest = [slice(None)] * (ndim - taking)
+        keys = (*self.key[:place], *rest, *self.key[place + 1 :])
+        if not _takes_all(keys[0]):
+            raise self._misfit("all of the batch, the first axis, as in x[:, -1] or x[..., 0]")
+        return keys
+
+    def create(self, input_shape):
+        self.compute_output_shape(input_shape)
+
+    def compute_output_shape(self, input_shape):
+        shape, sizes = [], iter(input_shape)
+        for k in self._keys(len(input_shape)):
+            n = None if k is None else next(sizes)
+            # Steps that are less than zero stand for any number of them.
+            known = n is not None and n >= 0
+            if k is None:
+                shape.append(1)
+            elif isinstance(k, slice):
+                shape.append(n if _takes_all(k) else len(range(n)[k]) if known else None)
+            elif known and not -n <= k < n:
+                raise self._misfit(f"places that inputs of shape {tuple(input_shape)} have")
+        if 0 in shape[1:]:
+            raise self._misfit(f"something to be left of inputs of shape {tuple(input_shape)}")
+        return tuple(shape)
+
+    def keeps_steps(self, ndim):
+        keys = self._keys(ndim)
+        return len(keys) > 1 and _takes_all(keys[1])
+
+    # -- the layer's work ----------------------------------------------------------------------
+
+    def forward(self, x, mask=None, training=False):
+        x = self.dense(x)
+        keys = self._keys(x.ndim)
+        if mask is not None and mask.given is not None and not self.keeps_steps(x.ndim):
+            if keys[1] is None:
+                check_given(self, mask)
+            return self._forward_ragged(x, keys, mask.given)
+        shape = self.compute_output_shape(x.shape)
+        plain = tuple(k for k in keys if k is not None)
+        return engines.current().asarray(x[plain]).reshape(shape), (x.shape, plain, None)
+
+    def _forward_ragged(self, x, keys, given):
+        """Take steps of each row by itself, and from those what the rest of the key says."""
+        engine = engines.current()
+        places, counts = self._places(given, keys[1])
+        rest = (slice(None),) * places.ndim + keys[2:]
+        x = engine.to_host(x)
+        taken = np.zeros((*places.shape, *x.shape[2:]), x.dtype)
+        where = np.nonzero(counts)
+        source = where[0], places[where]
+        taken[where] = x[source]
+        y = engine.asarray(np.ascontiguousarray(taken[rest]))
+        return y, (x.shape, rest, (where, source, taken.shape))
+
+    def _places(self, given, key):
+        """Which steps of each row are taken, (B,) or (B, T), and which of these there are."""
+        if given.has_holes:
+            raise ValueError(
+                f"Layer '{self.name}' (GetItem): [{_shown(self.key)}]: cannot take steps of "
+                "sequences of different lengths that were concatenated step by step. Pad them all "
+                "to one length (preprocessing.sequence.pad_sequences)."
+            )
+        start, stop = np.asarray(given.start), np.asarray(given.stop)
+        if not isinstance(key, slice):
+            places = start + key if key >= 0 else stop + key
+            outside = (places < start) | (places >= stop)
+            if outside.any():
+                raise ValueError(
+                    f"Layer '{self.name}' (GetItem): [{_shown(self.key)}]: a sequence of "
+                    f"{(stop - start)[outside][0]} steps has no such step."
+                )
+            return places, np.ones(len(places), bool)
+        taken = [np.arange(a, b)[key] for a, b in zip(start, stop, strict=True)]
+        counts = np.asarray(_ragged([len(row) for row in taken]))
+        places = np.zeros(counts.shape, np.int64)
+        places[counts] = np.concatenate(taken)
+        return places, counts
+
+    def output_mask(self, x, mask, y):
+        given = getattr(mask, "given", None)
+        if given is None:
+            return None
+        if self.keeps_steps(x.ndim):
+            return given.all_given()
+        _, counts = self._places(given, self._keys(x.ndim)[1])
+        return _ragged(counts.sum(axis=1)) if counts.ndim > 1 else None
+
+    def backward(self, tape, dy):
+        engine = engines.current()
+        shape, key, ragged = tape
+        if ragged is None:
+            dx = engine.zeros(shape, dy.dtype)
+            dx[key] = dy.reshape([len(range(n)[k]) for n, k in zip(shape, key, strict=True)
+                                  if isinstance(k, slice)])  # fmt: skip
+            return dx
+        where, source, taken = ragged
+        dx, dtaken = np.zeros(shape, dy.dtype), np.zeros(taken, dy.dtype)
+        dtaken[key] = engine.to_host(dy)
+        dx[source] = dtaken[where]
+        return engine.asarray(dx)
+
+    # -- configuration -------------------------------------------------------------------------
+
+    def get_config(self):
+        return super().get_config() | {"key": [_plain(k) for k in self.key]}
+
+    @classmethod
+    def from_config(cls, config):
+        key = tuple(
+            slice(*k) if isinstance(k, list) else Ellipsis if k == "..." else k
+            for k in config["key"]
+        )
+        return cls(**config | {"key": key})
+
+
+def _takes_all(k):
+    """Whether an entry of a key takes a whole axis."""
+    return isinstance(k, slice) and k.start in (None, 0) and k.stop is None and k.step in (None, 1)
+
+
+def _plain(k):
+    """An entry of a key, fit for JSON."""
+    if isinstance(k, slice):
+        return [None if n is None else operator.index(n) for n in (k.start, k.stop, k.step)]
+    return "..." if k is Ellipsis else k if k is None else int(k)
+
+
+def _shown(key):
+    """A key as it stands between the brackets."""
+    def text(k):
+        if not isinstance(k, slice):
+            return "..." if k is Ellipsis else str(k)
+        parts = ["" if n is None else str(n) for n in (k.start, k.stop, k.step)]
+        return ":".join(parts[: 2 if k.step is None else 3])
+
+    return ", ".join(map(text, key))
+
+
+def _ragged(lengths):
+    """The mask of rows that have so many steps, in an array of as many as the longest has."""
+    return StepMask.from_ragged(lengths, max(1, *lengths))
+
+
+# -- arithmetic ------------------------------------------------------------------------------------
+
+
+class Operation(NamedTuple):
+    """y = f(a, b); ``d_left`` and ``d_right`` give the gradients of a and b from (a, b, dy)."""
+
+    name: str  # as Keras numbers its layers
+    forward: Callable
+    d_left: Callable
+    d_right: Callable
+
+
+_OPERATIONS = {
+    "add": Operation("add", operator.add, lambda a, b, dy: dy, lambda a, b, dy: dy),
+    "subtract": Operation(
+        "subtract", operator.sub, lambda a, b, dy: dy, lambda a, b, dy: -dy
+    ),
+    "multiply": Operation(
+        "multiply", operator.mul, lambda a, b, dy: dy * b, lambda a, b, dy: dy * a
+    ),
+    "divide": Operation(
+        "true_divide", operator.truediv, lambda a, b, dy: dy / b,
+        lambda a, b, dy: -dy * a / (b * b),
+    ),
+    "power": Operation("power", operator.pow, lambda a, b, dy: dy * b * a ** (b - 1), None),
+}  # fmt: skip
+
+
+class Arithmetic(Layer):
+    """Two tensors, or a tensor and numbers, entry by entry: a + b, a - b, a * b, a / b or a ** c.
+
+    Axes of length 1 are stretched, as NumPy does it; the batch is not.
+
+    Parameters
+    ----------
+    operation : {"add", "subtract", "multiply", "divide", "power"}
+    left, right : number or array, optional
+        Stands in the place of a or b; without either the layer takes a list of two inputs.
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not fit.
+
+    Examples
+    --------
+    >>> Arithmetic("subtract", left=1.0)(np.array([[0.25, 2.0]]))
+    array([[ 0.75, -1.  ]], dtype=float32)
+    """
+
+    def __init__(self, operation, left=None, right=None, name=None, **kwargs):
+        if operation not in _OPERATIONS:
+            raise ValueError(f"Arithmetic: {unknown('operation', operation, _OPERATIONS)}")
+        super().__init__(name=name or unique_name(_OPERATIONS[operation].name), **kwargs)
+        self.operation = operation
+        self.left, self.right = self._constant("left", left), self._constant("right", right)
+        if left is not None and right is not None or operation == "power" and right is None:
+            raise ValueError(
+                f"Layer '{self.name}' (Arithmetic): expected left or right, or none of them, and "
+                f"for a power right; got operation={operation!r}, left={left!r}, right={right!r}."
+            )
+
+    def _constant(self, argument, value):
+        if value is None:
+            return None
+        array = numbers(f"Layer '{self.name}' (Arithmetic): {argument}", value)
+        return array.astype(self.dtype) if array.ndim else float(array)
+
+    @property
+    def constant(self):
+        """The number or array that stands in the place of an input, or None."""
+        return self.right if self.left is None else self.left
+
+    # -- shapes ------------------------------------------------------------------------------
+
+    def create(self, input_shape):
+        self.compute_output_shape(input_shape)
+
+    def compute_output_shape(self, input_shape):
+        several = bool(input_shape) and isinstance(input_shape[0], (list, tuple))
+        shapes = [tuple(s) for s in input_shape] if several else [tuple(input_shape)]
+        if len(shapes) != (2 if self.constant is None else 1):
+            raise self._misfit("a list of two inputs" if self.constant is None else "one input",
+                               shapes)  # fmt: skip
+        if self.constant is not None:
+            own = np.shape(self.constant)
+            if len(own) > len(shapes[0]) or len(own) == len(shapes[0]) and own[0] != 1:
+                raise self._misfit(f"an input with more axes than the constant's {own}", shapes)
+            shapes.append((1,) * (len(shapes[0]) - len(own)) + own)
+        if len(shapes[0]) != len(shapes[1]):
+            raise self._misfit("inputs of equally many axes, such as x and v[:, None]", shapes)
+        return tuple(self._common(sizes, shapes) for sizes in zip(*shapes, strict=True))
+
+    def _common(self, sizes, shapes):
+        """The size of an axis from that in both; None is any."""
+        known = {n for n in sizes if n not in (None, 1)}
+        if len(known) > 1:
+            raise self._misfit("shapes that are equal, or 1", shapes)
+        return None if None in sizes else max(known, default=1)
+
+    def _misfit(self, expected, shapes):
+        return ValueError(
+            f"Layer '{self.name}' (Arithmetic: {self.operation}): expected {expected}; got shapes "
+            f"{', '.join(map(str, shapes))}."
+        )
+
+    # -- the layer's work ----------------------------------------------------------------------
+
+    def convert_input(self, x):
+        if not isinstance(x, (list, tuple)):
+            return super().convert_input(x)
+        return [super(Arithmetic, self).convert_input(part) for part in x]
+
+    def forward(self, x, mask=None, training=False):
+        inputs = [self.dense(part) for part in (x if isinstance(x, list) else [x])]
+        self._check_ragged(inputs, mask)
+        a, b = self._operands(inputs)
+        try:
+            y = _OPERATIONS[self.operation].forward(a, b)
+        except ValueError:
+            self.compute_output_shape([part.shape for part in inputs])  # says what does not fit
+            raise
+        return y, (a, b)
+
+    def _operands(self, inputs):
+        if self.constant is None:
+            return inputs
+        constant = self.constant
+        if isinstance(constant, np.ndarray):
+            constant = engines.current().asarray(constant)
+        return [*inputs, constant] if self.left is None else [constant, *inputs]
+
+    def _check_ragged(self, inputs, mask):
+        """Raise where filling would meet what is no filling."""
+        masks = mask if isinstance(mask, list) else [mask]
+        ragged = filled(masks)
+        if ragged is None:
+            return
+        constant = () if self.constant is None else np.shape(self.constant)
+        behind = inputs[0].ndim - 1  # so many axes, the steps and those behind
+        if len(constant) >= behind and constant[-behind] > 1 or any(
+            part.shape[1] > 1 and not _alike(m, ragged)
+            for part, m in zip(inputs, masks, strict=True)
+        ):
+            check_given(self, ragged)
+
+    def output_mask(self, x, mask, y):
+        ragged = filled(mask if isinstance(mask, list) else [mask])
+        return ragged and ragged.given.all_given()
+
+    def backward(self, tape, dy):
+        a, b = tape
+        operation = _OPERATIONS[self.operation]
+        gradients = [
+            unstretched(derivative(a, b, dy), part.shape)
+            for part, own, derivative in (
+                (a, self.left, operation.d_left), (b, self.right, operation.d_right),
+            )
+            if own is None
+        ]
+        return gradients if self.constant is None else gradients[0]
+
+    def get_config(self):
+        def plain(c):
+            return c.tolist() if isinstance(c, np.ndarray) else c
+
+        return super().get_config() | {
+            "operation": self.operation, "left": plain(self.left), "right": plain(self.right),
+        }
+
+
+def _alike(mask, other):
+    """Whether two masks know of the same filling."""
+    if mask is None or mask.given is None:
+        return False
+    return mask.given is other.given or np.array_equal(
+        np.asarray(mask.given), np.asarray(other.given)
+    )
+
+
+# -- what symbolic tensors do ----------------------------------------------------------------------
+
+
+def _float_type(tensor):
+    return tensor.dtype if tensor.dtype in ("float32", "float64") else floatx()
+
+
+def _get_item(x, key):
+    return GetItem(key, dtype=_float_type(x))(x)
+
+
+def _negative(x):
+    return Arithmetic("multiply", right=-1, name=unique_name("negative"), dtype=_float_type(x))(x)
+
+
+def _arithmetic(operation):
+    """The function that applies an `Arithmetic` to two things, one of them symbolic at least."""
+    def apply(a, b):
+        symbolic = [isinstance(part, SymbolicTensor) for part in (a, b)]
+        dtype = _float_type(a if symbolic[0] else b)
+        if operation == "power" and symbolic[1]:  # its gradient would need a logarithm
+            return NotImplemented
+        if all(symbolic):
+            return Arithmetic(operation, dtype=dtype)([a, b])
+        constant = b if symbolic[0] else a
+        if constant is None or np.asarray(constant).dtype.kind not in "biuf":
+            return NotImplemented
+        if symbolic[0]:
+            return Arithmetic(operation, right=constant, dtype=dtype)(a)
+        return Arithmetic(operation, left=constant, dtype=dtype)(b)
+
+    return apply
+
+
+OPERATORS.update({name: _arithmetic(name) for name in _OPERATIONS})
+OPERATORS.update(get_item=_get_item, negative=_negative)
