@@ -1,12 +1,14 @@
 """Activations by name: y = f(z), and dz from dy.
 
 Each is a function of arrays, ``fastrnn.activations.relu(z)``, and an entry of one table that
-the engines read.  Softmax works over the last axis, all others element by element.  Further
-arguments, as Keras has them, are for calls; a layer takes the function with its defaults.
+the engines read.  Those with max in their names work over the last axis, all others element by
+element.  Further arguments, as Keras has them, are for calls; a layer takes the function with its
+defaults.  One of one's own is an `Activation`, which has its gradient with it.
 """
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from typing import NamedTuple
@@ -14,27 +16,47 @@ from typing import NamedTuple
 import numpy as np
 
 from fastrnn.names import unknown
+from fastrnn.registry import custom_object_scope, own
 
 __all__ = [
     "Activation",
+    "celu",
+    "deserialize",
     "elu",
     "exponential",
     "gelu",
     "get",
+    "glu",
+    "hard_shrink",
     "hard_sigmoid",
+    "hard_silu",
+    "hard_swish",
+    "hard_tanh",
     "leaky_relu",
     "linear",
-    "name_of",
+    "log_sigmoid",
+    "log_softmax",
+    "mish",
     "named",
     "relu",
     "relu6",
+    "resolve",
     "selu",
+    "serialize",
     "sigmoid",
     "silu",
+    "soft_shrink",
     "softmax",
     "softplus",
     "softsign",
+    "sparse_plus",
+    "sparse_sigmoid",
+    "sparsemax",
+    "squareplus",
+    "swish",
     "tanh",
+    "tanh_shrink",
+    "threshold",
 ]
 
 LEAK = 0.2
@@ -43,7 +65,25 @@ SELU_ALPHA = 1.6732632423543772
 
 
 class Activation(NamedTuple):
-    """``forward(z) -> y`` and ``backward(z, y, dy) -> dz``."""
+    """A function with its gradient: layers take one of one's own in the place of a name.
+
+    Attributes
+    ----------
+    name : str
+        What it is called in files.  Who loads them knows it by that name once a layer was made
+        with it, or from ``custom_objects``.
+    forward : callable
+        ``forward(z) -> y``, an array of the shape of z.
+    backward : callable
+        ``backward(z, y, dy) -> dz``: dy times the slope, where that is one element by element.
+
+    Examples
+    --------
+    >>> from fastrnn.layers import Dense
+    >>> sine = Activation("sine", np.sin, lambda z, y, dy: dy * np.cos(z))
+    >>> Dense(2, activation=sine)(np.zeros((1, 3)))
+    array([[0., 0.]], dtype=float32)
+    """
 
     name: str
     forward: Callable
@@ -147,6 +187,130 @@ def _silu_backward(z, y, dy):
     return dy * s * (1 + z * (1 - s))
 
 
+swish = silu  # Keras has this name too
+
+
+def hard_silu(z):
+    """y = z hard_sigmoid(z); also known as hard_swish."""
+    return z * hard_sigmoid(z)
+
+
+hard_swish = hard_silu
+
+
+def _hard_silu_backward(z, y, dy):
+    return dy * (hard_sigmoid(z) + z * (np.abs(z) < 3) / 6)
+
+
+def hard_tanh(z):
+    """y = z, cut off at -1 and 1."""
+    return np.clip(z, -1, 1)
+
+
+def hard_shrink(z, threshold=0.5):
+    """y = z where \\|z| > ``threshold``, else 0."""
+    return z * (np.abs(z) > threshold)
+
+
+def soft_shrink(z, threshold=0.5):
+    """y = z less ``threshold`` in the direction of 0, and 0 where that would go beyond."""
+    return z - np.clip(z, -threshold, threshold)
+
+
+def _shrink_backward(z, y, dy):
+    return dy * (np.abs(z) > 0.5)
+
+
+def tanh_shrink(z):
+    """y = z - tanh z."""
+    return z - np.tanh(z)
+
+
+def celu(z, alpha=1.0):
+    """y = z where z > 0, else ``alpha`` (exp(z / alpha) - 1): smooth at 0 (Barron, 2017)."""
+    return np.where(z > 0, z, alpha * np.expm1(np.minimum(z, 0) / alpha))
+
+
+def log_sigmoid(z):
+    """y = log sigmoid(z)."""
+    return -softplus(-z)
+
+
+def log_softmax(z, axis=-1):
+    """y = log softmax(z), over the last axis or another."""
+    shifted = z - np.max(z, axis=axis, keepdims=True)
+    return shifted - np.log(np.exp(shifted).sum(axis=axis, keepdims=True))
+
+
+def _log_softmax_backward(z, y, dy):
+    return dy - np.exp(y) * dy.sum(axis=-1, keepdims=True)
+
+
+def mish(z):
+    """y = z tanh(softplus z) (Misra, 2019)."""
+    return z * np.tanh(softplus(z))
+
+
+def _mish_backward(z, y, dy):
+    t = np.tanh(softplus(z))
+    return dy * (t + z * (1 - t * t) * sigmoid(z))
+
+
+def sparse_plus(z):
+    """y = 0 up to -1, z from 1 on, (z + 1)**2 / 4 between."""
+    return np.where(z >= 1, z, np.square(np.maximum(z + 1, 0)) / 4)
+
+
+def sparse_sigmoid(z):
+    """y = (z + 1) / 2, cut off at 0 and 1: the slope of `sparse_plus`."""
+    return np.clip((z + 1) / 2, 0, 1)
+
+
+def sparsemax(z, axis=-1):
+    """y = max(z - t, 0), with the t for which the sum is 1, over the last axis or another.
+
+    Martins and Astudillo, "From Softmax to Sparsemax", 2016.
+
+    >>> sparsemax(np.array([1.0, 0.5, -1.0]))
+    array([0.75, 0.25, 0.  ])
+    """
+    z = np.moveaxis(z, axis, -1)
+    ordered = np.sort(z, axis=-1)[..., ::-1]
+    excess = np.cumsum(ordered, axis=-1) - 1
+    count = np.arange(1, z.shape[-1] + 1)
+    kept = (count * ordered > excess).sum(axis=-1, keepdims=True)
+    kept = np.maximum(kept, 1)  # of what is no number, none is
+    t = np.take_along_axis(excess, kept - 1, axis=-1) / kept.astype(z.dtype)
+    return np.moveaxis(np.maximum(z - t, 0), -1, axis)
+
+
+def _sparsemax_backward(z, y, dy):
+    kept = y > 0
+    count = np.maximum(kept.sum(axis=-1, keepdims=True), 1).astype(dy.dtype)
+    return kept * (dy - (dy * kept).sum(axis=-1, keepdims=True) / count)
+
+
+def squareplus(z, b=4):
+    """y = (z + sqrt(z**2 + ``b``)) / 2."""
+    return (z + np.sqrt(np.square(z) + b)) / 2
+
+
+def glu(z, axis=-1):
+    """y = a sigmoid(b), with a and b the halves of z along an axis (Dauphin et al., 2016)."""
+    if np.shape(z)[axis] % 2:
+        raise ValueError(
+            f"glu: expected an axis {axis} of even length, to cut in halves; got shape "
+            f"{np.shape(z)}."
+        )
+    a, b = np.split(z, 2, axis=axis)
+    return a * sigmoid(b)
+
+
+def threshold(z, threshold, default_value):
+    """y = z where z > ``threshold``, else ``default_value``."""
+    return np.where(z > threshold, z, np.asarray(z).dtype.type(default_value))
+
+
 def _normal_below(z):
     """The probability that a standard normal lies below z."""
     erf = np.frompyfunc(math.erf, 1, 1)
@@ -187,33 +351,119 @@ _TABLE = {
         Activation("hard_sigmoid", hard_sigmoid, lambda z, y, dy: dy * (np.abs(z) < 3) / 6),
         Activation("silu", silu, _silu_backward),
         Activation("gelu", gelu, _gelu_backward),
+        Activation("celu", celu, lambda z, y, dy: dy * np.where(z > 0, 1, y + 1)),
+        Activation("hard_shrink", hard_shrink, _shrink_backward),
+        Activation("hard_silu", hard_silu, _hard_silu_backward),
+        Activation("hard_tanh", hard_tanh, lambda z, y, dy: dy * (np.abs(z) < 1)),
+        Activation("log_sigmoid", log_sigmoid, lambda z, y, dy: dy * sigmoid(-z)),
+        Activation("log_softmax", log_softmax, _log_softmax_backward),
+        Activation("mish", mish, _mish_backward),
+        Activation("soft_shrink", soft_shrink, _shrink_backward),
+        Activation("sparse_plus", sparse_plus, lambda z, y, dy: dy * sparse_sigmoid(z)),
+        Activation("sparse_sigmoid", sparse_sigmoid, lambda z, y, dy: dy * (np.abs(z) < 1) / 2),
+        Activation("sparsemax", sparsemax, _sparsemax_backward),
+        Activation("squareplus", squareplus,
+                   lambda z, y, dy: dy * (1 + z / np.sqrt(np.square(z) + 4)) / 2),
+        Activation("tanh_shrink", tanh_shrink, lambda z, y, dy: dy * np.square(np.tanh(z))),
     )
+}  # fmt: skip
+# Keras has a second name for some of them,
+_ALIASES = {"swish": "silu", "hard_swish": "hard_silu"}
+# and takes functions that no layer can use as they are.
+_FOR_CALLS = {
+    "glu": (glu, "it makes half as many columns"),
+    "threshold": (threshold, "its arguments have no defaults"),
 }
-# Keras has a second name for one of them.
-_ALIASES = {"swish": "silu"}
+# Those of one's own that layers were made with, by name; of two the later one.
+_own = {}
 
 
-def named(name):
-    """The `Activation` of that name."""
-    return _TABLE[name]
+def named(activation):
+    """The `Activation` of a name, or what a layer can use in the place of one of one's own."""
+    return _TABLE[activation] if isinstance(activation, str) else _checked(activation)
 
 
-def name_of(identifier):
-    """The name of an activation given as a name, None (linear) or one of this module's functions.
+@functools.lru_cache
+def _checked(activation):
+    """An `Activation` whose results are of the type of z, or raise."""
+    def checked(part, function):
+        def call(z, *others):
+            found = np.ascontiguousarray(function(z, *others), z.dtype)
+            if found.shape != z.shape:
+                raise ValueError(
+                    f"activation '{activation.name}': {part}: expected an array of the shape of z, "
+                    f"{z.shape}; got shape {found.shape}."
+                )
+            return found
+
+        return call
+
+    return Activation(
+        activation.name, checked("forward", activation.forward),
+        checked("backward", activation.backward),
+    )
+
+
+def resolve(identifier):
+    """What a layer keeps: the name of an activation, or an `Activation` of one's own.
+
+    Parameters
+    ----------
+    identifier : str, function of this module, `Activation`, or None
+        None is "linear".
 
     Raises
     ------
     ValueError
         If it is unknown; the message names the nearest.
+    TypeError
+        For another function: training needs its gradient too.
     """
     if identifier is None:
         return "linear"
+    if isinstance(identifier, dict) and identifier.get("class_name") == "function":
+        identifier = identifier["config"]  # as Keras writes functions
     if isinstance(identifier, str):
+        if own(identifier) is not None:
+            return resolve(own(identifier))
         identifier = _ALIASES.get(identifier, identifier)
+        if identifier in _own:
+            return _own[identifier]
+    if isinstance(identifier, Activation):
+        return _taken_in(identifier)
     for name, activation in _TABLE.items():
         if identifier in (name, activation.forward):
             return name
-    raise ValueError(unknown("activation", identifier, _TABLE))
+    for name, (function, reason) in _FOR_CALLS.items():
+        if identifier in (name, function):
+            raise ValueError(f"'{name}' can be called, but is no layer's activation: {reason}.")
+    if callable(identifier):
+        raise TypeError(_no_gradient(identifier))
+    raise ValueError(unknown("activation", identifier, [*_TABLE, *_own]))
+
+
+def _taken_in(activation):
+    """The same `Activation`, which is known by its name from now on."""
+    if activation is _TABLE.get(activation.name):
+        return activation.name
+    if activation.name in (*_TABLE, *_ALIASES):
+        raise ValueError(
+            f"'{activation.name}' is an activation of fastrnn; give one of your own another name."
+        )
+    _own[activation.name] = activation
+    return activation
+
+
+def _no_gradient(function):
+    """The message for a function that is no `Activation`."""
+    name = getattr(function, "__name__", "")
+    if name in _TABLE:
+        return f"{function!r} says nothing of its gradient; write {name!r}, the name."
+    return (
+        f"{function!r} says nothing of its gradient, and gradients are not derived from code; "
+        "expected a name, such as 'tanh', or fastrnn.activations.Activation(name, forward, "
+        "backward), with backward(z, y, dy) for the gradient."
+    )
 
 
 def get(identifier):
@@ -227,4 +477,23 @@ def get(identifier):
     ValueError
         If the name is unknown; the message names the nearest.
     """
-    return named(name_of(identifier)).forward
+    if callable(identifier):
+        return identifier
+    found = resolve(identifier)
+    return found.forward if isinstance(found, Activation) else _TABLE[found].forward
+
+
+def serialize(activation):
+    """The name of an activation, for configurations; see `resolve` for what may be given.
+
+    >>> serialize(relu)
+    'relu'
+    """
+    found = resolve(activation)
+    return found.name if isinstance(found, Activation) else found
+
+
+def deserialize(config, custom_objects=None):
+    """The function of that name; those of one's own in ``custom_objects``, by name, too."""
+    with custom_object_scope(custom_objects):
+        return get(config)

@@ -6,17 +6,25 @@ import numpy as np
 import pytest
 from engine_cases import assert_gradient
 
-from fastrnn import _core, activations, engines
+import fastrnn
+from fastrnn import _core, activations, engines, layers
 from fastrnn.engines.cpu import KERNEL_ACTIVATIONS
 
 NAMES = [
-    "elu", "exponential", "gelu", "hard_sigmoid", "leaky_relu", "linear", "relu", "relu6", "selu",
-    "sigmoid", "silu", "softmax", "softplus", "softsign", "tanh",
+    "celu", "elu", "exponential", "gelu", "hard_shrink", "hard_sigmoid", "hard_silu", "hard_tanh",
+    "leaky_relu", "linear", "log_sigmoid", "log_softmax", "mish", "relu", "relu6", "selu",
+    "sigmoid", "silu", "soft_shrink", "softmax", "softplus", "softsign", "sparse_plus",
+    "sparse_sigmoid", "sparsemax", "squareplus", "tanh", "tanh_shrink",
 ]
+SINE = activations.Activation("sine", np.sin, lambda z, y, dy: dy * np.cos(z))
+
+
+def test_all_are_tested():
+    assert sorted(activations._TABLE) == NAMES
 
 
 @pytest.mark.parametrize("engine", ["reference", "cpu"])
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [*NAMES, SINE])
 def test_gradient_by_differences(name, engine):
     rng = np.random.default_rng(2)
     z, dy = 3 * rng.normal(size=(6, 5)), rng.normal(size=(6, 5))
@@ -39,7 +47,7 @@ def test_type_is_kept_and_far_values_are_finite(name, dtype):
     assert np.isfinite(y).all() and np.isfinite(dz).all()
 
 
-@pytest.mark.parametrize("name", [n for n in NAMES if n != "softmax"])
+@pytest.mark.parametrize("name", [n for n in NAMES if "max" not in n])
 def test_nan_is_passed_on(name):
     z = np.array([[np.nan, 1.0]], np.float32)
     y = activations.named(name).forward(z)
@@ -109,8 +117,123 @@ def test_arguments_of_keras():
         (activations.gelu(z, approximate=True), [-7.0e-05, -0.17003945, 0.7079527, 5.75, 9]),
     ]:
         np.testing.assert_allclose(y, expected, rtol=1e-6, atol=3e-7)
+    z = np.array([-4.0, -1.0, -0.75, -0.25, 0.0, 0.3, 0.875, 1.0, 5.75, 9.0])
+    for name, expected in {
+        "celu": [-0.9816844, -0.6321205, -0.5276334, -0.2211992, 0.0, 0.3, 0.875, 1.0, 5.75, 9.0],
+        "hard_shrink": [-4.0, -1.0, -0.75, 0.0, 0.0, 0.0, 0.875, 1.0, 5.75, 9.0],
+        "hard_silu": [0.0, -0.3333333, -0.28125, -0.1145833, 0.0, 0.165, 0.5651042, 0.6666667,
+                      5.75, 9.0],
+        "hard_tanh": [-1.0, -1.0, -0.75, -0.25, 0.0, 0.3, 0.875, 1.0, 1.0, 1.0],
+        "log_sigmoid": [-4.01815, -1.313262, -1.136871, -0.8259394, -0.6931472, -0.5543553,
+                        -0.3484446, -0.3132617, -0.003177727, -0.0001234022],
+        "log_softmax": [-13.03912, -10.03912, -9.789123, -9.289123, -9.039123, -8.739122,
+                        -8.164123, -8.039123, -3.289122, -0.03912244],
+        "mish": [-0.07259174, -0.3034014, -0.2764947, -0.129927, 0.0, 0.2080014, 0.735584,
+                 0.8650985, 5.749884, 9.0],
+        "soft_shrink": [-3.5, -0.5, -0.25, 0.0, 0.0, 0.0, 0.375, 0.5, 5.25, 8.5],
+        "sparse_plus": [0.0, 0.0, 0.015625, 0.140625, 0.25, 0.4225, 0.8789062, 1.0, 5.75, 9.0],
+        "sparse_sigmoid": [0.0, 0.0, 0.125, 0.375, 0.5, 0.65, 0.9375, 1.0, 1.0, 1.0],
+        "sparsemax": [0.0] * 9 + [1.0],
+        "squareplus": [0.236068, 0.618034, 0.6930004, 0.8827822, 1.0, 1.161187, 1.529016, 1.618034,
+                       5.918949, 9.109772],
+        "tanh_shrink": [-3.000671, -0.2384058, -0.114851, -0.005081341, 0.0, 0.008687407,
+                        0.1710944, 0.2384058, 4.75002, 8.0],
+        "glu": [-2.29777, -0.705785, -0.5482939, -0.2492068, 0.0],
+    }.items():
+        np.testing.assert_allclose(getattr(activations, name)(z), expected, rtol=1e-6, atol=3e-7)
+    for y, expected in [
+        (activations.threshold(z, 0.5, -1), [-1] * 6 + [0.875, 1, 5.75, 9]),
+        (activations.hard_shrink(z, threshold=0.8), [-4, -1, 0, 0, 0, 0, 0.875, 1, 5.75, 9]),
+        (activations.soft_shrink(z[-3:], threshold=0.8), [0.2, 4.95, 8.2]),
+        (activations.celu(z[:2], alpha=0.5), [-0.49983227, -0.43233237]),
+        (activations.squareplus(z[:2], b=1), [0.06155276, 0.20710677]),
+    ]:
+        np.testing.assert_allclose(y, expected, rtol=1e-5)
+    z = z[:5]
     columns = activations.softmax(z.reshape(5, 1), axis=0)
     np.testing.assert_allclose(columns.sum(axis=0), 1)
+
+
+def test_sparsemax_over_another_axis_and_with_ties():
+    z = np.array([[1.0, 1.0, 0.5], [-2.0, 0.9, 0.5]])
+    y = activations.sparsemax(z)
+    np.testing.assert_allclose(y, [[0.5, 0.5, 0], [0, 0.7, 0.3]])
+    np.testing.assert_allclose(activations.sparsemax(z.T, axis=0), y.T)
+
+
+def test_names_in_configurations():
+    assert activations.serialize(activations.hard_swish) == "hard_silu"
+    assert activations.deserialize("mish") is activations.mish
+    assert layers.Dense(2, activation="hard_swish").get_config()["activation"] == "hard_silu"
+    for name in ("glu", activations.threshold):
+        with pytest.raises(ValueError, match=r"'dense.* \(Dense\): activation: .* can be called"):
+            layers.Dense(2, activation=name)
+    with pytest.raises(ValueError, match="glu: expected an axis -1 of even length"):
+        activations.glu(np.ones((2, 3)))
+
+
+# -- of one's own ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("function", "message"), [
+    (np.tanh, r"Dense\): activation: <ufunc 'tanh'> says nothing of its gradient; write 'tanh'"),
+    (lambda z: z, r"gradients are not derived from code; .*Activation\(name, forward, backward\)"),
+])
+def test_functions_that_say_nothing_of_their_gradient(function, message):
+    with pytest.raises(TypeError, match=message):
+        layers.Dense(2, activation=function)
+    with pytest.raises(TypeError, match=r"\(LSTMCell\): recurrent_activation: "):
+        layers.LSTM(2, recurrent_activation=function)
+    assert activations.get(function) is function
+
+
+@pytest.mark.parametrize("engine", ["reference", "cpu"])
+def test_layers_with_an_activation_of_ones_own(engine, tmp_path):
+    bent = activations.Activation(  # in double precision, whatever it is given
+        "bent", lambda z: np.tanh(z).astype(np.float64), lambda z, y, dy: dy * (1 - y * y)
+    )
+    with engines.using(engine):
+        def made(f):
+            fastrnn.utils.set_random_seed(3)
+            model = fastrnn.Sequential([
+                fastrnn.Input((4, 3)),
+                layers.Bidirectional(layers.LSTM(2, activation=f, return_sequences=True)),
+                layers.TimeDistributed(layers.Dense(3, activation=f)),
+                layers.GRU(2, activation=f),
+                layers.Activation(f),
+            ])
+            model.compile("sgd", "mse")
+            model.fit(np.ones((6, 4, 3)), np.zeros((6, 2)), epochs=2, verbose=0)
+            return model
+
+        model = made(bent)
+        for a, b in zip(model.get_weights(), made("tanh").get_weights(), strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+        model.save(tmp_path / "model.fastrnn")
+        x = np.ones((1, 4, 3))
+        for same in (
+            fastrnn.models.load_model(tmp_path / "model.fastrnn"),
+            fastrnn.models.clone_model(model),
+        ):
+            same.set_weights(model.get_weights())
+            np.testing.assert_allclose(same.predict(x, verbose=0), model.predict(x, verbose=0))
+    activations._own.pop("bent")
+    with pytest.raises(ValueError, match="Unknown activation: 'bent'"):
+        fastrnn.models.load_model(tmp_path / "model.fastrnn")
+    again = fastrnn.models.load_model(tmp_path / "model.fastrnn", custom_objects={"bent": bent})
+    assert again.layers[-1].activation is bent
+
+
+def test_names_that_are_taken():
+    with pytest.raises(ValueError, match="'relu' is an activation of fastrnn; .* another name"):
+        layers.Dense(2, activation=activations.Activation("relu", np.abs, None))
+    assert layers.Dense(2, activation=activations.named("relu")).activation == "relu"
+
+
+def test_results_of_another_shape():
+    summed = activations.Activation("summed", lambda z: z.sum(axis=1), lambda z, y, dy: dy)
+    with pytest.raises(ValueError, match=r"'summed': forward: .* z, \(5, 2\); got shape \(5,\)"):
+        layers.Dense(2, activation=summed)(np.ones((5, 3)))
 
 
 def test_second_name_and_unknown_names():

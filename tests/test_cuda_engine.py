@@ -519,7 +519,7 @@ def test_projection_and_back(gpu, rng, dtype, shape, monkeypatch):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("name", activations._TABLE)
+@pytest.mark.parametrize("name", sorted(cuda.KERNEL_ACTIVATIONS))
 def test_activations(gpu, rng, dtype, name):
     z, dy = (rng.normal(size=(3, 7), scale=3).astype(dtype) for _ in range(2))
     z[0, :3] = 0, -50, 50
@@ -534,7 +534,23 @@ def test_activations(gpu, rng, dtype, name):
     close(back, wanted, dtype)
 
 
-@pytest.mark.parametrize("name", sorted({*activations._TABLE} - {"softmax"}))
+@pytest.mark.parametrize("name", [
+    *sorted({*activations._TABLE} - cuda.KERNEL_ACTIVATIONS),
+    activations.Activation("sine", np.sin, lambda z, y, dy: dy * np.cos(z)),
+])
+def test_activations_without_a_kernel(gpu, rng, name):
+    z, dy = (rng.normal(size=(3, 7)).astype(np.float32) for _ in range(2))
+    y = gpu.activate(name, on_device(z))
+    dz = gpu.activate_backward(name, on_device(z), y, on_device(dy))
+    assert gpu.holds(y) and gpu.holds(dz)
+    close(y, reference.activate(name, z), np.float32)
+    close(dz, reference.activate_backward(name, z, np.asarray(y), dy), np.float32)
+
+
+OF_ROWS = {name for name in activations._TABLE if "max" in name}
+
+
+@pytest.mark.parametrize("name", sorted({*activations._TABLE} - OF_ROWS))
 def test_activations_of_what_is_no_number(gpu, name):
     found = np.asarray(gpu.activate(name, np.array([np.nan, 1.0])))
     assert np.isnan(found[0]) and not np.isnan(found[1])

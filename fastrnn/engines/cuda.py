@@ -43,6 +43,8 @@ from fastrnn.values import Lookup, RowGradient
 
 __all__ = ["CUDAEngine"]
 
+# The others are computed on the host.
+KERNEL_ACTIVATIONS = sweeps.ACTIVATIONS | {"gelu", "silu", "softmax"}
 # Rows of x, at least, whose products with dz one block sums, for the gradient of W.
 ROWS_OF_PART = 64
 # Up to so many rows of a table for each step that takes one, all rows get a gradient: their sums
@@ -240,7 +242,7 @@ class CUDAEngine(ReferenceEngine):
         z = self.asarray(z)
         if activation == "linear":
             return z
-        if z.dtype.name not in FLOATS:
+        if z.dtype.name not in FLOATS or activation not in KERNEL_ACTIVATIONS:
             return self.asarray(super().activate(activation, to_host(z)))
         y = empty(z.shape, z.dtype)
         if activation != "softmax":
@@ -252,7 +254,7 @@ class CUDAEngine(ReferenceEngine):
     def activate_backward(self, activation, z, y, dy):
         if activation == "linear":
             return self.asarray(dy)
-        if y.dtype.name not in FLOATS:
+        if y.dtype.name not in FLOATS or activation not in KERNEL_ACTIVATIONS:
             return self.asarray(
                 super().activate_backward(activation, *map(to_host, (z, y, dy)))
             )

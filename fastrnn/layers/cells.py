@@ -17,7 +17,7 @@ import numpy as np
 from fastrnn import activations, constraints, engines, initializers, random, regularizers
 from fastrnn.cells import CellSpec
 from fastrnn.layers.base import Layer
-from fastrnn.layers.core import dropout_mask, fraction, positive
+from fastrnn.layers.core import activation_of, dropout_mask, fraction, positive
 from fastrnn.layers.serialization import deserialize, serialize
 from fastrnn.values import Lookup
 
@@ -219,7 +219,7 @@ class EngineCell(RecurrentCell):
         kwargs.pop("implementation", None)  # Keras's choice of loops means nothing here
         super().__init__(**kwargs)
         self.units = positive(self, "units", units)
-        self.activation = activations.name_of(activation)
+        self.activation = activation_of(self, "activation", activation)
         self.use_bias = use_bias
         self.kernel_initializer = initializers.get(kernel_initializer)
         self.recurrent_initializer = initializers.get(recurrent_initializer)
@@ -392,7 +392,7 @@ class EngineCell(RecurrentCell):
     def get_config(self):
         return super().get_config() | {
             "units": self.units,
-            "activation": self.activation,
+            "activation": activations.serialize(self.activation),
             "use_bias": self.use_bias,
             "kernel_initializer": initializers.serialize(self.kernel_initializer),
             "recurrent_initializer": initializers.serialize(self.recurrent_initializer),
@@ -464,7 +464,9 @@ class LSTMCell(EngineCell):
             kernel_constraint, recurrent_constraint, bias_constraint, dropout, recurrent_dropout,
             seed, **kwargs,
         )
-        self.recurrent_activation = activations.name_of(recurrent_activation)
+        self.recurrent_activation = activation_of(
+            self, "recurrent_activation", recurrent_activation
+        )
         self.unit_forget_bias = unit_forget_bias
 
     @property
@@ -487,7 +489,7 @@ class LSTMCell(EngineCell):
 
     def get_config(self):
         return super().get_config() | {
-            "recurrent_activation": self.recurrent_activation,
+            "recurrent_activation": activations.serialize(self.recurrent_activation),
             "unit_forget_bias": self.unit_forget_bias,
         }
 
@@ -517,7 +519,9 @@ class GRUCell(EngineCell):
             kernel_constraint, recurrent_constraint, bias_constraint, dropout, recurrent_dropout,
             seed, **kwargs,
         )
-        self.recurrent_activation = activations.name_of(recurrent_activation)
+        self.recurrent_activation = activation_of(
+            self, "recurrent_activation", recurrent_activation
+        )
         self.reset_after = reset_after
 
     @property
@@ -553,7 +557,7 @@ class GRUCell(EngineCell):
 
     def get_config(self):
         return super().get_config() | {
-            "recurrent_activation": self.recurrent_activation,
+            "recurrent_activation": activations.serialize(self.recurrent_activation),
             "reset_after": self.reset_after,
         }
 

@@ -235,7 +235,7 @@ class Dense(ActivityRegularized):
     Parameters
     ----------
     units : int
-    activation : str, callable of `fastrnn.activations` or None, default None
+    activation : str, callable of `fastrnn.activations`, `Activation` or None, default None
     use_bias : bool, default True
     kernel_initializer, bias_initializer : default "glorot_uniform", "zeros"
     kernel_regularizer, bias_regularizer, activity_regularizer : default None
@@ -257,7 +257,7 @@ class Dense(ActivityRegularized):
         super().__init__(activity_regularizer, **kwargs)
         not_there_yet(self, **foreign)
         self.units = positive(self, "units", units)
-        self.activation = activations.name_of(activation)
+        self.activation = activation_of(self, "activation", activation)
         self.use_bias = use_bias
         self.kernel_initializer = initializers.get(kernel_initializer)
         self.bias_initializer = initializers.get(bias_initializer)
@@ -317,7 +317,7 @@ class Dense(ActivityRegularized):
     def get_config(self):
         return super().get_config() | {
             "units": self.units,
-            "activation": self.activation,
+            "activation": activations.serialize(self.activation),
             "use_bias": self.use_bias,
             "kernel_initializer": initializers.serialize(self.kernel_initializer),
             "bias_initializer": initializers.serialize(self.bias_initializer),
@@ -341,7 +341,7 @@ class Activation(Layer):
 
     def __init__(self, activation, **kwargs):
         super().__init__(**kwargs)
-        self.activation = activations.name_of(activation)
+        self.activation = activation_of(self, "activation", activation)
 
     def forward(self, x, mask=None, training=False):
         x = self.dense(x)
@@ -358,7 +358,7 @@ class Activation(Layer):
         return dz
 
     def get_config(self):
-        return super().get_config() | {"activation": self.activation}
+        return super().get_config() | {"activation": activations.serialize(self.activation)}
 
 
 class ActivityRegularization(ActivityRegularized):
@@ -542,6 +542,15 @@ def not_there_yet(layer, **arguments):
                 f"Layer '{layer.name}' ({type(layer).__name__}): {argument} is not there yet; "
                 f"got {value!r}."
             )
+
+
+def activation_of(layer, argument, given):
+    """`activations.resolve`, with errors that name the layer."""
+    try:
+        return activations.resolve(given)
+    except (TypeError, ValueError) as error:
+        where = f"Layer '{layer.name}' ({type(layer).__name__})"
+        raise type(error)(f"{where}: {argument}: {error}") from None
 
 
 def check_mask(layer, mask, shape):

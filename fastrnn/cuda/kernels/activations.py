@@ -12,7 +12,7 @@ from fastrnn.cuda.kernels.target import device_function, logistic
 
 __all__ = ["ACTIVATIONS", "NAMES", "by_number", "forward", "slope", "slope_at"]
 
-# All of `fastrnn.activations` that work element by element, but for "linear".
+# Those of `fastrnn.activations` that kernels compute, element by element, but for "linear".
 NAMES = (
     "relu", "tanh", "sigmoid", "relu6", "leaky_relu", "elu", "selu", "exponential", "softplus",
     "softsign", "hard_sigmoid", "silu", "gelu",
