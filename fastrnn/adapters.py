@@ -29,6 +29,8 @@ __all__ = [
     "RaggedRows",
     "batches_of",
     "entries",
+    "filled_up",
+    "is_ragged",
     "rows_of",
     "split",
     "weights_of_classes",
@@ -63,7 +65,7 @@ def rows_of(x, convert, name="x"):
     """
     if row_count(name, x) == 0:
         raise ValueError(f"{name}: there are no rows; got shape {np.shape(x)}.")
-    if _is_ragged(x):
+    if is_ragged(x):
         return RaggedRows(*_flattened(x, convert, name))
     array = numbers(name, x)
     if array.size == 0:
@@ -71,7 +73,56 @@ def rows_of(x, convert, name="x"):
     return ArrayRows(convert(array))
 
 
-def _is_ragged(x):
+def filled_up(name, given, lengths):
+    """Labels or weights for each step, as an array (N, T, ...) with zeros behind the ends of rows.
+
+    Parameters
+    ----------
+    name : str
+        What to call them in messages.
+    given : list or object array of N sequences, or an array (N, T, ...)
+    lengths : array (N,), or None
+        How many steps the rows of x have whose steps the output has; None if it has those of none
+        whose rows have different lengths.
+
+    Raises
+    ------
+    ValueError
+        If they have other steps than the rows of x.
+
+    Examples
+    --------
+    >>> filled_up("y", [[1], [2, 3]], np.array([1, 2]))
+    array([[1, 0],
+           [2, 3]])
+    """
+    if not is_ragged(given):
+        shape = np.shape(given)
+        longest = None if lengths is None else max(1, *lengths)
+        if longest is not None and len(shape) > 1 and shape[1] != longest:
+            raise ValueError(
+                f"{name}: expected {longest} steps, those of the longest row of x; got shape "
+                f"{shape}. Give a list with as many steps for each row as x has there, or pad all "
+                f"to {longest} with pad_sequences(..., padding='post', maxlen={longest})."
+            )
+        return given
+    if lengths is None:
+        raise ValueError(
+            f"{name}: got rows of different lengths, but the output has equally many steps in each "
+            "row. Pad them as x was padded, with pad_sequences; behind lists of sequences that "
+            "were never padded they may have different lengths too."
+        )
+    flat, own = _flattened(given, np.asarray, name)
+    if (wrong := np.flatnonzero(own != lengths)).size:
+        i = wrong[0]
+        raise ValueError(
+            f"{name}: expected as many steps in each row as x has there; row {i} has {own[i]}, "
+            f"that of x {lengths[i]}."
+        )
+    return RaggedRows(flat, own).batch(slice(None))[0]
+
+
+def is_ragged(x):
     """Whether the rows of a list or object array are sequences of different lengths, or empty."""
     if hasattr(x, "__array__") and np.asarray(x).dtype.kind != "O":
         return False

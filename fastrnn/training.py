@@ -29,6 +29,8 @@ from fastrnn.adapters import (
     RaggedRows,
     batches_of,
     entries,
+    filled_up,
+    is_ragged,
     rows_of,
     split,
     weights_of_classes,
@@ -37,6 +39,7 @@ from fastrnn.callbacks import CallbackList, History
 from fastrnn.checks import check_finite, numbers, row_count, shown, whole
 from fastrnn.graph import flatten, is_symbolic
 from fastrnn.interrupts import Shield
+from fastrnn.layers.operators import GetItem
 from fastrnn.layers.recurrent import RNN
 from fastrnn.masks import StepMask
 from fastrnn.names import unused
@@ -691,18 +694,20 @@ class Trainer:
             raise ValueError(f"Model '{self.name}': expected labels y beside x; got none.")
         if len(names) == 1:
             def fits(inside):
-                return 1 < len(rows) == np.size(inside, 0) if np.ndim(inside) else False
+                return hasattr(inside, "__len__") and 1 < len(rows) == len(inside)
 
             ys = [_alone("y", y, names, fits)]
             weights = [_alone("sample_weight", sample_weight, names, fits)]
         else:
             ys, weights = self._labels(y, names), self._weights(sample_weight, names)
         shapes = flatten(self.compute_output_shape(rows.shape))
+        by_step = self._steps_followed(rows, shapes)
+        parts = rows.parts if isinstance(rows, JointRows) else [rows]
+        lengths = [None if i is None else parts[i].lengths for i in by_step]
         found = [
             self._labels_of_output(*own, len(rows))
-            for own in zip(heads, ys, weights, shapes, self.output_dtypes, strict=True)
+            for own in zip(heads, ys, weights, shapes, self.output_dtypes, lengths, strict=True)
         ]
-        by_step = self._steps_followed(rows, shapes)
         if len(names) == 1:
             return Data(rows, *found[0], by_step[0])
         targets, weights = map(list, zip(*found, strict=True))
@@ -721,7 +726,7 @@ class Trainer:
             return entries("sample_weight", sample_weight, names, missing=True)
         return [sample_weight] * len(names)
 
-    def _labels_of_output(self, head, y, weight, output_shape, dtype, rows):
+    def _labels_of_output(self, head, y, weight, output_shape, dtype, lengths, rows):
         """Labels and weights of one output, checked; None where there are none."""
         where = f" of output '{head.name}'" if head.name else ""
         if y is None:
@@ -734,6 +739,10 @@ class Trainer:
                 f"Model '{self.name}': expected one label for each row; x has {rows} rows, "
                 f"y{where} has {len(y)}."
             )
+        if y is not None and len(output_shape) > 2:
+            y = filled_up(f"y{where}", y, lengths)
+        if weight is not None and is_ragged(weight):
+            weight = filled_up(f"sample_weight{where}", weight, lengths)
         dtype = np.dtype(dtype)
         target = head.target(y, output_shape, dtype)
         if target is not None:
@@ -754,9 +763,21 @@ class Trainer:
             shapes = self._output_shapes_of_steps(parts, {i: -1 - i for i in ragged})
         except ValueError:  # inputs that are merged step by step have their steps in common
             shapes = self._output_shapes_of_steps(parts, dict.fromkeys(ragged, -1 - ragged[0]))
+        if any(len(shape) > 2 and shape[1] is None for shape in shapes):
+            self._check_no_steps_taken()
         return [
             -1 - shape[1] if len(shape) > 2 and (shape[1] or 0) < 0 else None for shape in shapes
         ]
+
+    def _check_no_steps_taken(self):
+        """Raise if a layer takes steps of sequences of different lengths: labels do not follow."""
+        for layer in self.walk():
+            if isinstance(layer, GetItem) and not layer.keeps_steps(len(layer.input_shape)):
+                raise ValueError(
+                    f"Layer '{layer.name}' (GetItem): takes some steps of sequences of different "
+                    "lengths, where labels for the steps that are left cannot follow. Pad x to one "
+                    "length (preprocessing.sequence.pad_sequences)."
+                )
 
     def _output_shapes_of_steps(self, parts, steps):
         """The shapes of the outputs where the inputs, by number, have so many ``steps``.
@@ -915,7 +936,8 @@ class Trainer:
             Sequences (L,) or (L, D) need no padding; batches are made of similar lengths.
             For several inputs a list of such, or a dict by their names, which may hold more.
         y : array
-            Labels, as the loss takes them.  For several outputs a list of such, or a dict.
+            Labels, as the loss takes them.  For several outputs a list of such, or a dict.  Those
+            of steps may be a list of sequences of different lengths, as x is.
         batch_size : int, default 32
         epochs : int, default 1
             The number of the last epoch.
@@ -930,7 +952,7 @@ class Trainer:
             Take the rows in a new order in each epoch.
         class_weight : dict of int to float, optional
             A weight for the rows of each class; 1 for those not named.
-        sample_weight : array (N,) or (N, T), optional
+        sample_weight : array (N,) or (N, T), or a list of sequences, optional
             For several outputs one for all, or a list or dict of them.
         initial_epoch : int, default 0
             The number of the first epoch.

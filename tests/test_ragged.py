@@ -139,3 +139,81 @@ def test_concatenated_sequences_are_not_read_backwards():
     model = Model(ids, backwards(GRU)(Concatenate(axis=1)([x, x])))
     with pytest.raises(ValueError, match="cannot read sequences .* concatenated step by step"):
         model.predict(ROWS, verbose=0)
+
+
+# -- labels of steps -------------------------------------------------------------------------------
+
+TAGS = [[i % 3 for i in row] for row in ROWS]
+
+
+def tagger():
+    fastrnn.utils.set_random_seed(2)
+    model = Sequential([
+        Input((None,)), Embedding(9, 4), GRU(3, return_sequences=True), Dense(3, "softmax"),
+    ])
+    loss = "sparse_categorical_crossentropy"
+    model.compile("sgd", loss, metrics=["acc"], weighted_metrics=["acc"])
+    return model
+
+
+def padded(rows):
+    return np.array([[*row, *[0] * (8 - len(row))] for row in rows])
+
+
+def as_objects(rows):
+    made = np.empty(len(rows), object)
+    made[:] = [np.array(row, np.int64) for row in rows]
+    return made
+
+
+@pytest.mark.parametrize("made", [list, as_objects])
+def test_labels_and_weights_may_have_the_lengths_of_the_rows(made):
+    weights = [[1.0 + t for t in range(len(row))] for row in ROWS]
+    options = {"epochs": 2, "batch_size": 2, "validation_split": 0.5, "verbose": 0}
+    one, two = tagger(), tagger()
+    fastrnn.utils.set_random_seed(5)
+    first = one.fit(ROWS, made(TAGS), sample_weight=weights, **options).history
+    fastrnn.utils.set_random_seed(5)
+    second = two.fit(ROWS, padded(TAGS), sample_weight=padded(weights), **options).history
+    assert first == second
+    for a, b in zip(one.get_weights(), two.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert one.evaluate(ROWS, made(TAGS), verbose=0) == two.evaluate(ROWS, padded(TAGS), verbose=0)
+    assert one.test_on_batch(ROWS, TAGS) == two.test_on_batch(ROWS, padded(TAGS))
+
+
+def test_labels_with_features_of_one_of_two_outputs():
+    ids = Input((None,))
+    x = GRU(3, return_sequences=True)(Embedding(9, 4)(ids))
+    model = Model(ids, {"a": Dense(2)(x), "b": Dense(1)(GlobalMaxPooling1D()(x))})
+    model.compile("sgd", "mse")
+    rows, y = ROWS[:5], np.arange(5)
+    whole = np.ones((5, 8, 2))
+    own = [np.ones((len(row), 2)) for row in rows]
+    found = model.evaluate(rows, {"a": own, "b": y}, verbose=0)
+    assert found == model.evaluate(rows, {"a": whole, "b": y}, verbose=0)
+
+
+@pytest.mark.parametrize(("x", "y", "weight", "message"), [
+    (ROWS, [*TAGS[:2], [1], *TAGS[3:]], None,
+     "y: expected as many steps in each row as x has there; row 2 has 1, that of x 4"),
+    (ROWS, np.zeros((6, 9), int), None,
+     r"y: expected 8 steps, .* longest row of x; got shape \(6, 9\).*padding='post', maxlen=8"),
+    (ROWS, np.zeros((6, 4, 1), int), None, r"y: expected 8 steps, .* got shape \(6, 4, 1\)"),
+    (ROWS, TAGS, TAGS[::-1], "sample_weight: expected as many steps .* row 0 has 0, that of x 2"),
+    (padded(ROWS), TAGS, None, "y: got rows of different lengths, but .* Pad them as x was padded"),
+    (padded(ROWS), padded(TAGS), TAGS, "sample_weight: got rows of different lengths"),
+])  # fmt: skip
+def test_labels_of_other_lengths(x, y, weight, message):
+    with pytest.raises(ValueError, match=message):
+        tagger().fit(x, y, sample_weight=weight, verbose=0)
+
+
+def test_labels_do_not_follow_steps_that_are_taken():
+    ids = Input((None,))
+    model = Model(ids, Dense(1)(GRU(3, return_sequences=True)(Embedding(9, 4)(ids))[:, 1:]))
+    model.compile("sgd", "mse")
+    with pytest.raises(ValueError, match=r"'get_item.* \(GetItem\): .*labels .* cannot follow"):
+        model.fit(ROWS[:3], np.zeros((3, 7, 1)), verbose=0)
+    x = padded(ROWS)
+    model.fit(x, np.zeros((6, 7, 1)), verbose=0)
