@@ -46,6 +46,7 @@ from fastrnn.names import unused
 from fastrnn.parameters import ParameterStore
 from fastrnn.progress import Progress, level
 from fastrnn.registry import with_own
+from fastrnn.sources import JoinedOutputs, Source, Streamed, is_source
 from fastrnn.truncation import Truncation
 
 __all__ = ["Trainer"]
@@ -361,6 +362,18 @@ class Batches:
         piece = slice(start, min(start + self.batch_size, len(self.rows)))
         return piece if self.order is None else self.order[piece]
 
+    exhausted = False  # there is always another
+
+    def tell(self, event):
+        """Rows have no ears for "on_epoch_begin" and "on_epoch_end"."""
+
+    def about(self):
+        """What must be the same where a fit is taken up again, as a dict."""
+        return {
+            "rows": len(self.rows), "batch_size": self.batch_size,
+            "shuffle": self.seed is not None,
+        }
+
     def state(self):
         """Where the iterator stands, for `load_state`."""
         return {"seed": self.seed, "passes": self.passes, "done": self.done}
@@ -433,11 +446,7 @@ class Run:
                 callback.set_state(state["callbacks"][name])
 
     def _data(self):
-        batches = self.batches
-        return {
-            "rows": len(batches.rows), "batch_size": batches.batch_size, "steps": self.steps,
-            "shuffle": batches.seed is not None,
-        }
+        return self.batches.about() | {"steps": self.steps}
 
     def _callbacks(self):
         """Each callback, with a name that the callback in its place has in another run."""
@@ -753,6 +762,25 @@ class Trainer:
             weight = weight.astype(dtype, copy=False)
         return target, weight
 
+    def inputs_of(self, x):
+        """``(x, mask)`` of rows that make one batch; the weights are made for them if need be."""
+        return self._rows(x).batch(slice(None))
+
+    def batch_of(self, x, y, sample_weight=None, class_weight=None):
+        """``(x, mask, target, weight)`` of rows that make one batch."""
+        data = self._by_class(self._data(x, y, sample_weight), class_weight)
+        return data.batch(slice(None))
+
+    def _streamed(self, method, x, class_weight=None, shuffle=False, **others):
+        """`Streamed` for an ``x`` that makes batches; the others have no place beside it."""
+        for name, value in others.items():
+            if value is not None:
+                raise ValueError(
+                    f"{method}: {name} has no place beside an x that makes batches, "
+                    f"{type(x).__name__}: each of them is (x, y) or (x, y, sample_weight)."
+                )
+        return Streamed(self, Source(x, shuffle), class_weight)
+
     def _steps_followed(self, rows, shapes):
         """For each output the number of the ragged input that its steps are those of, or None."""
         parts = rows.parts if isinstance(rows, JointRows) else [rows]
@@ -858,6 +886,8 @@ class Trainer:
 
     def _repeatable(self, data):
         """Whether training steps differ in their rows alone."""
+        if isinstance(data, Streamed):
+            return False
         parts = getattr(data.rows, "parts", [data.rows])
         return all(isinstance(part, ArrayRows) for part in parts) and not any(
             getattr(layer, "stateful", False) for layer in self.walk()
@@ -931,10 +961,12 @@ class Trainer:
 
         Parameters
         ----------
-        x : array (N, ...), or a list of N sequences of different lengths
+        x : array (N, ...), or a list of N sequences of different lengths, or what makes batches
             Ids (N, T) for a model that starts with an Embedding, else floats (N, T, D) or (N, D).
             Sequences (L,) or (L, D) need no padding; batches are made of similar lengths.
             For several inputs a list of such, or a dict by their names, which may hold more.
+            A generator (with ``steps_per_epoch``), an object with ``__len__`` and ``__getitem__``,
+            as Keras's PyDataset, and a loader give batches: (x, y) or (x, y, sample_weight).
         y : array
             Labels, as the loss takes them.  For several outputs a list of such, or a dict.  Those
             of steps may be a list of sequences of different lengths, as x is.
@@ -946,7 +978,7 @@ class Trainer:
         callbacks : list of Callback, optional
         validation_split : float in [0, 1), default 0
             The last so many of the rows are kept for validation.
-        validation_data : (x, y) or (x, y, sample_weight), optional
+        validation_data : (x, y) or (x, y, sample_weight), or what makes batches, optional
             Evaluated after each epoch.
         shuffle : bool, default True
             Take the rows in a new order in each epoch.
@@ -994,28 +1026,33 @@ class Trainer:
         for name, value in (("epochs", epochs), ("initial_epoch", initial_epoch)):
             if not whole(value, least=0):
                 raise ValueError(f"{name}: expected a whole number from 0 on; got {value!r}.")
-        data, validation = self._data(x, y, sample_weight), None
-        self.check_input(data.rows.values)  # all of it now, not in the middle of an epoch
-        if validation_data is not None:
-            validation = self._data(*_unpacked(validation_data))
-            self.check_input(validation.rows.values)
-        elif validation_split:
+        data = self._training_data(x, y, sample_weight, class_weight, shuffle, validation_split)
+        validation = self._validation_data(validation_data)
+        if validation_data is None and validation_split:
             data, validation = split(data, validation_split)
-        data = self._by_class(data, class_weight)
-        rows = len(data.rows)
-        steps = _steps_of_epoch(steps_per_epoch, rows, batch_size)
-        parts = [(_reached(rows, batch_size, steps * (epochs - initial_epoch)), batch_size)]
-        if validation is not None and epochs > initial_epoch:
+        parts = []  # pairs of rows and batch sizes
+        if isinstance(data, Streamed):
+            given = _positive("steps_per_epoch", steps_per_epoch, None)
+            steps, shape = data.steps("steps_per_epoch", given), self.input_shape
+        else:
+            data = self._by_class(data, class_weight)
+            rows, shape = len(data.rows), data.rows.shape
+            steps = _steps_of_epoch(steps_per_epoch, rows, batch_size)
+            parts += [(_reached(rows, batch_size, steps * (epochs - initial_epoch)), batch_size)]
+        if isinstance(validation, Streamed):
+            validation_steps = validation.steps("validation_steps", validation_steps)
+        elif validation is not None and epochs > initial_epoch:
             reached = _reached(len(validation.rows), validation_batch_size, validation_steps)
-            parts.append((reached, validation_batch_size))
+            parts += [(reached, validation_batch_size)]
         _check_batches_alike(self, parts)
-        truncation = None if truncate is None else Truncation(self, truncate, data.rows.shape)
+        truncation = None if truncate is None else Truncation(self, truncate, shape)
         self._prepare()
         self.stop_training = False
         callbacks, history = _with_history(callbacks)
         hooks = CallbackList(callbacks, self, verbose=level(verbose), epochs=epochs, steps=steps)
         self.history = history
-        batches = Batches(data.rows, batch_size, shuffle)
+        streamed = isinstance(data, Streamed)
+        batches = data.source if streamed else Batches(data.rows, batch_size, shuffle)
         run = Run(self, batches, steps, initial_epoch, hooks)
         logs = {}
         with self._on(run), Shield() as shield:
@@ -1028,9 +1065,15 @@ class Trainer:
                 if level(verbose) and epochs > 1:
                     print(f"Epoch {epoch + 1}/{epochs}")
                 hooks("on_epoch_begin", epoch)
+                batches.tell("on_epoch_begin")
                 progress = Progress(steps, verbose)
                 try:
                     done = self._train_epoch(data, run, truncation, progress, shield, step)
+                    if batches.exhausted:
+                        data.warn(done, steps)
+                        self.stop_training = True
+                        if not done:
+                            break
                     logs = self._scores.results()
                     if validation is not None and _due(epoch + 1, validation_freq):
                         own = self._scores_of(
@@ -1042,10 +1085,32 @@ class Trainer:
                 finally:
                     progress.close()
                 run.epoch, run.step = epoch + 1, 0
+                batches.tell("on_epoch_end")
                 hooks("on_epoch_end", epoch, logs)
             self.optimizer.finalize_variable_values()
             hooks("on_train_end", logs)
         return history
+
+    def _training_data(self, x, y, sample_weight, class_weight, shuffle, validation_split):
+        """What `fit` trains on: `Data`, not weighted by class yet, or `Streamed`."""
+        if is_source(x):
+            return self._streamed(
+                "fit", x, class_weight, shuffle, y=y, sample_weight=sample_weight,
+                validation_split=validation_split or None,
+            )
+        data = self._data(x, y, sample_weight)
+        self.check_input(data.rows.values)  # all of it now, not in the middle of an epoch
+        return data
+
+    def _validation_data(self, given):
+        """What `fit` validates on, if anything."""
+        if given is None:
+            return None
+        if is_source(given):
+            return self._streamed("fit", given)
+        validation = self._data(*_unpacked(given))
+        self.check_input(validation.rows.values)
+        return validation
 
     @contextlib.contextmanager
     def _on(self, run):
@@ -1118,10 +1183,16 @@ class Trainer:
             The loss; with metrics a list of the loss and each of them; or a dict of them by name.
         """
         self._need("evaluate")
-        data = self._data(x, y, sample_weight)
         batch_size = _positive("batch_size", batch_size, BATCH_SIZE)
-        total = _positive("steps", steps, -(-len(data.rows) // batch_size))
-        _check_batches_alike(self, [(_reached(len(data.rows), batch_size, steps), batch_size)])
+        steps = _positive("steps", steps, None)
+        if is_source(x):
+            data = self._streamed("evaluate", x, y=y, sample_weight=sample_weight)
+            total = steps = data.steps("steps", steps)
+        else:
+            data = self._data(x, y, sample_weight)
+            total = steps or -(-len(data.rows) // batch_size)
+            reached = _reached(len(data.rows), batch_size, steps)
+            _check_batches_alike(self, [(reached, batch_size)])
         hooks = CallbackList(callbacks, self, verbose=level(verbose), epochs=1, steps=total)
         progress = Progress(total, verbose)
         try:
@@ -1139,10 +1210,13 @@ class Trainer:
         scores.reset()
         hooks("on_test_begin")
         order, together = None, 1
-        if steps is None:
-            watched = begin or end or not self._rows_count_alike(data)
-            order, together = self._passes(data.rows, batch_size, watched)
-        batches = itertools.islice(batches_of(data.rows, together * batch_size, order), steps)
+        if isinstance(data, Streamed):
+            batches = data.one_pass(steps)
+        else:
+            if steps is None:
+                watched = begin or end or not self._rows_count_alike(data)
+                order, together = self._passes(data.rows, batch_size, watched)
+            batches = itertools.islice(batches_of(data.rows, together * batch_size, order), steps)
         with engines.without_tapes():
             for done, index in enumerate(batches):
                 if begin:
@@ -1195,22 +1269,31 @@ class Trainer:
         array (N, ...), or a list of arrays for several outputs (a dict, if the model's are one)
             Of sequences of different lengths the outputs of steps are zero behind their ends.
         """
-        rows = self._rows(x)
         batch_size = _positive("batch_size", batch_size, BATCH_SIZE)
-        steps = _positive("steps", steps, -(-len(rows) // batch_size))
-        rows = rows.part(0, _reached(len(rows), batch_size, steps))
-        _check_batches_alike(self, [(len(rows), batch_size)])
+        steps = _positive("steps", steps, None)
+        if is_source(x):
+            data = self._streamed("predict", x)
+            steps, take, outputs = data.steps("steps", steps), data.rows, JoinedOutputs()
+        else:
+            rows = self._rows(x)
+            steps = steps or -(-len(rows) // batch_size)
+            rows = rows.part(0, _reached(len(rows), batch_size, steps))
+            _check_batches_alike(self, [(len(rows), batch_size)])
+            take, outputs = rows.batch, Outputs(len(rows), self.compute_output_shape(rows.shape))
         hooks = CallbackList(callbacks, self, verbose=level(verbose), epochs=1, steps=steps)
         progress = Progress(steps, verbose)
-        outputs = Outputs(len(rows), self.compute_output_shape(rows.shape))
         hooks("on_predict_begin")
         watched = hooks.wants("on_predict_batch_begin") or hooks.wants("on_predict_batch_end")
-        order, together = self._passes(rows, batch_size, watched)
+        if is_source(x):
+            batches, together = data.one_pass(steps), 1
+        else:
+            order, together = self._passes(rows, batch_size, watched)
+            batches = batches_of(rows, together * batch_size, order)
         try:
             with engines.without_tapes():
-                for done, index in enumerate(batches_of(rows, together * batch_size, order)):
+                for done, index in enumerate(batches):
                     hooks("on_predict_batch_begin", done)
-                    x_batch, mask = rows.batch(index)
+                    x_batch, mask = take(index)
                     batch = cut_off(self._to_host(self.run(x_batch, mask)[0]), mask)
                     outputs.put(index, batch)
                     hooks("on_predict_batch_end", done, {"outputs": self.as_given(batch)})
@@ -1248,7 +1331,7 @@ class Trainer:
 
     def predict_on_batch(self, x):
         """`predict` for these rows as one batch."""
-        x, mask = self._rows(x).batch(slice(None))
+        x, mask = self.inputs_of(x)
         with engines.without_tapes():
             return self.as_given(self._to_host(self.run(x, mask)[0]))
 
@@ -1259,7 +1342,7 @@ class Trainer:
         """
         if is_symbolic(x, mask):
             return self.as_given(self._apply(x, mask))
-        x, own = self._rows(x).batch(slice(None))
+        x, own = self.inputs_of(x)
         if mask is not None:
             own = [StepMask.of(m) for m in mask] if isinstance(x, list) else StepMask.of(mask)
         for layer in self.penalised_layers():

@@ -11,8 +11,11 @@ from fastrnn.config import floatx
 from fastrnn.names import forget_names
 from fastrnn.random import set_random_seed
 from fastrnn.registry import custom_object_scope, register_keras_serializable
+from fastrnn.sources import PyDataset
 
 __all__ = [
+    "PyDataset",
+    "Sequence",
     "clear_session",
     "custom_object_scope",
     "pad_sequences",
@@ -20,6 +23,8 @@ __all__ = [
     "set_random_seed",
     "to_categorical",
 ]
+
+Sequence = PyDataset  # Keras has this name too
 
 
 def clear_session(free_memory=True):
