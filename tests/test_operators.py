@@ -102,6 +102,7 @@ def test_float_types_and_names():
     (lambda x: x[:, 3:], ValueError, r"\[:, 3:\]: expected something to be left"),
     (lambda x: x[:, 0, 0, 0], ValueError, "expected at most 3 entries"),
     (lambda x: x[:, [0, 1]], ValueError, r"whole numbers, slices, None and ..., not \[0, 1\]"),
+    (lambda x: x[:, True], ValueError, "not True"),
     (lambda x: x[..., ...], ValueError, "one ... at most"),
     (lambda x: x + Input((4,)), ValueError, r"equally many axes, .* v\[:, None\]; got shapes"),
     (lambda x: x + Input((3, 5)), ValueError, r"'add.* shapes that are equal, or 1; got shapes"),

@@ -58,7 +58,8 @@ class GetItem(Layer):
         super().__init__(**kwargs)
         self.key = key if isinstance(key, tuple) else (key,)
         for k in self.key:
-            if not (k is None or k is Ellipsis or isinstance(k, (slice, int, np.integer))):
+            is_number = isinstance(k, (int, np.integer)) and not isinstance(k, bool)
+            if not (k is None or k is Ellipsis or is_number or isinstance(k, slice)):
                 raise self._misfit(f"whole numbers, slices, None and ..., not {k!r:.60}")
         if sum(k is Ellipsis for k in self.key) > 1:
             raise self._misfit("one ... at most")

@@ -84,7 +84,8 @@ class TokenDropout(Layer):
         return np.array([f(part) for part in both for f in (np.min, np.max)])
 
     def forward(self, x, mask=None, training=False):
-        x = token_ids(self, x)
+        if x.dtype != np.int32:  # ids that another layer has had in its hands
+            x = token_ids(self, x)
         if training and self.rate:
             other = self.replacement[x] if self.replacement.ndim else self.replacement
             x = np.where((self.stream.uniform(x.shape) < self.rate) & (x != 0), other, x)
