@@ -160,7 +160,7 @@ def test_none_and_functions():
     assert initializers.get(halves) is halves
     config = initializers.serialize(halves)
     assert config["class_name"] == "function" and config["config"] == "halves"
-    with pytest.raises(ValueError, match="Unknown initializer: 'halves'"):
+    with pytest.raises(ValueError, match="the function 'halves', which fastrnn does not have"):
         initializers.get(config)
 
 
