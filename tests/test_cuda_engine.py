@@ -268,7 +268,7 @@ def test_what_does_not_fit_is_refused_as_by_numpy(pair, bad):
 def test_a_grid_is_within_what_a_gpu_has(monkeypatch):
     """Up to 2^31 - 1 blocks along the first axis, 65,535 along the others, whatever is summed."""
     grids = []
-    monkeypatch.setattr(operations, "_launch", lambda kernel, blocks, *_: grids.append(blocks))
+    monkeypatch.setattr(operations, "launch", lambda kernel, blocks, *_: grids.append(blocks))
     some = on_device(np.ones(1, np.float32))
     for outer, n, inner in ((1, 2, 3_000_000), (3_000_000, 2, 3), (100_000, 600, 1), (1, 2, 3)):
         operations.fold("sum", some, outer, n, inner, some)
