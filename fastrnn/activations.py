@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from fastrnn.constants import LEAK, SELU_ALPHA, SELU_SCALE
 from fastrnn.names import unknown
 from fastrnn.registry import custom_object_scope, own
 
@@ -58,10 +59,6 @@ __all__ = [
     "tanh_shrink",
     "threshold",
 ]
-
-LEAK = 0.2
-SELU_SCALE = 1.0507009873554805
-SELU_ALPHA = 1.6732632423543772
 
 
 class Activation(NamedTuple):

@@ -134,9 +134,8 @@ def test_what_a_kernel_is_made_from_changes_its_digest(
 def test_sources_of_sweeps(sources):
     kernels = {"activations", "catalogue", "cells", "dots", "sweep", "target"}
     assert set(sources.made_from("fastrnn.cuda.kernels.sweep")) == {
-        "fastrnn.activations", "fastrnn.cells", "fastrnn.names", "fastrnn.cuda.arrays",
-        "fastrnn.cuda.discovery", "fastrnn.cuda.functions", "fastrnn.cuda.sweep_tiles",
-        "fastrnn.cuda.tiles",
+        "fastrnn.cells", "fastrnn.constants", "fastrnn.cuda.functions",
+        "fastrnn.cuda.sweep_tiles", "fastrnn.cuda.tiles",
         *(f"fastrnn.cuda.kernels.{name}" for name in kernels),
     }
 

@@ -247,6 +247,7 @@ INLINE vec vtanh(vec x) {
 
 /* -- activations ----------------------------------------------------------------------------------- */
 
+/* As in fastrnn/constants.py. */
 #define LEAK ((REAL)0.2)
 #define SELU_SCALE ((REAL)1.0507009873554805)
 #define SELU_ALPHA ((REAL)1.6732632423543772)

@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 
-from fastrnn.activations import LEAK, SELU_ALPHA, SELU_SCALE
+from fastrnn.constants import LEAK, SELU_ALPHA, SELU_SCALE
 from fastrnn.cuda.kernels.target import device_function, logistic
 
 __all__ = ["ACTIVATIONS", "NAMES", "by_number", "forward", "slope", "slope_at"]
