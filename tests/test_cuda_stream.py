@@ -185,3 +185,12 @@ def test_a_recording_that_is_given_up_leaves_no_graph(monkeypatch, status, destr
     with pytest.raises(stream.NotRecordable):
         Recording(lambda: stream._travels("to the host", 1))
     assert gone == destroyed
+
+
+def test_memory_that_numpy_did_not_allocate_is_not_taken_for_pageable():
+    own = np.zeros((2, 3))
+    for array in (own, own[1:].reshape(-1), np.ascontiguousarray(own.T)):
+        assert stream._is_numpys(array)
+    others = np.frombuffer(bytearray(8), np.int32)
+    for array in (others, others[1:], others.reshape(2, 1)):
+        assert not stream._is_numpys(array)

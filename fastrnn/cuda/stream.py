@@ -14,6 +14,8 @@ import functools
 import gc
 import threading
 
+import numpy as np
+
 from fastrnn.cuda import discovery, memory
 from fastrnn.cuda.errors import OUT_OF_MEMORY, failure, reported
 from fastrnn.cuda.hazards import Access, access_of
@@ -148,8 +150,19 @@ def send(target, host):
     from cuda.bindings import driver
 
     make_ready()
-    # Returns when the host's memory may be written to again, also where it is pinned.
-    check(driver.cuMemcpyHtoD(target.pointer, host.ctypes.data, host.nbytes), "a copy")
+    places = target.pointer, host.ctypes.data, host.nbytes
+    if _is_numpys(host):  # pageable: the driver has read it when it returns, and waits for nobody
+        found = driver.cuMemcpyHtoDAsync(*places, current())
+    else:  # others pin memory, which would be read some time later
+        found = driver.cuMemcpyHtoD(*places)
+    check(found, "a copy")
+
+
+def _is_numpys(host):
+    """Whether NumPy allocated an array's memory."""
+    while isinstance(host.base, np.ndarray):
+        host = host.base
+    return host.base is None
 
 
 def fetch(source):
