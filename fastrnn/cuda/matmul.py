@@ -89,7 +89,8 @@ def batched_matmul(a, b, trans_a=False, trans_b=False, bias=None, activation=Non
         again()
         return c.owner
     c = arrays.new(product.shape, product.dtype)
-    _prepared(product, {n: arrays.copied(checked[n]) for n in given if n != "out"}, c)()
+    copies = {name: arrays.copied(checked[name]) for name in given if name != "out"}
+    _prepared(product, copies, c)()  # which does not keep them
     result = stream.fetch(c.owner)
     if out is None:
         return result
