@@ -130,10 +130,7 @@ class Optimizer(Configurable):
 
         ``optimizer.learning_rate.assign(value)`` sets it too.
         """
-        rate = self._learning_rate
-        if callable(rate):
-            rate = rate(self.steps) if self._rate_takes_steps else rate()
-        return LearningRate(rate, self)
+        return LearningRate(self._rate, self)
 
     @learning_rate.setter
     def learning_rate(self, value):
@@ -159,6 +156,14 @@ class Optimizer(Configurable):
                     f"function of the number of steps."
                 )
         self._learning_rate = value
+
+    @property
+    def _rate(self):
+        """The learning rate as a plain float, which kernels take."""
+        rate = self._learning_rate
+        if callable(rate):
+            rate = rate(self.steps) if self._rate_takes_steps else rate()
+        return float(rate)
 
     @property
     def iterations(self):
@@ -383,7 +388,7 @@ class Optimizer(Configurable):
             engine.limit_norm(grad, where, self.global_clipnorm, needs_direction=True)
 
     def _decay(self, present):
-        keep = 1 - self.learning_rate * self.weight_decay
+        keep = 1 - self._rate * self.weight_decay
         for i in present:
             if self._decays(i):
                 self.store.value[self.store.slices[i]] *= keep
@@ -520,7 +525,7 @@ class SGD(Optimizer):
 
     def hyper(self):
         return {
-            "learning_rate": self.learning_rate, "momentum": self.momentum,
+            "learning_rate": self._rate, "momentum": self.momentum,
             "nesterov": self.nesterov,
         }
 
@@ -559,7 +564,7 @@ class RMSprop(Optimizer):
 
     def hyper(self):
         return {
-            "learning_rate": self.learning_rate, "rho": self.rho, "momentum": self.momentum,
+            "learning_rate": self._rate, "rho": self.rho, "momentum": self.momentum,
             "epsilon": self.epsilon, "centered": self.centered,
         }
 
@@ -600,7 +605,7 @@ class Adam(Optimizer):
         t = self.iterations + 1
         correction = math.sqrt(1 - self.beta_2**t) / (1 - self.beta_1**t)
         return {
-            "learning_rate": self.learning_rate * correction, "beta_1": self.beta_1,
+            "learning_rate": self._rate * correction, "beta_1": self.beta_1,
             "beta_2": self.beta_2, "epsilon": self.epsilon, "amsgrad": self.amsgrad,
         }
 
@@ -663,7 +668,7 @@ class Adagrad(Optimizer):
         return {"accumulator": self.initial_accumulator_value}
 
     def hyper(self):
-        return {"learning_rate": self.learning_rate, "epsilon": self.epsilon}
+        return {"learning_rate": self._rate, "epsilon": self.epsilon}
 
 
 @_registry.add("adadelta")
@@ -701,7 +706,7 @@ class Adadelta(Optimizer):
         return ["accumulated_grad", "accumulated_delta_var"]
 
     def hyper(self):
-        return {"learning_rate": self.learning_rate, "rho": self.rho, "epsilon": self.epsilon}
+        return {"learning_rate": self._rate, "rho": self.rho, "epsilon": self.epsilon}
 
 
 @_registry.add("adamax")
@@ -740,7 +745,7 @@ class Adamax(Optimizer):
     def hyper(self):
         correction = 1 - self.beta_1 ** (self.iterations + 1)
         return {
-            "learning_rate": self.learning_rate / correction, "beta_1": self.beta_1,
+            "learning_rate": self._rate / correction, "beta_1": self.beta_1,
             "beta_2": self.beta_2, "epsilon": self.epsilon,
         }
 
@@ -800,7 +805,7 @@ class Nadam(Optimizer):
         t = self.iterations + 1
         product, ahead = self._weights(t), self._weight(t + 1)
         return {
-            "learning_rate": self.learning_rate, "beta_1": self.beta_1, "beta_2": self.beta_2,
+            "learning_rate": self._rate, "beta_1": self.beta_1, "beta_2": self.beta_2,
             "epsilon": self.epsilon, "ahead": ahead / (1 - product * ahead),
             "now": (1 - self._weight(t)) / (1 - product), "correction": 1 - self.beta_2**t,
         }
@@ -845,7 +850,7 @@ class Lion(Optimizer):
 
     def hyper(self):
         return {
-            "learning_rate": self.learning_rate, "beta_1": self.beta_1, "beta_2": self.beta_2,
+            "learning_rate": self._rate, "beta_1": self.beta_1, "beta_2": self.beta_2,
         }
 
 
@@ -914,7 +919,7 @@ class Ftrl(Optimizer):
 
     def hyper(self):
         return {
-            "learning_rate": self.learning_rate, "power": self.learning_rate_power,
+            "learning_rate": self._rate, "power": self.learning_rate_power,
             "l1": self.l1_regularization_strength, "l2": self.l2_regularization_strength,
             "shrinkage": self.l2_shrinkage_regularization_strength, "beta": self.beta,
         }
