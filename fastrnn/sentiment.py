@@ -314,6 +314,7 @@ def _best_model(phrases, units):
             Embedding(phrases.num_tokens, 3 * units, dropout=0.7),
             layers.Bidirectional(layers.GRU(units, return_sequences=True)),
             layers.GlobalMaxPooling1D(),
+            layers.Activation("relu"),  # what no word speaks for is zero, not against it
             layers.Dropout(0.5),
             Dense(1, activation="sigmoid"),
         ]

@@ -989,17 +989,17 @@ def test_nothing_of_a_fit_hangs_in_a_cycle(recordings):
     with engines.using("cuda"):
         model = plain_model()
         model.compile("sgd", "mse", metrics=["mae"])
-        model.fit(x, y, epochs=4, batch_size=2, verbose=0)
+        model.fit(x, y, batch_size=2, verbose=0)
         gc.collect()
         gc.disable()
         try:
-            for _ in range(3):
-                model.fit(x, y, epochs=4, batch_size=2, verbose=0)
+            for _ in range(2):
+                model.fit(x, y, epochs=2, batch_size=2, verbose=0)
                 memory.release()
                 blocks.append(len(memory._blocks))
         finally:
             gc.enable()
-    assert sum(recordings) > 8
+    assert sum(recordings) > 2
     assert len(set(blocks)) == 1
 
 
@@ -1048,12 +1048,12 @@ def test_row_numbers_travel_once_an_epoch(recordings, shuffle):
     with engines.using("cuda"):
         model = plain_model()
         model.compile("sgd", "mse")
-        model.fit(x, y, epochs=4, batch_size=1, shuffle=shuffle, verbose=0)
+        model.fit(x, y, batch_size=3, verbose=0)
         with stream.watched() as trips:
-            model.fit(x, y, epochs=4, batch_size=1, shuffle=shuffle, verbose=0)
-    sent = [size for where, size in trips if where == "to the device" and size in (1, 5)]
+            model.fit(x, y, epochs=3, batch_size=3, shuffle=shuffle, verbose=0)
+    sent = [size for where, size in trips if where == "to the device"]
     # Labels, and the order: of each epoch, or once for all.
-    assert sent.count(5) == (5 if shuffle else 2) and sent.count(1) <= 1, trips
+    assert sent.count(5) == (4 if shuffle else 2) and not {2, 3} & {*sent}, trips
 
 
 def test_a_mask_of_more_steps(gpu, rng):
