@@ -798,7 +798,10 @@ class Trainer:
         ]
 
     def _check_no_steps_taken(self):
-        """Raise if a layer takes steps of sequences of different lengths: labels do not follow."""
+        """Raise if a layer takes steps of sequences of different lengths: labels do not follow.
+
+        That one does shows in the output's shape, which does not say how many are left.
+        """
         for layer in self.walk():
             if isinstance(layer, GetItem) and not layer.keeps_steps(len(layer.input_shape)):
                 raise ValueError(

@@ -576,9 +576,8 @@ def _forward_by_steps(problem, way, xz, ids, U, bias, first, written):
     def step(t):
         _each_unit(
             problem, kernels.step, t, T, xz, ids, way.looks_up, sums, *bias, *problem.noise,
-            *problem.mask, *first, written.last, written.before, written.kept,
-            written.sequence, shown,
-            way.keeps, way.returns, way.zeroes,
+            *problem.mask, *first, written.last, written.before, written.kept, written.sequence,
+            shown, way.keeps, way.returns, way.zeroes,
         )
 
     step(-1)
