@@ -194,13 +194,19 @@ class Metric(Configurable):
     direction = None
     takes_mask = True
 
+    def __init_subclass__(cls, joins_batches=False, works_anywhere=False, **keywords):
+        # Keywords of a class, for these are not inherited: one that a user derives from it promises
+        # nothing.
+        super().__init_subclass__(**keywords)
+        cls._joins_batches, cls._works_anywhere = joins_batches, works_anywhere
+
     @property
     def joins_batches(self):
-        return type(self) in _OF_ROWS
+        return self._joins_batches
 
     @property
     def works_anywhere(self):
-        return type(self) in _ACCURACIES
+        return self._works_anywhere
 
     def __init__(self, dtype=None, name=None):
         self.name = name or snake_case(type(self).__name__)
@@ -425,7 +431,7 @@ def sparse_top_k_categorical_accuracy(y_true, y_pred, k=5, from_sorted_ids=False
 
 
 @_registry.add("accuracy", accuracy)
-class Accuracy(MeanMetricWrapper):
+class Accuracy(MeanMetricWrapper, joins_batches=True, works_anywhere=True):
     """How often predictions equal labels.
 
     >>> Accuracy()([1, 2, 3, 4], [0, 2, 3, 4])
@@ -439,7 +445,7 @@ class Accuracy(MeanMetricWrapper):
 
 
 @_registry.add("binary_accuracy", binary_accuracy)
-class BinaryAccuracy(MeanMetricWrapper):
+class BinaryAccuracy(MeanMetricWrapper, joins_batches=True, works_anywhere=True):
     """How often predictions above ``threshold`` meet label 1, and others label 0.
 
     For outputs that are logits the threshold is 0.
@@ -458,7 +464,7 @@ class BinaryAccuracy(MeanMetricWrapper):
 
 
 @_registry.add("categorical_accuracy", categorical_accuracy)
-class CategoricalAccuracy(MeanMetricWrapper):
+class CategoricalAccuracy(MeanMetricWrapper, joins_batches=True, works_anywhere=True):
     """How often the largest prediction is the class of a one-hot label."""
 
     direction = "up"
@@ -468,7 +474,7 @@ class CategoricalAccuracy(MeanMetricWrapper):
 
 
 @_registry.add("sparse_categorical_accuracy", sparse_categorical_accuracy)
-class SparseCategoricalAccuracy(MeanMetricWrapper):
+class SparseCategoricalAccuracy(MeanMetricWrapper, joins_batches=True, works_anywhere=True):
     """How often the largest prediction is the class of a class number."""
 
     direction = "up"
@@ -478,7 +484,7 @@ class SparseCategoricalAccuracy(MeanMetricWrapper):
 
 
 @_registry.add("top_k_categorical_accuracy", top_k_categorical_accuracy)
-class TopKCategoricalAccuracy(MeanMetricWrapper):
+class TopKCategoricalAccuracy(MeanMetricWrapper, joins_batches=True):
     """How often the class of a one-hot label has one of the k largest predictions.
 
     >>> TopKCategoricalAccuracy(k=2)([[0, 0, 1], [0, 1, 0]], [[0.2, 0.5, 0.3], [0.5, 0.1, 0.4]])
@@ -493,7 +499,7 @@ class TopKCategoricalAccuracy(MeanMetricWrapper):
 
 
 @_registry.add("sparse_top_k_categorical_accuracy", sparse_top_k_categorical_accuracy)
-class SparseTopKCategoricalAccuracy(MeanMetricWrapper):
+class SparseTopKCategoricalAccuracy(MeanMetricWrapper, joins_batches=True):
     """How often the class of a class number has one of the k largest predictions.
 
     Parameters
@@ -525,7 +531,7 @@ class SparseTopKCategoricalAccuracy(MeanMetricWrapper):
 
 
 @_registry.add("mean_squared_error", "mse", losses.mean_squared_error)
-class MeanSquaredError(MeanMetricWrapper):
+class MeanSquaredError(MeanMetricWrapper, joins_batches=True):
     """The mean of ``(y - p)**2``."""
 
     direction = "down"
@@ -535,7 +541,7 @@ class MeanSquaredError(MeanMetricWrapper):
 
 
 @_registry.add("mean_absolute_error", "mae", losses.mean_absolute_error)
-class MeanAbsoluteError(MeanMetricWrapper):
+class MeanAbsoluteError(MeanMetricWrapper, joins_batches=True):
     """The mean of ``|y - p|``."""
 
     direction = "down"
@@ -545,7 +551,7 @@ class MeanAbsoluteError(MeanMetricWrapper):
 
 
 @_registry.add("binary_crossentropy", "bce", losses.binary_crossentropy)
-class BinaryCrossentropy(MeanMetricWrapper):
+class BinaryCrossentropy(MeanMetricWrapper, joins_batches=True):
     """The mean binary cross-entropy; see `fastrnn.losses.BinaryCrossentropy`."""
 
     direction = "down"
@@ -561,7 +567,7 @@ class BinaryCrossentropy(MeanMetricWrapper):
 
 
 @_registry.add("categorical_crossentropy", losses.categorical_crossentropy)
-class CategoricalCrossentropy(MeanMetricWrapper):
+class CategoricalCrossentropy(MeanMetricWrapper, joins_batches=True):
     """The mean cross-entropy of one-hot labels; see `fastrnn.losses.CategoricalCrossentropy`."""
 
     direction = "down"
@@ -578,7 +584,7 @@ class CategoricalCrossentropy(MeanMetricWrapper):
 
 
 @_registry.add("sparse_categorical_crossentropy", losses.sparse_categorical_crossentropy)
-class SparseCategoricalCrossentropy(MeanMetricWrapper):
+class SparseCategoricalCrossentropy(MeanMetricWrapper, joins_batches=True):
     """The mean cross-entropy of class numbers; see
     `fastrnn.losses.SparseCategoricalCrossentropy`.
 
@@ -618,7 +624,7 @@ class SparseCategoricalCrossentropy(MeanMetricWrapper):
 @_registry.add(
     "mean_absolute_percentage_error", "mape", losses.mean_absolute_percentage_error
 )
-class MeanAbsolutePercentageError(MeanMetricWrapper):
+class MeanAbsolutePercentageError(MeanMetricWrapper, joins_batches=True):
     """The mean of ``100 |y - p| / |y|``; see `fastrnn.losses.MeanAbsolutePercentageError`."""
 
     direction = "down"
@@ -630,7 +636,7 @@ class MeanAbsolutePercentageError(MeanMetricWrapper):
 @_registry.add(
     "mean_squared_logarithmic_error", "msle", losses.mean_squared_logarithmic_error
 )
-class MeanSquaredLogarithmicError(MeanMetricWrapper):
+class MeanSquaredLogarithmicError(MeanMetricWrapper, joins_batches=True):
     """The mean of ``(log(1 + y) - log(1 + p))**2``; see
     `fastrnn.losses.MeanSquaredLogarithmicError`."""
 
@@ -641,7 +647,7 @@ class MeanSquaredLogarithmicError(MeanMetricWrapper):
 
 
 @_registry.add("log_cosh_error", losses.log_cosh)
-class LogCoshError(MeanMetricWrapper):
+class LogCoshError(MeanMetricWrapper, joins_batches=True):
     """The mean of ``log(cosh(p - y))``; see `fastrnn.losses.LogCosh`."""
 
     direction = "down"
@@ -651,7 +657,7 @@ class LogCoshError(MeanMetricWrapper):
 
 
 @_registry.add("kl_divergence", losses.kl_divergence)
-class KLDivergence(MeanMetricWrapper):
+class KLDivergence(MeanMetricWrapper, joins_batches=True):
     """The mean of ``sum_c y_c log(y_c / p_c)``; see `fastrnn.losses.KLDivergence`."""
 
     def __init__(self, name="kl_divergence", dtype=None):
@@ -659,13 +665,14 @@ class KLDivergence(MeanMetricWrapper):
 
 
 @_registry.add("poisson", losses.poisson)
-class Poisson(MeanMetricWrapper):
+class Poisson(MeanMetricWrapper, joins_batches=True):
     """The mean of ``p - y log p``; see `fastrnn.losses.Poisson`."""
 
     def __init__(self, name="poisson", dtype=None):
         super().__init__(losses.poisson, name, dtype)
 
 
+# This one and the next do not join batches: all labels of one together say what a 0 stands for.
 @_registry.add("hinge", losses.hinge)
 class Hinge(MeanMetricWrapper):
     """The mean of ``max(1 - y p, 0)``; see `fastrnn.losses.Hinge`."""
@@ -687,7 +694,7 @@ class SquaredHinge(MeanMetricWrapper):
 
 
 @_registry.add("categorical_hinge", losses.categorical_hinge)
-class CategoricalHinge(MeanMetricWrapper):
+class CategoricalHinge(MeanMetricWrapper, joins_batches=True):
     """The mean of ``max(neg - pos + 1, 0)``; see `fastrnn.losses.CategoricalHinge`."""
 
     direction = "down"
@@ -701,7 +708,7 @@ def _cosine(y_true, y_pred, axis=-1):
 
 
 @_registry.add("cosine_similarity")
-class CosineSimilarity(MeanMetricWrapper):
+class CosineSimilarity(MeanMetricWrapper, joins_batches=True):
     """The mean cosine of the angle between predictions and labels: 1 where they agree.
 
     The loss of that name is the same with the other sign.
@@ -738,7 +745,7 @@ def _two_axes(metric, y_true, y_pred):
 
 
 @_registry.add("root_mean_squared_error")
-class RootMeanSquaredError(Mean):
+class RootMeanSquaredError(Mean, joins_batches=True):
     """The root of the mean of ``(y - p)**2``.
 
     As in Keras, masked steps count.
@@ -763,7 +770,7 @@ class RootMeanSquaredError(Mean):
 
 
 @_registry.add("r2_score")
-class R2Score(Metric):
+class R2Score(Metric, joins_batches=True):
     """The share of the labels' variance that is explained, ``1 - sum (y - p)^2 / sum (y - m)^2``,
     m the mean of y: for each column, then one for all.
 
@@ -934,7 +941,7 @@ def _column(metric, a, number):
 
 
 @_registry.add("precision")
-class Precision(Confusion):
+class Precision(Confusion, joins_batches=True):
     """How many of the positives are true: TP / (TP + FP), 0 where there are none.
 
     Parameters
@@ -960,7 +967,7 @@ class Precision(Confusion):
 
 
 @_registry.add("recall")
-class Recall(Confusion):
+class Recall(Confusion, joins_batches=True):
     """How many of the labels that are 1 are found: TP / (TP + FN), 0 where there are none.
 
     Parameters
@@ -996,7 +1003,7 @@ class Count(Confusion):
 
 
 @_registry.add("true_positives")
-class TruePositives(Count):
+class TruePositives(Count, joins_batches=True):
     """How many predictions above the threshold have label 1.
 
     >>> TruePositives()([0, 1, 1, 1], [0.7, 0.1, 0.9, 0.8])
@@ -1008,7 +1015,7 @@ class TruePositives(Count):
 
 
 @_registry.add("true_negatives")
-class TrueNegatives(Count):
+class TrueNegatives(Count, joins_batches=True):
     """How many predictions that are not above the threshold have label 0.
 
     >>> TrueNegatives()([0, 1, 0, 0], [0.7, 0.1, 0.2, 0.3])
@@ -1020,7 +1027,7 @@ class TrueNegatives(Count):
 
 
 @_registry.add("false_positives")
-class FalsePositives(Count):
+class FalsePositives(Count, joins_batches=True):
     """How many predictions above the threshold have label 0.
 
     >>> FalsePositives()([0, 1, 0, 0], [0.7, 0.1, 0.9, 0.3])
@@ -1032,7 +1039,7 @@ class FalsePositives(Count):
 
 
 @_registry.add("false_negatives")
-class FalseNegatives(Count):
+class FalseNegatives(Count, joins_batches=True):
     """How many predictions that are not above the threshold have label 1.
 
     >>> FalseNegatives()([0, 1, 1, 1], [0.7, 0.1, 0.2, 0.8])
@@ -1044,7 +1051,7 @@ class FalseNegatives(Count):
 
 
 @_registry.add("auc")
-class AUC(Confusion):
+class AUC(Confusion, joins_batches=True):
     """The area under a curve that positives and negatives make as the threshold moves.
 
     It is a sum over thresholds: close to the true area where these are close to one another
@@ -1196,7 +1203,7 @@ HEIGHTS = {
 
 
 @_registry.add("f_beta_score")
-class FBetaScore(Metric):
+class FBetaScore(Metric, joins_batches=True):
     """Precision and recall in one: ``(1 + b^2) P R / (b^2 P + R)``, for each column.
 
     Parameters
@@ -1270,7 +1277,7 @@ class FBetaScore(Metric):
 
 
 @_registry.add("f1_score")
-class F1Score(FBetaScore):
+class F1Score(FBetaScore, joins_batches=True):
     """The harmonic mean of precision and recall, ``2 P R / (P + R)``: `FBetaScore` with beta 1.
 
     Parameters
@@ -1288,18 +1295,3 @@ class F1Score(FBetaScore):
 
     def __init__(self, average=None, threshold=None, name="f1_score", dtype=None):
         super().__init__(average, 1.0, threshold, name, dtype)
-
-
-# Each a mean of what is computed row by row.
-_ACCURACIES = frozenset({
-    Accuracy, BinaryAccuracy, CategoricalAccuracy, SparseCategoricalAccuracy,
-})
-# Each the same for several batches as for all their rows in one. Not the hinges, for which all the
-# labels of a batch say what a 0 stands for.
-_OF_ROWS = _ACCURACIES | {
-    AUC, BinaryCrossentropy, CategoricalCrossentropy, CategoricalHinge, CosineSimilarity, F1Score,
-    FBetaScore, FalseNegatives, FalsePositives, KLDivergence, LogCoshError, MeanAbsoluteError,
-    MeanAbsolutePercentageError, MeanSquaredError, MeanSquaredLogarithmicError, Poisson, Precision,
-    R2Score, Recall, RootMeanSquaredError, SparseCategoricalCrossentropy,
-    SparseTopKCategoricalAccuracy, TopKCategoricalAccuracy, TrueNegatives, TruePositives,
-}

@@ -357,6 +357,20 @@ def test_what_joins_batches_does_not_tell_them_apart(kind):
     assert not metrics.Hinge().joins_batches and not metrics.SquaredHinge().joins_batches
 
 
+def test_a_metric_of_ones_own_promises_nothing_of_batches():
+    assert metrics.BinaryAccuracy().joins_batches and metrics.BinaryAccuracy().works_anywhere
+
+    class Derived(metrics.BinaryAccuracy):
+        pass
+
+    assert not Derived().joins_batches and not Derived().works_anywhere
+
+    class Outspoken(metrics.BinaryAccuracy):
+        joins_batches = True
+
+    assert Outspoken().joins_batches
+
+
 def test_masked_steps_as_in_keras():
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(4, 3, 2)), rng.integers(0, 2, (4, 3, 1))
