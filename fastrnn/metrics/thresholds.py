@@ -11,7 +11,7 @@ import numpy as np
 
 from fastrnn.config import epsilon
 
-__all__ = ["LOWEST", "all_but_largest", "confusion", "divided", "weights_like"]
+__all__ = ["LOWEST", "all_but_largest", "confusion", "divided"]
 
 LOWEST = -1e10  # what Keras takes for predictions that are none of the k largest
 
@@ -95,21 +95,6 @@ def all_but_largest(predictions, k):
     largest = order[..., :k]
     np.put_along_axis(found, largest, np.take_along_axis(predictions, largest, -1), -1)
     return found
-
-
-def weights_like(sample_weight, values):
-    """Weights of rows, rows and steps, or entries as float64 for each of the values; None is 1.
-
-    >>> weights_like([1, 2], np.zeros((2, 2))).tolist()
-    [[1.0, 1.0], [2.0, 2.0]]
-    """
-    if sample_weight is None:
-        return np.ones(values.shape)
-    weight = np.asarray(sample_weight, np.float64)
-    if weight.ndim == values.ndim + 1 and weight.shape[-1] == 1:
-        weight = weight[..., 0]
-    weight = weight.reshape(weight.shape + (1,) * (values.ndim - weight.ndim))
-    return np.broadcast_to(weight, values.shape)
 
 
 def divided(a, b):
