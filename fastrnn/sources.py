@@ -13,7 +13,7 @@ import numpy as np
 
 from fastrnn import random
 
-__all__ = ["JoinedOutputs", "PyDataset", "Source", "Streamed", "is_source"]
+__all__ = ["JoinedOutputs", "PyDataset", "Source", "Streamed", "is_source", "warn_of_end"]
 
 
 class PyDataset:
@@ -165,7 +165,7 @@ class Source:
         getattr(self.x, event, lambda: None)()
 
     def about(self):
-        """What `training.Batches.about` tells of arrays."""
+        """What `training.run.Batches.about` tells of arrays."""
         raise ValueError(
             "a fit on batches that x makes cannot be taken up where it was broken off, as nobody "
             "knows which batches come next. Give arrays, or leave BackupAndRestore out."
@@ -207,7 +207,7 @@ class Streamed:
         if known == 0:
             raise ValueError("x: there are no batches in it.")
         if None not in (given, known) and given > known:
-            self.warn(known, given)
+            warn_of_end(known, given)
         return min(n for n in (given, known) if n is not None)
 
     def one_pass(self, steps):
@@ -216,16 +216,9 @@ class Streamed:
         for done in range(steps):
             batch = next(self.source, None)
             if batch is None:
-                self.warn(done, steps)
+                warn_of_end(done, steps)
                 return
             yield batch
-
-    def warn(self, done, steps):
-        """Say that batches ended early."""
-        warnings.warn(
-            f"x: there are {done} batches where {steps} were asked for; what was begun ends with "
-            "them.", stacklevel=3,
-        )
 
     def rows(self, batch):
         """``(x, mask)`` of a batch."""
@@ -234,6 +227,14 @@ class Streamed:
     def batch(self, batch):
         """``(x, mask, target, weight)`` of a batch."""
         return self.model.batch_of(*_unpacked(batch), self.class_weight)
+
+
+def warn_of_end(done, steps):
+    """Say that there were only so many batches."""
+    warnings.warn(
+        f"x: there are {done} batches where {steps} were asked for; what was begun ends with "
+        "them.", stacklevel=3,
+    )
 
 
 def _unpacked(batch):

@@ -10,8 +10,9 @@ import test_ragged
 from engine_cases import CELLS, Problem
 
 import fastrnn
-from fastrnn import activations, engines, layers, random, streaming, training
+from fastrnn import activations, engines, layers, random, streaming
 from fastrnn.interrupts import Shield
+from fastrnn.training import scores
 from fastrnn.values import Lookup, RowGradient
 
 pytest.importorskip("numba_cuda", reason="numba-cuda is not installed (make test-cuda)")
@@ -906,7 +907,7 @@ ASKED = {
 @pytest.mark.parametrize("kind", ASKED)
 def test_what_metrics_ask_of_many_outputs_is_summed_there(recordings, rng, monkeypatch, kind):
     """Accuracies as on the CPU; but where a metric of one's own looks at the outputs, they come."""
-    monkeypatch.setattr(training, "MOST_WAITING", 8)
+    monkeypatch.setattr(scores, "MOST_WAITING", 8)
     loss, metric, head = ASKED[kind]
     x, y = rng.integers(0, 7, (8, 3)), rng.integers(0, 4, (8, 3))
     if kind != "class numbers":
@@ -923,9 +924,9 @@ def test_what_metrics_ask_of_many_outputs_is_summed_there(recordings, rng, monke
             history = model.fit(x, y, batch_size=2, epochs=3, verbose=0).history
             return history | {"evaluated": model.evaluate(x, y, batch_size=2, verbose=0)}
 
-    looked_at, own = [], training.Head.update
+    looked_at, own = [], scores.Head.update
     monkeypatch.setattr(
-        training.Head, "update", lambda self, *batches: looked_at.append(1) or own(self, *batches)
+        scores.Head, "update", lambda self, *batches: looked_at.append(1) or own(self, *batches)
     )
     found = run("cuda")
     assert sum(recordings) > 4
