@@ -62,7 +62,7 @@ cdef extern from *:
 cdef extern from "csrc/rnn.h" nogil:
     enum:
         ACT_LINEAR, ACT_RELU, ACT_TANH, ACT_SIGMOID, ACT_HARD_SIGMOID, ACT_RELU6, ACT_LEAKY_RELU
-        ACT_ELU, ACT_SELU, ACT_EXPONENTIAL, ACT_SOFTPLUS, ACT_SOFTSIGN
+        ACT_ELU, ACT_SELU, ACT_EXPONENTIAL, ACT_SOFTPLUS, ACT_SOFTSIGN, ACT_SILU, ACT_GELU
         CELL_SIMPLE_RNN, CELL_LSTM, CELL_GRU, CELL_GRU_RESET_BEFORE
         LOSS_BINARY_CROSSENTROPY, LOSS_MEAN_SQUARED_ERROR, LOSS_MEAN_ABSOLUTE_ERROR
         CHUNK, COUNT_PARTS, GEMM_ROWS, OUTER_BLOCK, POOL_MAX_THREADS, STREAM_BYTES
@@ -511,7 +511,7 @@ def scatter_rows(Ids ids not None, dz, out):
 def activate(str activation, z, y):
     """y = f(z) for arrays of n elements; they may be one array."""
     cdef _Arguments a = _Arguments()
-    cdef int which = _activation(activation)
+    cdef int which = _activation(activation, _ACTIVATIONS_BY_INPUT)
     cdef int64_t n = -1
     cdef void *source = a.flat(z, "z", &n)
     cdef void *out = a.flat(y, "y", &n, True)
@@ -521,18 +521,19 @@ def activate(str activation, z, y):
         kernels.activate(which, source, out, n, slots)
 
 
-def activate_backward(str activation, y, dy, dz):
+def activate_backward(str activation, z, y, dy, dz):
     """dz = dy f'(z), where y = f(z), for arrays of n elements."""
     cdef _Arguments a = _Arguments()
-    cdef int which = _activation(activation)
+    cdef int which = _activation(activation, _ACTIVATIONS_BY_INPUT)
+    cdef bint by_input = activation in _ACTIVATIONS_BY_INPUT
     cdef int64_t n = -1
-    cdef void *outputs = a.flat(y, "y", &n)
+    cdef void *known = a.flat(z, "z", &n) if by_input else a.flat(y, "y", &n)
     cdef void *source = a.flat(dy, "dy", &n)
     cdef void *out = a.flat(dz, "dz", &n, True)
     cdef const kernels_t *kernels = a.kernels()
     cdef int slots = fastrnn_pool_threads()
     with nogil:
-        kernels.activate_backward(which, outputs, source, out, n, slots)
+        kernels.activate_backward(which, known, source, out, n, slots)
 
 
 def sum_squares(array):

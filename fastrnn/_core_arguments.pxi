@@ -174,12 +174,15 @@ cdef dict _ACTIVATIONS = {
     "elu": ACT_ELU, "selu": ACT_SELU, "exponential": ACT_EXPONENTIAL, "softplus": ACT_SOFTPLUS,
     "softsign": ACT_SOFTSIGN,
 }
+# Those whose slope is a function of z, which sweeps do not keep.
+cdef dict _ACTIVATIONS_BY_INPUT = {"silu": ACT_SILU, "gelu": ACT_GELU}
 
 
-cdef int _activation(str name) except -1:
-    if name not in _ACTIVATIONS:
+cdef int _activation(str name, dict others={}) except -1:
+    which = _ACTIVATIONS.get(name, others.get(name))
+    if which is None:
         raise ValueError(f"activation: the kernels have none called {name!r}.")
-    return _ACTIVATIONS[name]
+    return which
 
 
 cdef int _cell(str kind, bint reset_after) except -1:

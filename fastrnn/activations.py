@@ -310,8 +310,8 @@ def threshold(z, threshold, default_value):
 
 def _normal_below(z):
     """The probability that a standard normal lies below z."""
-    erf = np.frompyfunc(math.erf, 1, 1)
-    return 0.5 * (1 + np.asarray(erf(z / math.sqrt(2))).astype(z.dtype))
+    erfc = np.frompyfunc(math.erfc, 1, 1)
+    return 0.5 * np.asarray(erfc(-z / math.sqrt(2))).astype(z.dtype)
 
 
 def gelu(z, approximate=False):

@@ -18,6 +18,7 @@
 #define EXP expf
 #define LOG logf
 #define LOG1P log1pf
+#define ERFC erfcf
 #else
 #define REAL double
 #define REAL_NAME f64
@@ -39,4 +40,5 @@
 #define EXP exp
 #define LOG log
 #define LOG1P log1p
+#define ERFC erfc
 #endif

@@ -23,10 +23,11 @@
 #define CHECK(condition) ((void)0)
 #endif
 
-/* Activations that the kernels know, y = f(z), with f' as a function of y. */
+/* Activations that the kernels know, y = f(z), with f' as a function of y; of the last two, which sweeps have not, as
+ * one of z. */
 enum {
     ACT_LINEAR, ACT_RELU, ACT_TANH, ACT_SIGMOID, ACT_HARD_SIGMOID, ACT_RELU6, ACT_LEAKY_RELU, ACT_ELU, ACT_SELU,
-    ACT_EXPONENTIAL, ACT_SOFTPLUS, ACT_SOFTSIGN
+    ACT_EXPONENTIAL, ACT_SOFTPLUS, ACT_SOFTSIGN, ACT_SILU, ACT_GELU
 };
 
 /* A run of consecutive rows of a matrix: [first, first + count). */
@@ -204,9 +205,9 @@ typedef struct {
     int64_t (*sweep_work_size)(const sweep_t *);  /* and for `after` */
     void (*sweep_forward)(const sweep_t *);
     void (*sweep_backward)(const sweep_t *);
-    /* y = f(z) in place of or beside z; dz = dy f'(y), dz may be dy. */
+    /* y = f(z) in place of or beside z; dz = dy f', dz may be dy. */
     void (*activate)(int32_t activation, const void *z, void *y, int64_t n, int slots);
-    void (*activate_backward)(int32_t activation, const void *y, const void *dy, void *dz, int64_t n,
+    void (*activate_backward)(int32_t activation, const void *y_or_z, const void *dy, void *dz, int64_t n,
                               int slots);
     /* dP[places[s], :] += dz[s, :] over the S rows s in their order; dP (n, M) is zeroed here. */
     void (*scatter_rows)(const int32_t *places, const void *dz, int64_t S, void *dP, int64_t n, int64_t M,

@@ -252,6 +252,14 @@ INLINE vec vtanh(vec x) {
 #define SELU_SCALE ((REAL)1.0507009873554805)
 #define SELU_ALPHA ((REAL)1.6732632423543772)
 
+/* The probability that a standard normal lies below z; erfc is the C library's, number by number. */
+static vec normal_below(vec z) {
+    REAL numbers[VL];
+    vstore(numbers, z * vset((REAL)-0.70710678118654752));
+    for (int i = 0; i < VL; i++) numbers[i] = ERFC(numbers[i]);
+    return vset((REAL)0.5) * vload(numbers);
+}
+
 /* Those that few nets use have no copy of their own in every loop. */
 static NOINLINE vec apply_rare(int32_t activation, vec z) {
     switch (activation) {
@@ -266,7 +274,9 @@ static NOINLINE vec apply_rare(int32_t activation, vec z) {
             return root * root;
         }
         case ACT_SOFTPLUS: return vmax(z, vset(0)) + vlog1p(vexp(-vabs(z)));
-        default: return z / (vset(1) + vabs(z)); /* ACT_SOFTSIGN */
+        case ACT_SOFTSIGN: return z / (vset(1) + vabs(z));
+        case ACT_SILU: return z * vsigmoid(z);
+        default: return z * normal_below(z); /* ACT_GELU */
     }
 }
 
@@ -279,9 +289,17 @@ static NOINLINE vec slope_rare(int32_t activation, vec y) {
             return vselect(MASK(y > vset(0)), vset(SELU_SCALE), y + vset(SELU_SCALE * SELU_ALPHA));
         case ACT_EXPONENTIAL: return y;
         case ACT_SOFTPLUS: return -vexpm1(-y); /* y = log(1 + exp(z)): sigmoid(z) = 1 - exp(-y) */
-        default: { /* ACT_SOFTSIGN */
+        case ACT_SOFTSIGN: {
             const vec rest = vset(1) - vabs(y);
             return rest * rest;
+        }
+        case ACT_SILU: {
+            const vec s = vsigmoid(y); /* of z, as below */
+            return s * (vset(1) + y * (vset(1) - s));
+        }
+        default: { /* ACT_GELU */
+            const vec density = vexp(y * y * vset((REAL)-0.5)) * vset((REAL)0.39894228040143268);
+            return normal_below(y) + y * density;
         }
     }
 }
@@ -307,7 +325,7 @@ INLINE vec apply_gate(int32_t activation, vec z) {
     return apply(activation, z);
 }
 
-/* f'(z) as a function of y = f(z). */
+/* f'(z) as a function of y = f(z); for silu and gelu y is z. */
 INLINE vec slope(int32_t activation, vec y) {
     switch (activation) {
         case ACT_LINEAR: return vset(1);

@@ -23,10 +23,11 @@ from fastrnn.values import Lookup, RowGradient
 
 __all__ = ["CPUEngine"]
 
-KERNEL_ACTIVATIONS = frozenset({
+SWEEP_ACTIVATIONS = frozenset({
     "linear", "relu", "tanh", "sigmoid", "hard_sigmoid", "relu6", "leaky_relu", "elu", "selu",
     "exponential", "softplus", "softsign",
 })  # fmt: skip
+KERNEL_ACTIVATIONS = SWEEP_ACTIVATIONS | {"silu", "gelu"}
 # Multiplications that take as long as to find out whether an id occurs, and where.
 COUNTED = 64
 # Weights beyond so many elements do not stay in a core's own cache, and are better read once.
@@ -170,14 +171,14 @@ class CPUEngine(ReferenceEngine):
         if activation not in KERNEL_ACTIVATIONS:
             return super().activate_backward(activation, z, y, dy)
         dz = self.empty(y.shape, y.dtype)
-        _core.activate_backward(activation, y, dy, dz)
+        _core.activate_backward(activation, z, y, dy, dz)
         return dz
 
     # -- recurrence ----------------------------------------------------------------------------
 
     def recurrent(self, cell, xz, U, states=None, mask=None, return_sequences=False,
                   zero_output_for_mask=False, keep=True, bias=None, noise=None):
-        if not KERNEL_ACTIVATIONS.issuperset(cell[1:3]):  # activation, recurrent_activation
+        if not SWEEP_ACTIVATIONS.issuperset(cell[1:3]):  # activation, recurrent_activation
             return super().recurrent(
                 cell, self._carried_out(xz), U, states, mask, return_sequences,
                 zero_output_for_mask, keep, bias, noise,
