@@ -38,6 +38,7 @@ __version__ = "0.1.0"
 # Where each public name is found; None: the name is a submodule itself.
 _HOMES = {
     "Input": "layers",
+    "Layer": "layers",
     "Model": "models",
     "Sequential": "models",
     "activations": None,
@@ -56,6 +57,7 @@ _HOMES = {
     "losses": None,
     "metrics": None,
     "models": None,
+    "ops": None,
     "optimizers": None,
     "preprocessing": None,
     "regularizers": None,

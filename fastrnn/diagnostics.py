@@ -522,7 +522,7 @@ class _Call:
 
     def step_by_step(self, sweep, sweep_backward, doutputs, dstates):
         """The norms of the gradients by the states after each step: (states, B, T)."""
-        cell, x = self.cell, self.cell.dense(self.x)
+        cell, x = self.cell, engines.dense(self.x)
         rows, steps, _ = x.shape
         states = cell.get_initial_state(rows) if self.states is None else self.states
         tapes = []

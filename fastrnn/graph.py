@@ -13,25 +13,17 @@ from __future__ import annotations
 import itertools
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from fastrnn import engines
 from fastrnn.masks import StepMask
+from fastrnn.operands import Operand, weights_drawn
 from fastrnn.values import add_gradients
 
 __all__ = ["Graph", "Node", "SymbolicTensor", "apply", "as_lists", "flatten", "is_symbolic", "pack"]
 
 _serials = itertools.count()
 
-# What Python's operators make of symbolic tensors, by name; filled by `fastrnn.layers.operators`.
-OPERATORS = {}
-_UFUNCS = {
-    np.add: "add", np.subtract: "subtract", np.multiply: "multiply", np.divide: "divide",
-    np.power: "power", np.negative: "negative",
-}
 
-
-class SymbolicTensor:
+class SymbolicTensor(Operand):
     """What will come out of a layer: its shape and type, and the `Node` that it comes from.
 
     Parts of it, ``x[:, -1]``, and sums, differences, products and quotients of tensors and numbers
@@ -74,50 +66,13 @@ class SymbolicTensor:
 
     def __array__(self, dtype=None, copy=None):
         raise TypeError(
-            f"{self!r} stands for the output of a layer and has no values. Apply layers to it, "
-            "make a Model(inputs, outputs) of it, and give that model the arrays."
+            f"{self!r} stands for the output of a layer and has no values. Apply layers to it, and "
+            "functions of fastrnn.ops; make a Model(inputs, outputs) of it, and give that arrays."
         )
 
-    def __array_ufunc__(self, ufunc, method, *inputs, **kwargs):
-        """Operators with an array of NumPy on the left come here."""
-        if ufunc in _UFUNCS and method == "__call__" and not kwargs:
-            return OPERATORS[_UFUNCS[ufunc]](*inputs)
+    def no_operator(self, *_, **__):
+        """Raise: a function of NumPy wants values."""
         return self.__array__()
-
-    __iter__ = None  # else Python would ask for x[0], x[1], ...
-
-    def __getitem__(self, key):
-        return OPERATORS["get_item"](self, key)
-
-    def __neg__(self):
-        return OPERATORS["negative"](self)
-
-    def __add__(self, other):
-        return OPERATORS["add"](self, other)
-
-    def __radd__(self, other):
-        return OPERATORS["add"](other, self)
-
-    def __sub__(self, other):
-        return OPERATORS["subtract"](self, other)
-
-    def __rsub__(self, other):
-        return OPERATORS["subtract"](other, self)
-
-    def __mul__(self, other):
-        return OPERATORS["multiply"](self, other)
-
-    def __rmul__(self, other):
-        return OPERATORS["multiply"](other, self)
-
-    def __truediv__(self, other):
-        return OPERATORS["divide"](self, other)
-
-    def __rtruediv__(self, other):
-        return OPERATORS["divide"](other, self)
-
-    def __pow__(self, exponent):
-        return OPERATORS["power"](self, exponent)
 
     def __repr__(self):
         return f"<SymbolicTensor {self.shape} of '{self.name}'>"
@@ -137,10 +92,12 @@ class Node:
     ----------
     layer : Layer
     inputs : SymbolicTensor, list of them, or None
-        The x of the layer; None for that of an `InputLayer`.
+        The x of the layer; None for that of an `InputLayer`, an empty list for a weight.
     initial_state : list of SymbolicTensor, or None
     mask : SymbolicTensor, MaskOf or None
         As it was given; masks that travel with tensors are not noted.
+    training : bool or None
+        Whether the layer trains here, as a `call` said it; None: as the graph does.
     outputs : list of SymbolicTensor
     structure : a `SymbolicTensor`, or a nested list of them
         The outputs as the layer gives them.
@@ -148,11 +105,12 @@ class Node:
         Nodes made later have higher numbers.
     """
 
-    def __init__(self, layer, inputs, shapes, dtype, initial_state=None, mask=None):
+    def __init__(self, layer, inputs, shapes, dtype, initial_state=None, mask=None, training=None):
         self.layer = layer
         self.inputs = inputs
         self.initial_state = initial_state
         self.mask = mask
+        self.training = training
         self.outputs = [
             SymbolicTensor(shape, dtype, self, i) for i, shape in enumerate(flatten(shapes))
         ]
@@ -224,7 +182,7 @@ def is_symbolic(x, *others):
 # -- applying a layer ------------------------------------------------------------------------------
 
 
-def apply(layer, x, mask=None, initial_state=None):
+def apply(layer, x, mask=None, initial_state=None, training=None):
     """Note a use of ``layer``, which is built if need be; what comes out of it, symbolic.
 
     Raises
@@ -258,7 +216,9 @@ def apply(layer, x, mask=None, initial_state=None):
             f"tuple, or for several outputs a list of tuples; it gave {made!r}."
         )
     dtype = getattr(layer, "output_dtype", layer.dtype)
-    return Node(layer, x, made, dtype, states, mask).structure
+    if weights_drawn() is None:
+        training = None  # outside of a `call` the model says, as in Keras
+    return Node(layer, x, made, dtype, states, mask, training).structure
 
 
 # -- a step: a node of a graph, ready to run -------------------------------------------------------
@@ -284,19 +244,22 @@ class Step:
         self.source = pack(node.inputs, map(slot, flatten(node.inputs)))
         self.target = pack(node.structure, map(slot, node.outputs))
         self.states = node.initial_state and [slot(state) for state in node.initial_state]
+        self.training = node.training
         self.mask = node.mask
         if node.mask is not None:
             self.mask_slot = slot(node.parents[-1])
         self.converters = converters
         self.reads = [slot(tensor) for tensor in node.parents]
         self.free = ()
-        self.plain = not converters and node.mask is None and self.states is None and not any(
+        told = node.training, node.mask, node.initial_state
+        self.plain = not converters and all(given is None for given in told) and not any(
             isinstance(part, list) for part in (self.source, self.target)
         )
 
     def forward(self, values, masks, training):
         """Read and write ``values`` and ``masks`` by slot; the layer's tape."""
         layer, slots = self.layer, flatten(self.source)
+        training = training if self.training is None else self.training
         read = values
         if self.converters:
             read = list(values)
@@ -313,7 +276,7 @@ class Step:
         else:
             # A mask that merely came with x is for the layers that follow, as in Keras.
             own = None if self.mask is None else mask
-            states = [layer.dense(read[slot]) for slot in self.states]
+            states = [engines.dense(read[slot]) for slot in self.states]
             y, tape = layer.forward(x, mask=own, training=training, initial_state=states)
             mask = layer.output_mask(x, mask, y)
         targets = flatten(self.target)
@@ -541,6 +504,16 @@ class Graph:
         }
         return [steps.get(slot) if read.count(slot) == 1 else None for slot in self.output_slots]
 
+    def first_branch(self):
+        """The first layer that takes something else than what the one before gives, or gives
+        several things; None in a chain."""
+        before = 0
+        for step in self.steps:
+            if not step.plain or step.source != before or len(self.inputs) > 1:
+                return step.layer
+            before = step.target
+        return None
+
     # -- running ---------------------------------------------------------------------------------
 
     def forward(self, x, mask, training):
@@ -579,10 +552,11 @@ class Graph:
                 by_slot[target] = None
         return by_slot[: len(self.inputs)]
 
-    def logits(self, tape):
-        """For each output `Layer.logits` of the layer that it ends in: pairs, perhaps of None."""
+    def last_activation(self, tape):
+        """`Layer.last_activation` of the layer that each output ends in, or pairs of None."""
         return [
-            (None, None) if i is None else self.steps[i].layer.logits(tape[i]) for i in self._ends
+            (None, None) if i is None else self.steps[i].layer.last_activation(tape[i])
+            for i in self._ends
         ]
 
     def output_shapes(self, shapes):

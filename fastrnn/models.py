@@ -10,10 +10,24 @@ from __future__ import annotations
 import json
 import re
 
-from fastrnn.adapters import entries
-from fastrnn.graph import Graph, MaskOf, SymbolicTensor, apply, as_lists, flatten
+import numpy as np
+
+from fastrnn.adapters import entries, rows_of
+from fastrnn.graph import MaskOf, SymbolicTensor, apply, as_lists, flatten
 from fastrnn.layers import Input, InputLayer, Layer, serialization
-from fastrnn.names import unique_name, unused
+from fastrnn.layers.composite import (
+    Composite,
+    OwnAttributes,
+    layers_in,
+    made_from,
+    mapped,
+    one_or_all,
+    plain_arguments,
+    shapes_of,
+    take_form,
+    tensors,
+)
+from fastrnn.names import snake_case, unique_name
 from fastrnn.registry import custom_object_scope
 from fastrnn.training import Trainer
 
@@ -79,7 +93,7 @@ def clone_model(model):
     return type(model).from_config(model.get_config(), own)
 
 
-class Model(Trainer, Layer):
+class Model(Trainer, Composite):
     """The layers between some symbolic tensors and others, to be trained and used as one.
 
     Parameters
@@ -127,21 +141,15 @@ class Model(Trainer, Layer):
     (4, 7, 2)
     """
 
-    _NO_CALL = (
-        "models with a `call` of their own are not supported, as gradients are not derived from "
-        "code. Build the model from symbolic tensors, Model(inputs, outputs), and write what no "
-        "layer does as a Layer with forward and backward."
-    )
-
     def __init__(self, inputs=None, outputs=None, name=None, trainable=None):
         if inputs is None or outputs is None:
             raise TypeError(
                 f"{type(self).__name__}: expected inputs and outputs, symbolic tensors, as in "
-                "Model(inputs, outputs); " + self._NO_CALL
+                "Model(inputs, outputs). A class of one's own has a call(self, inputs) instead."
             )
         self._start(name or unique_name("functional"))
-        self.input = _tensors("inputs", inputs)
-        self.output = _tensors("outputs", outputs)
+        self.input = tensors("Model: inputs", inputs)
+        self.output = tensors("Model: outputs", outputs)
         self._connect(flatten(as_lists(self.input)), flatten(as_lists(self.output)))
         self.built = True
         if trainable is not None:
@@ -151,24 +159,9 @@ class Model(Trainer, Layer):
         """What every model begins with."""
         Layer.__init__(self, name=name, trainable=trainable, dtype=dtype)
         self._init_trainer()
-        self.graph = None
-
-    def _connect(self, inputs, outputs):
-        """Make the graph between tensors, with an `InputLayer` wherever it begins."""
-        entrances = [
-            tensor if tensor.node.inputs is None
-            else Input(batch_shape=tensor.shape, dtype=tensor.dtype)
-            for tensor in inputs
-        ]
-        self.graph = Graph(self.name, inputs, outputs, entrances)
-        self.input_names = _names(self.input, entrances)
-        self.output_names = _names(self.output, outputs)
-        self.input_shapes = [tensor.shape for tensor in inputs]
-        self.output_dtypes = [tensor.dtype for tensor in outputs]
+        self.graph = self.training_graph = None
 
     # -- what goes in and comes out --------------------------------------------------------------
-
-    input = output = None  # as they were given
 
     @property
     def inputs(self):
@@ -181,20 +174,18 @@ class Model(Trainer, Layer):
     @property
     def input_shape(self):
         """The shape of the input; of several a list."""
-        return _one_or_all(self.input_shapes) if self.graph else None
+        return one_or_all(self.input_shapes) if self.graph else None
 
     @input_shape.setter
     def input_shape(self, value):
         """It is the graph's affair."""
 
-    @property
-    def output_shape(self):
-        return _one_or_all([tensor.shape for tensor in self.outputs])
+    def expect(self, x):
+        """Hear of data for a model that is not built yet; it will be, for its input's rows."""
 
     @property
-    def output_dtype(self):
-        """The float type of the first output."""
-        return self.output_dtypes[0]
+    def output_shape(self):
+        return one_or_all([tensor.shape for tensor in self.outputs])
 
     @property
     def _built_graph(self):
@@ -205,75 +196,7 @@ class Model(Trainer, Layer):
             )
         return self.graph
 
-    def as_given(self, outputs):
-        """Outputs, one or a list, in the structure in which the model's were given."""
-        if not isinstance(self.output, dict):
-            return outputs
-        outputs = outputs if isinstance(outputs, list) else [outputs]
-        return dict(zip(sorted(self.output), outputs, strict=True))
-
-    def compute_output_shape(self, input_shape):
-        shapes = input_shape if len(self.input_shapes) > 1 else [input_shape]
-        return _one_or_all(self.graph.output_shapes([tuple(shape) for shape in shapes]))
-
-    # -- running: as a layer ---------------------------------------------------------------------
-
-    def convert_input(self, x):
-        if len(self.graph.readers) == 1:
-            return self.convert_part(0, x)
-        return [self.convert_part(i, part) for i, part in enumerate(x)]
-
-    def convert_part(self, i, x):
-        """`convert_input` for the input of that number."""
-        readers = self.graph.readers[i]
-        return readers[0].convert(x) if readers else super().convert_input(x)
-
-    def check_input(self, x):
-        parts = x if isinstance(x, list) else [x]
-        for part, readers in zip(parts, self.graph.readers, strict=True):
-            for reader in readers:
-                reader.check(part)
-
-    def run(self, x, mask=None, training=False):
-        outputs, masks, tape = self.run_outputs(x, mask, training)
-        if len(outputs) == 1:
-            return outputs[0], masks[0], tape
-        return outputs, masks, tape
-
-    def forward(self, x, mask=None, training=False):
-        y, _, tape = self.run(x, mask, training)
-        return y, tape
-
-    def compute_mask(self, x, mask=None):
-        return self.run(x, mask)[1]
-
-    def backward(self, tape, dy):
-        return _one_or_all(self.backward_outputs(tape, dy if isinstance(dy, list) else [dy]))
-
-    def logits(self, tape):
-        found = self.output_logits(tape)
-        return found[0] if len(found) == 1 else (None, None)
-
-    def backward_logits(self, tape, dz):
-        return _one_or_all(self.backward_outputs(tape, [dz], [0]))
-
-    # -- running: as what is trained -------------------------------------------------------------
-
-    def run_outputs(self, x, mask=None, training=False):
-        """Lists of outputs and their masks, and a tape; x and mask are lists for several inputs."""
-        if not isinstance(x, list):
-            x, mask = [x], [mask]
-        return self.graph.forward(x, mask or [None] * len(x), training)
-
-    def output_logits(self, tape):
-        """`Layer.logits` of each output, a list."""
-        return self.graph.logits(tape)
-
-    def backward_outputs(self, tape, gradients, from_logits=()):
-        """The gradients of the inputs, a list, from one for each output; see `Graph.backward`."""
-        return self.graph.backward(tape, gradients, from_logits)
-
-    def _apply(self, x, mask):
+    def _apply(self, x, mask, training=None):
         """The model as a layer of another."""
         if isinstance(x, dict):
             x = entries(f"Model '{self.name}'", x, self.input_names, more=True)
@@ -283,7 +206,7 @@ class Model(Trainer, Layer):
             self.inputs
         ):
             x = entries(f"Model '{self.name}'", x, self.input_names)  # says what is missing
-        return apply(self, x, mask)
+        return apply(self, x, mask, training=training)
 
     # -- looking at it, keeping it ---------------------------------------------------------------
 
@@ -293,8 +216,9 @@ class Model(Trainer, Layer):
         return list(self.sublayers)
 
     @property
-    def sublayers(self):
-        return self.graph.layers
+    def shows_connections(self):
+        """Whether a summary says what each layer is applied to."""
+        return self.graph is not None
 
     # Models inside may share layers: each weight counts once.
 
@@ -351,7 +275,7 @@ class Model(Trainer, Layer):
         ValueError
             If no layer has such a name.
         """
-        connected = self.graph is not None and not _is_chain(self.graph)
+        connected = self.shows_connections and not _is_chain(self.graph)
         rows = [("Layer (type)", "Output Shape", "Param #")]
         rows[0] += ("Connected to",) * connected + ("Trainable",) * show_trainable
         for depth, layer in _in_range(self.layers, layer_range, expand_nested):
@@ -393,8 +317,8 @@ class Model(Trainer, Layer):
                 }
                 for layer in self.layers
             ],
-            "input_layers": _mapped(self._place, self.input),
-            "output_layers": _mapped(self._output_place, self.output),
+            "input_layers": mapped(self._place, self.input),
+            "output_layers": mapped(self._output_place, self.output),
         }
 
     @classmethod
@@ -456,7 +380,16 @@ class Model(Trainer, Layer):
                 {"class_name": _MASK_OF, "config": tensor_config(node.mask.tensor)}
                 if isinstance(node.mask, MaskOf) else tensor_config(node.mask)
             )
-        return {"args": [_mapped(tensor_config, node.inputs)], "kwargs": kwargs}
+        return {"args": [mapped(tensor_config, node.inputs)], "kwargs": kwargs}
+
+    def get_build_config(self):
+        """The shape of the inputs, for `build_from_config`; None before it is known."""
+        return {"input_shape": self.input_shape} if self.built else None
+
+    def build_from_config(self, config):
+        """`build` with the dict of `get_build_config`, if the model is not built yet."""
+        if config and not self.built:
+            self.build(config["input_shape"])
 
     def stream(self, batch_size=1):
         """A `fastrnn.streaming.Stream`: feeds the model one step at a time, the state in hand.
@@ -626,7 +559,7 @@ class Sequential(Model):
     def _connect_chain(self):
         """The graph from the chain."""
         outputs = flatten(self._chain[-1])
-        self.input, self.output = self._chain[0], _one_or_all(outputs)
+        self.input, self.output = self._chain[0], one_or_all(outputs)
         self._connect(self._chain[:1], outputs)
 
     def build(self, input_shape=None):
@@ -680,6 +613,107 @@ class Sequential(Model):
         return model
 
 
+class DrawnModel(OwnAttributes, Model):
+    """What a class of models with a `call` of its own is: see `fastrnn.layers.composite`.
+
+    The `call` is run once, when the shapes of the inputs are known, for training and once more
+    for all else if it asks for ``training``.
+    """
+
+    drawn_by = None
+    _form = None
+
+    def __init__(self, inputs=None, outputs=None, name=None, trainable=True, dtype=None):
+        if inputs is not None:  # the graph is given, and there is nothing to draw
+            super().__init__(inputs, outputs, name, trainable)
+            return
+        self._start(name or unique_name(snake_case(type(self).__name__)), trainable, dtype)
+        self.input_names, self.output_names = ["x"], ["y"]  # until they are known
+
+    def build(self, input_shape):
+        """Make the weights, for inputs of this shape; a list or dict of shapes for several."""
+        if self.built:
+            return
+        self._shapes = shapes = shapes_of(input_shape)
+        if isinstance(shapes, dict):
+            shapes = [shapes[name] for name in sorted(shapes)]
+        super().build(shapes)
+
+    def create(self, input_shape):
+        self.draw(self.call, self._shapes, self._form)
+
+    def finish_build(self, input_shape):
+        self.built = False
+        DrawnModel.build(self, input_shape)
+
+    def unbuild(self):
+        super().unbuild()
+        self.graph = self.training_graph = self._form = None
+
+    def __call__(self, *arguments, mask=None, training=None, **options):
+        if len(arguments) > 1 or options:
+            arguments = [take_form(self, arguments, options)]
+        return super().__call__(*arguments, mask, training)
+
+    def expect(self, x):
+        """Build the model for data like x.
+
+        Several inputs are a dict, a tuple, or a list of arrays that have equally many rows; any
+        other list has a sequence for each row.
+        """
+        if isinstance(x, dict):
+            shapes = {name: self._shape_of(f"x['{name}']", x[name]) for name in sorted(x)}
+        elif _are_several(x):
+            shapes = [self._shape_of(f"x[{i}]", part) for i, part in enumerate(x)]
+        else:
+            shapes = self._shape_of("x", x)
+        self.build(shapes)
+
+    @staticmethod
+    def _shape_of(name, x):
+        return rows_of(x, np.asarray, name).build_shape
+
+    @property
+    def layers(self):
+        """The layers that are attributes of the model, or in lists there."""
+        return [*layers_in(vars(self))]
+
+    @property
+    def sublayers(self):
+        if self.graph is None:
+            return self.layers
+        drawn = [*self.graph.layers, *self.training_graph.layers]
+        return [*dict.fromkeys([*self.layers, *drawn])]
+
+    shows_connections = False
+
+    # -- configuration -------------------------------------------------------------------------
+
+    def get_config(self):
+        """The arguments of ``__init__`` that the model has as attributes, where those are plain."""
+        return Layer.get_config(self) | plain_arguments(self)
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        """A new model, without weights, from `get_config`'s dict."""
+        return made_from(cls, config)
+
+    def get_build_config(self):
+        return {"input_shape": self._shapes} if self.built else None
+
+
+Composite.drawn_by = staticmethod(lambda cls: DrawnModel)
+
+
+def _are_several(x):
+    """Whether x holds several inputs, and is not one with a sequence for each row."""
+    if not isinstance(x, (list, tuple)) or not all(
+        hasattr(part, "shape") and part.ndim > 1 for part in x
+    ):
+        return False
+    return isinstance(x, tuple) or len(x) > 1 and len({len(part) for part in x}) == 1
+
+
 for _class, _name in ((Sequential, "sequential"), (Model, "functional")):
     serialization.registry.add(_name)(_class)
 
@@ -695,7 +729,7 @@ def _entry(layer):
     entry = serialization.serialize(layer)
     if isinstance(layer, Sequential):
         entry["module"] = "keras"
-    elif isinstance(layer, Model):
+    elif isinstance(layer, Model) and not isinstance(layer, DrawnModel):
         entry |= {
             "module": "keras.src.models.functional", "class_name": "Functional",
             "registered_name": "Functional",
@@ -704,7 +738,7 @@ def _entry(layer):
 
 
 def _counts_from_one(layer):
-    return isinstance(layer, Model) and not isinstance(layer, Sequential)
+    return isinstance(layer, Model) and not isinstance(layer, (Sequential, DrawnModel))
 
 
 def _places(tensor_at, given):
@@ -805,46 +839,6 @@ def _histories(config):
     if isinstance(config, (list, tuple)):
         for part in config:
             yield from _histories(part)
-
-
-# -- structures of tensors -------------------------------------------------------------------------
-
-
-def _mapped(f, given):
-    """``f`` of each tensor in a list or dict."""
-    if isinstance(given, dict):
-        return {key: _mapped(f, value) for key, value in given.items()}
-    return [_mapped(f, part) for part in given] if isinstance(given, list) else f(given)
-
-
-def _tensors(argument, given):
-    """``given``, with the outputs of input layers in their place, checked."""
-    if isinstance(given, dict):
-        return {key: _tensors(argument, value) for key, value in given.items()}
-    if isinstance(given, (list, tuple)):
-        return [_tensors(argument, value) for value in given]
-    if isinstance(given, InputLayer):
-        return given.output
-    if not isinstance(given, SymbolicTensor):
-        raise TypeError(
-            f"Model: {argument}: expected symbolic tensors, such as Input(...) gives, and layers "
-            f"applied to them; got {given!r:.80}."
-        )
-    return given
-
-
-def _one_or_all(parts):
-    return parts[0] if len(parts) == 1 else parts
-
-
-def _names(given, tensors):
-    """Names of inputs or outputs: the keys of a dict, else of the layers; no two alike."""
-    if isinstance(given, dict):
-        return sorted(given)
-    names = []
-    for name in (tensor.name for tensor in tensors):
-        names.append(unused(name, names))
-    return names
 
 
 def _unbuilt(layers):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from fastrnn import engines
+from fastrnn.operands import Operand
 
 __all__ = ["Parameter", "ParameterStore"]
 
@@ -17,8 +18,11 @@ __all__ = ["Parameter", "ParameterStore"]
 ALIGNMENT = 64
 
 
-class Parameter:
+class Parameter(Operand):
     """A named array that training may change, with its gradient.
+
+    Its operators, and functions of NumPy, work on a copy of the value.  In a `call` that is drawn
+    they give symbolic tensors: see `fastrnn.layers.composite`.
 
     Attributes
     ----------
@@ -113,6 +117,11 @@ class Parameter:
 
     def __array__(self, dtype=None, copy=None):
         return np.asarray(self.numpy(), dtype=dtype)
+
+    def no_operator(self, ufunc, method, *inputs, **kwargs):
+        """A function of NumPy, of the values."""
+        inputs = [part.numpy() if isinstance(part, Parameter) else part for part in inputs]
+        return getattr(ufunc, method)(*inputs, **kwargs)
 
     def __repr__(self):
         return f"<Parameter {self.path} shape={self.shape} dtype={self.dtype}>"

@@ -192,20 +192,19 @@ def _stages(model, rows):
 
 def _chain(model):
     """The layers of a chain and of the chains inside it."""
-    graph, before = model.graph, 0
+    graph = model.graph
+    if (layer := graph.first_branch()) is not None:
+        raise ValueError(
+            f"stream: model '{model.name}' is no chain: expected layers that each take what "
+            f"the one before gives, and nothing else; layer '{layer.name}' has other or "
+            "more inputs, or more outputs."
+        )
     for step in graph.steps:
-        if not step.plain or step.source != before or len(graph.inputs) > 1:
-            raise ValueError(
-                f"stream: model '{model.name}' is no chain: expected layers that each take what "
-                f"the one before gives, and nothing else; layer '{step.layer.name}' has other or "
-                "more inputs, or more outputs."
-            )
-        before = step.target
         if getattr(step.layer, "graph", None) is None:
             yield step.layer
         else:
             yield from _chain(step.layer)
-    if [before] != graph.output_slots:
+    if graph.output_slots != [step.target for step in graph.steps[-1:]]:
         raise ValueError(
             f"stream: model '{model.name}' is no chain: expected one output, that of its last "
             f"layer; it has {len(graph.outputs)}."
@@ -326,7 +325,7 @@ class _Rows:
 
     def __call__(self, x, mask):
         y, own, _ = self.layer.run(x)
-        return self.layer.dense(y), mask if self.passes_mask else own
+        return engines.dense(y), mask if self.passes_mask else own
 
 
 class _OneStep:

@@ -83,11 +83,7 @@ class Truncation:
             raise ValueError(f"truncate: expected x with an axis of steps; got shape {shape}.")
         self.layers = []
         probe = (None, STEPS, *shape[2:])
-        if not _is_chain(model) or self._walk(model, probe) != model.compute_output_shape(probe):
-            raise ValueError(
-                f"truncate: expected a model whose layers form a chain, from one input to one "
-                f"output; model '{model.name}' has another form."
-            )
+        self._walk(model, probe)
         self.by_step = _has_steps(model.compute_output_shape(probe))
         if not self.layers:
             raise ValueError(
@@ -97,6 +93,7 @@ class Truncation:
 
     def _walk(self, model, shape):
         """Find the layers that carry states; returns the shape that comes out at the end."""
+        _check_chain(model)
         for layer in _without_inputs(model):
             before = shape
             if hasattr(layer, "layers"):  # a model inside the model
@@ -182,14 +179,19 @@ class Truncation:
         return first.compute_mask(x, None)
 
 
-def _is_chain(model):
-    """Whether a model has one input and one output."""
-    shapes = model.input_shape, model.output_shape
-    return not any(isinstance(shape, (list, dict)) for shape in shapes)
+def _check_chain(model):
+    """Raise unless each layer takes what the one before gives, from one input to one output."""
+    branch = model.graph.first_branch()
+    if branch is not None or len(model.graph.outputs) > 1:
+        where = "it has several outputs" if branch is None else f"layer '{branch.name}' branches"
+        raise ValueError(
+            "truncate: expected a model whose layers form a chain, from one input to one output; "
+            f"model '{model.name}' has another form: {where}."
+        )
 
 
 def _without_inputs(model):
-    return [layer for layer in model.layers if not isinstance(layer, InputLayer)]
+    return [layer for layer in model.graph.layers if not isinstance(layer, InputLayer)]
 
 
 def _has_steps(shape):

@@ -63,7 +63,7 @@ def test_gradients_from_the_logits_have_the_penalty_too():
 
     def loss():
         layer.activity_penalty = 0.0
-        z = layer.logits(layer.forward(x)[1])[1]
+        z = layer.last_activation(layer.forward(x)[1])[1]
         return float((z * dz).sum()) + layer.activity_penalty
 
     dx = layer.backward_logits(tape, dz)

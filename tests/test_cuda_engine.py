@@ -10,7 +10,7 @@ import test_ragged
 from engine_cases import CELLS, Problem
 
 import fastrnn
-from fastrnn import activations, engines, layers, random, streaming
+from fastrnn import activations, engines, layers, ops, random, streaming
 from fastrnn.interrupts import Shield
 from fastrnn.training import scores
 from fastrnn.values import Lookup, RowGradient
@@ -1702,3 +1702,60 @@ def test_the_device_is_chosen_by_name():
     assert engines.current().name == "cpu"
     with pytest.raises(ValueError, match="expected one of .*'cpu', 'cuda'.*; got 'gpu'"):
         fastrnn.set_device("gpu")
+
+
+# -- layers and models that are written as a call --------------------------------------------------
+
+
+class Attention(layers.Layer):
+    """Two weights, and functions of each kind: products, along axes, other shapes, comparisons."""
+
+    def build(self, input_shape):
+        self.kernel = self.add_weight((input_shape[-1], 1), "glorot_uniform", name="kernel")
+        self.bias = self.add_weight((input_shape[-1],), "random_normal", name="bias")
+
+    def call(self, x):
+        scores = ops.squeeze(ops.tanh(ops.matmul(x + self.bias, self.kernel)), axis=-1)
+        weights = ops.softmax(ops.where(ops.greater(scores, -0.9), scores, -1e9), axis=1)
+        return ops.concatenate([ops.sum(ops.expand_dims(weights, -1) * x, axis=1), x[:, -1]], -1)
+
+
+class Masked(Attention):
+    def call(self, x, mask=None):
+        weights = ops.softmax(ops.where(mask, ops.dot(x, self.kernel[:, 0]), -1e9), axis=1)
+        return ops.sum(ops.expand_dims(weights, -1) * (x + self.bias), axis=1)
+
+
+class Reader(fastrnn.Model):
+    def __init__(self, attention, mask_zero):
+        super().__init__()
+        self.words = layers.Embedding(7, 2, mask_zero=mask_zero)
+        self.rnn = layers.GRU(3, return_sequences=True)
+        self.attention, self.out = attention, layers.Dense(1)
+        self.drop = layers.Dropout(0.5)
+
+    def call(self, ids, training=False):
+        x = self.attention(self.rnn(self.words(ids)))
+        return self.out(self.drop(x, training=training))
+
+
+@pytest.mark.compiled
+@pytest.mark.parametrize("attention", [Attention, Masked])
+def test_a_model_that_is_written_as_a_call(recordings, rng, attention):
+    """Trained as on the CPU, with the same dropout; in recorded steps where nothing travels."""
+    x, y = rng.integers(0, 7, (8, 3)), rng.normal(size=(8, 1))
+
+    def run(device):
+        with engines.using(device):
+            fastrnn.utils.set_random_seed(5)
+            model = Reader(attention(), attention is Masked)
+            model.compile("adam", "mse")
+            losses = model.fit(x, y, batch_size=2, epochs=3, verbose=0).history["loss"]
+            return losses, model.predict(x, verbose=0), model.get_weights()
+
+    found, wanted = run("cuda"), run("cpu")
+    np.testing.assert_allclose(found[0], wanted[0], rtol=1e-5)
+    np.testing.assert_allclose(found[1], wanted[1], rtol=1e-4, atol=1e-6)
+    for own, other in zip(found[2], wanted[2], strict=True):
+        np.testing.assert_allclose(own, other, rtol=1e-4, atol=1e-6)
+    assert (sum(recordings) > 4) == (attention is Attention)

@@ -52,6 +52,12 @@ FILES = [
 ]
 
 
+# Of classes that are written as a `call`.
+CALLS = ["reader", "pair"]
+_spec = importlib.util.spec_from_file_location("calls", HERE / "calls.py")
+calls = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(calls)
+OWN = calls.classes(fastrnn)
 KERAS_SCORES = ["nadam", "adamax", "adagrad", "adadelta", "lion", "ftrl"]
 
 
@@ -59,7 +65,7 @@ KERAS_SCORES = ["nadam", "adamax", "adagrad", "adadelta", "lion", "ftrl"]
 def folder(tmp_path_factory):
     """The files that Keras saved."""
     folder = tmp_path_factory.mktemp("keras")
-    for name in ("keras_files.zip", "keras_scores.zip"):
+    for name in ("keras_files.zip", "keras_scores.zip", "keras_calls.zip"):
         with zipfile.ZipFile(HERE / name) as archive:
             archive.extractall(folder)
     return folder
@@ -75,27 +81,29 @@ def expected_of(name, folder):
 # -- what Keras saved ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("name", [*FILES, *(f"{name}.keras" for name in CALLS)])
 def test_outputs_of_a_model_that_keras_saved(name, folder):
     x, expected = expected_of(name, folder)
-    model = load_model(folder / name)
+    model = load_model(folder / name, OWN)
     np.testing.assert_allclose(model.predict(x, verbose=0), expected["y"], atol=1e-5)
     assert model.compiled == ("bare" not in name)
 
 
-@pytest.mark.parametrize("name", [name for name in FILES if "bare" not in name])
+@pytest.mark.parametrize(
+    "name", [*(n for n in FILES if "bare" not in n), *(f"{name}.keras" for name in CALLS)]
+)
 def test_training_goes_on_as_in_keras(name, folder):
     x, expected = expected_of(name, folder)
-    model = load_model(folder / name)
+    model = load_model(folder / name, OWN)
     for _ in range(2):
         model.train_on_batch(x, expected["t"])
     np.testing.assert_allclose(model.predict(x, verbose=0), expected["later"], atol=1e-4)
 
 
-@pytest.mark.parametrize("name", ["sentiment", "translation"])
+@pytest.mark.parametrize("name", ["sentiment", "translation", *CALLS])
 def test_weights_that_keras_saved(name, folder):
     x, expected = expected_of(name, folder)
-    model = load_model(folder / f"{name}.keras")
+    model = load_model(folder / f"{name}.keras", OWN)
     model.set_weights([np.zeros_like(w) for w in model.get_weights()])
     model.load_weights(folder / f"{name}.weights.h5")
     np.testing.assert_allclose(model.predict(x, verbose=0), expected["y"], atol=1e-5)
@@ -317,7 +325,7 @@ def keras_python():
 @pytest.mark.skipif(
     keras_python() is None, reason="Keras is not installed, and FASTRNN_KERAS_PYTHON names none"
 )
-def test_keras_reads_what_is_saved_for_it(tmp_path):
+def test_keras_reads_what_is_saved_for_it(tmp_path, folder):
     for name, make in MODELS.items():
         model = make()
         x, t = data_for(model, np.random.default_rng(1))
@@ -334,12 +342,28 @@ def test_keras_reads_what_is_saved_for_it(tmp_path):
         more = {"scores": found} if name in SCORED else {}
         later = model.predict(x, verbose=0)
         np.savez(tmp_path / f"{name}.npz", **xs, **more, t=t, y=y, later=later)
+    for name in CALLS:
+        save_call(name, folder, tmp_path)
     done = subprocess.run(
         [keras_python(), str(HERE / "check_in_keras.py"), str(tmp_path)],
         capture_output=True, text=True, timeout=380,
     )
     assert done.returncode == 0, done.stdout + done.stderr[-3000:]
-    assert done.stdout.count(" ok") == 3 * len(MODELS)
+    assert done.stdout.count(" ok") == 3 * len(MODELS) + 2 * len(CALLS)
+
+
+def save_call(name, folder, to):
+    """A model that is written as a `call`, after a step, for Keras."""
+    x, values = expected_of(name, folder)
+    model = load_model(folder / f"{name}.keras", OWN)
+    model.train_on_batch(x, values["t"])
+    y = model.predict(x, verbose=0)
+    model.save(to / f"{name}.keras")
+    model.save_weights(to / f"{name}.weights.h5")
+    for _ in range(2):
+        model.train_on_batch(x, values["t"])
+    xs = {key: v for key, v in values.items() if key.startswith("x")}
+    np.savez(to / f"{name}.npz", **xs, t=values["t"], y=y, later=model.predict(x, verbose=0))
 
 
 def test_mask_that_keras_files_cannot_tell_of(tmp_path):

@@ -496,31 +496,6 @@ def test_weights_by_keras_names():
 # -- layers of one's own ---------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("base", "message"), [
-    (layers.Layer, r"class Own: layers with a `call` .* forward\(self, x, mask.*backward\(self"),
-    (Dense, r"class Own: layers with a `call` of their own are not supported"),
-    (RecurrentCell, r"class Own: cells with a `call` .* forward\(self, x, states"),
-])
-def test_a_layer_is_not_written_as_a_call(base, message):
-    with pytest.raises(TypeError, match=message):
-        class Own(base):
-            def call(self, x):
-                return x
-
-
-def test_a_call_beside_a_forward_is_for_others():
-    class Twice(layers.Layer):
-        def call(self, x):
-            return 2 * x
-
-        def forward(self, x, mask=None, training=False):
-            return self.call(x), None
-
-    assert Twice()(np.ones((1, 2))).tolist() == [[2, 2]]
-    with pytest.raises(NotImplementedError, match=r"'twice.*\(Twice\).* no backward\("):
-        Twice().backward(None, np.ones((1, 2)))
-
-
 def test_a_layer_without_a_forward_says_so():
     with pytest.raises(NotImplementedError, match=r"'layer.*\(Layer\): the class has no forward\("):
         layers.Layer()(np.ones((1, 2)))

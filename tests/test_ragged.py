@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import fastrnn
-from fastrnn import Input, Model, Sequential
+from fastrnn import Input, Model, Sequential, engines
 from fastrnn.layers import (
     GRU,
     LSTM,
@@ -35,7 +35,7 @@ class Twice(Layer):
     """One's own, which says nothing of masks."""
 
     def forward(self, x, mask=None, training=False):
-        return self.dense(x) * 2, None
+        return engines.dense(x) * 2, None
 
     def backward(self, tape, dy):
         return dy * 2

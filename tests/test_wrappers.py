@@ -344,7 +344,7 @@ def test_time_distributed_takes_a_lookup(engine):
         x, own = table.forward(ids)
         y, tape = layer.forward(x)
         assert isinstance(y, Lookup) and y.shape == (2, 3, 3)
-        np.testing.assert_array_equal(layer.dense(y), table.embeddings.value[ids])
+        np.testing.assert_array_equal(engines.dense(y), table.embeddings.value[ids])
         dy = np.random.default_rng(0).normal(size=(2, 3, 3))
         row = np.array([2], np.int32)
         np.testing.assert_array_equal(layer.backward(tape, dy), dy)
@@ -370,14 +370,14 @@ def test_time_distributed_ends_in_its_activation():
     layer = built(TimeDistributed(Dense(3, "softmax", dtype="float64")), (None, STEPS, WIDTH))
     x = sequences()
     y, tape = layer.forward(x)
-    activation, z = layer.logits(tape)
+    activation, z = layer.last_activation(tape)
     assert activation == "softmax" and z.shape == y.shape
     dz = np.random.default_rng(0).normal(size=z.shape)
     np.testing.assert_allclose(
         layer.backward_logits(tape, dz), dz @ layer.layer.kernel.value.T, atol=1e-12
     )
     plain = built(TimeDistributed(Dropout(0.1)), (None, STEPS, WIDTH))
-    assert plain.logits(plain.forward(x)[1]) == (None, None)
+    assert plain.last_activation(plain.forward(x)[1]) == (None, None)
 
 
 def test_time_distributed_normalises_over_all_steps():

@@ -12,9 +12,10 @@ import threading
 
 from fastrnn.engines.cpu import CPUEngine
 from fastrnn.engines.reference import ReferenceEngine
+from fastrnn.values import Lookup
 
 __all__ = [
-    "CPUEngine", "ReferenceEngine", "current", "get_device", "recording", "set_device",
+    "CPUEngine", "ReferenceEngine", "current", "dense", "get_device", "recording", "set_device",
     "several_memories", "using", "without_tapes",
 ]
 
@@ -28,6 +29,11 @@ DEVICES = ("cpu", "cuda")
 def current():
     """The engine that layers use now."""
     return _current
+
+
+def dense(x):
+    """``x``, carried out if it is a `fastrnn.values.Lookup`: for who needs the values."""
+    return _current.lookup(x.ids, x.table) if isinstance(x, Lookup) else x
 
 
 def set_device(name):

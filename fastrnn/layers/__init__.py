@@ -1,5 +1,6 @@
 """Layers, with Keras's names, arguments and defaults."""
 
+from fastrnn.layers import composite  # noqa: F401 - what runs a class with a `call`
 from fastrnn.layers.base import Layer
 from fastrnn.layers.cells import (
     GRUCell,
@@ -37,6 +38,7 @@ from fastrnn.layers.merging import (
     subtract,
 )
 from fastrnn.layers.normalization import BatchNormalization, LayerNormalization
+from fastrnn.layers.operations import Operation
 from fastrnn.layers.operators import Arithmetic, GetItem
 from fastrnn.layers.pooling import (
     GlobalAveragePooling1D,
@@ -82,6 +84,7 @@ __all__ = [
     "Maximum",
     "Minimum",
     "Multiply",
+    "Operation",
     "Permute",
     "RNN",
     "RecurrentCell",

@@ -7,6 +7,7 @@ neither threads nor devices: all arithmetic on large arrays is the engine's.
 
 from __future__ import annotations
 
+import functools
 import inspect
 
 import numpy as np
@@ -16,7 +17,6 @@ from fastrnn.config import floatx
 from fastrnn.masks import StepMask
 from fastrnn.names import nearest, snake_case, unique_name, unused
 from fastrnn.parameters import Parameter
-from fastrnn.values import Lookup
 
 __all__ = ["Layer"]
 
@@ -30,6 +30,17 @@ def _no_argument(cls, argument, *_):
     return (
         f"{cls.__name__}: there is no argument {argument!r}.{nearest(argument, sorted(known))}"
     )
+
+
+def _finished(build):
+    """A `build` of one's own, which need not say that it was called."""
+    @functools.wraps(build)
+    def finished(self, input_shape):
+        if not self.built:
+            build(self, input_shape)
+            self.finish_build(input_shape)
+
+    return finished
 
 
 class Layer:
@@ -57,17 +68,31 @@ class Layer:
     # A layer that makes ids of ids has a method: of ids (.., ) an array with the least and the
     # greatest that may come out, for who looks at all of them before the first step.
     ids_after = None
-    # What to say where a class has a `call`, and no `forward` beside it.
-    _NO_CALL = (
-        "layers with a `call` of their own are not supported, as gradients are not derived from "
-        "code. Write forward(self, x, mask=None, training=False), which gives (y, tape), and "
-        "backward(self, tape, dy), which gives dx and adds into the gradients of the weights."
-    )
+    # From a class that has a `call` to the base that runs it: see `fastrnn.layers.composite`.
+    drawn_by = None
 
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)
         if "call" in vars(cls) and "forward" not in vars(cls):
-            raise TypeError(f"class {cls.__name__}: {cls._NO_CALL}")
+            cls._draw_call()
+
+    @classmethod
+    def _draw_call(cls):
+        """Give a class that has a `call`, and no `forward`, the base that makes one of the other.
+
+        What it derives from is what its author knows: `Layer`, a cell, a model.
+        """
+        base = next(base for base in cls.__mro__ if "forward" in vars(base))
+        if "drawn_by" not in vars(base):
+            raise TypeError(
+                f"class {cls.__name__}: a `call` cannot stand in the place of what "
+                f"{base.__name__} does. Derive from Layer, and use a {base.__name__} in it."
+            )
+        if base.drawn_by is not None:
+            drawn = base.drawn_by(cls)
+            cls.__bases__ = *(b for b in cls.__bases__ if not issubclass(drawn, b)), drawn
+        if "build" in vars(cls):
+            cls.build = _finished(cls.build)
 
     def __init__(self, *, trainable=True, dtype=None, name=None, input_shape=None,
                  input_dim=None, **unknown):
@@ -136,7 +161,7 @@ class Layer:
             return own
         return given.all_given() if y.ndim > 2 and y.shape[:2] == x.shape[:2] else None
 
-    def logits(self, tape):
+    def last_activation(self, tape):
         """What the output's activation was applied to, if the layer ends in one, and its name.
 
         Losses that know the activation start from here: ``(name, z)`` or ``(None, None)``.
@@ -144,7 +169,7 @@ class Layer:
         return None, None
 
     def backward_logits(self, tape, dz):
-        """`backward` for a gradient of what `logits` returned."""
+        """`backward` for a gradient of what `last_activation` returned."""
         raise NotImplementedError
 
     # -- as a part of a model ------------------------------------------------------------------
@@ -346,7 +371,7 @@ class Layer:
 
     # -- use on NumPy arrays, and on symbolic tensors --------------------------------------------
 
-    def __call__(self, x, mask=None, training=False, **kwargs):
+    def __call__(self, x, mask=None, training=None, **kwargs):
         """Apply the layer to an array, or to a symbolic tensor (see `fastrnn.models.Model`).
 
         The layer is built for that shape if need be.  A layer with several inputs takes a list.
@@ -356,15 +381,15 @@ class Layer:
         x : array, SymbolicTensor, or list of either
         mask : array of bool of shape (B, T), optional
             Which steps count; or a symbolic tensor.
-        training : bool, default False
-            Of no account for symbolic tensors: there the model says what it is doing.
+        training : bool, optional
+            Of no account for symbolic tensors, but in a `call`: else the model says what it does.
 
         Returns
         -------
         array or SymbolicTensor, or a list of them
         """
         if graph.is_symbolic(x, mask, *kwargs.values()):
-            return graph.apply(self, x, mask, **kwargs)
+            return graph.apply(self, x, mask, training=training, **kwargs)
         self.move()
         x = self.convert_input(x)
         if isinstance(x, list):
@@ -374,7 +399,7 @@ class Layer:
             shape, mask = (None, *x.shape[1:]), StepMask.of(mask)
         if not self.built:
             self.build(shape)
-        y, _ = self.forward(x, mask=mask, training=training, **kwargs)
+        y, _ = self.forward(x, mask=mask, training=bool(training), **kwargs)
         return self._to_host(y)
 
     @property
@@ -407,16 +432,9 @@ class Layer:
         """Raise if `forward` would refuse a value in ``x``, as `convert_input` made it."""
 
     def _to_host(self, y):
-        engine = engines.current()
         if isinstance(y, list):
             return [self._to_host(part) for part in y]
-        if isinstance(y, Lookup):
-            y = engine.lookup(y.ids, y.table)
-        return engine.to_host(y)
-
-    def dense(self, x):
-        """``x``, carried out if it is a `Lookup`: for layers that need the values themselves."""
-        return engines.current().lookup(x.ids, x.table) if isinstance(x, Lookup) else x
+        return engines.current().to_host(engines.dense(y))
 
     def check_rank(self, shape, ndim, meaning):
         """Raise ValueError unless ``shape``, an input's, has ``ndim`` axes."""

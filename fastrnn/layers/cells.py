@@ -63,11 +63,6 @@ class RecurrentCell(Layer):
     """
 
     state_size = None
-    _NO_CALL = (
-        "cells with a `call` of their own are not supported, as gradients are not derived from "
-        "code. Write forward(self, x, states, training=False), which gives (y, states, tape), and "
-        "backward(self, tape, dy, dstates), which gives (dx, dstates)."
-    )
 
     # -- to be written by a cell of one's own ----------------------------------------------------
 
@@ -127,7 +122,7 @@ class RecurrentCell(Layer):
             The last ones.
         tape : opaque
         """
-        x = self.dense(x)
+        x = engines.dense(x)
         rows, steps, _ = x.shape
         states = self.get_initial_state(rows) if states is None else states
         counts = np.ones((rows, steps), bool) if mask is None else np.asarray(mask)
@@ -341,7 +336,7 @@ class EngineCell(RecurrentCell):
         masks = self.spec.gates if self.recurrent_dropout else 1
         noise = recurrent_noise = None
         if self.dropout:
-            x = self.dense(x)
+            x = engines.dense(x)
             noise = dropout_mask(self.stream, (masks, rows, 1, width), self.dropout, self.dtype)
         if self.recurrent_dropout:
             recurrent_noise = dropout_mask(

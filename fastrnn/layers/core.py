@@ -179,7 +179,7 @@ class Embedding(ActivityRegularized):
         y = Lookup(x, self.embeddings.value) if dropped is None else dropped.lookup
         if self.activity_regularizer is None:
             return y, (x, None, dropped)
-        y = self.dense(y)
+        y = engines.dense(y)
         self.penalise(y)
         return y, (x, y, dropped)
 
@@ -286,7 +286,7 @@ class Dense(ActivityRegularized):
 
     def forward(self, x, mask=None, training=False):
         engine = engines.current()
-        x = self.dense(x)
+        x = engines.dense(x)
         self.check_width(x.shape)
         z = engine.project(x, self.kernel.value, self.bias and self.bias.value)
         y = engine.activate(self.activation, z)
@@ -297,7 +297,7 @@ class Dense(ActivityRegularized):
         dy = self.penalised(dy, tape[2])
         return self._project_backward(tape, self._activate_backward(tape, dy))
 
-    def logits(self, tape):
+    def last_activation(self, tape):
         return self.activation, tape[1]
 
     def backward_logits(self, tape, dz):
@@ -344,14 +344,14 @@ class Activation(Layer):
         self.activation = activation_of(self, "activation", activation)
 
     def forward(self, x, mask=None, training=False):
-        x = self.dense(x)
+        x = engines.dense(x)
         y = engines.current().activate(self.activation, x)
         return y, (x, y)
 
     def backward(self, tape, dy):
         return engines.current().activate_backward(self.activation, *tape, dy)
 
-    def logits(self, tape):
+    def last_activation(self, tape):
         return self.activation, tape[0]
 
     def backward_logits(self, tape, dz):
@@ -384,7 +384,7 @@ class ActivityRegularization(ActivityRegularized):
         super().__init__(regularizers.L1L2(l1, l2), **kwargs)
 
     def forward(self, x, mask=None, training=False):
-        x = self.dense(x)
+        x = engines.dense(x)
         self.penalise(x)
         return x, x
 
@@ -427,7 +427,7 @@ class Dropout(Layer):
     def forward(self, x, mask=None, training=False):
         if not training or self.rate == 0:
             return x, None
-        x = self.dense(x)
+        x = engines.dense(x)
         keep = dropout_mask(self.stream, self._mask_shape(x), self.rate, self.dtype)
         return x * keep, keep
 
@@ -503,7 +503,7 @@ class Masking(Layer):
         self.mask_value = mask_value
 
     def forward(self, x, mask=None, training=False):
-        x = self.dense(x)
+        x = engines.dense(x)
         keep = (x != self.mask_value).any(axis=-1, keepdims=True)
         return np.where(keep, x, 0), keep  # 0 * x would not do for an infinite mask_value
 
@@ -511,7 +511,7 @@ class Masking(Layer):
         return np.where(tape, dy, 0)
 
     def compute_mask(self, x, mask=None):
-        x = plain(self.dense(x))
+        x = plain(engines.dense(x))
         return engines.current().padding_mask(x, self.mask_value).within(StepMask.of(mask))
 
     def get_config(self):

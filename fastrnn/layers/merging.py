@@ -102,7 +102,7 @@ class Merge(Layer):
     # -- the layer's work ----------------------------------------------------------------------
 
     def forward(self, x, mask=None, training=False):
-        x = [self.dense(part) for part in x]
+        x = [engines.dense(part) for part in x]
         shapes = self.check_shapes([part.shape for part in x])
         ndim = max(part.ndim for part in x)
         counts = []
@@ -415,7 +415,7 @@ class Dot(Merge):
     def forward(self, x, mask=None, training=False):
         for part in self._masks(mask, x):
             check_given(self, part)
-        x = [self.dense(part) for part in x]
+        x = [engines.dense(part) for part in x]
         output_shape = self.compute_output_shape([part.shape for part in x])
         axes = self._axes([part.shape for part in x])
         # (B, remaining entries, entries summed over) each, whatever the axes are.

@@ -161,7 +161,7 @@ class LayerNormalization(Normalization):
         not_there_yet(self, rms_scaling=rms_scaling)
 
     def forward(self, x, mask=None, training=False):
-        x = self.dense(x)
+        x = engines.dense(x)
         shape = self.feature_shape(x)
         axes = tuple(self.feature_axes(x.ndim))
         xhat = x - mean_over(x, axes)
@@ -240,7 +240,7 @@ class BatchNormalization(Normalization):
         )
 
     def forward(self, x, mask=None, training=False):
-        x = self.dense(x)
+        x = engines.dense(x)
         shape = self.feature_shape(x)
         if mask is not None and x.ndim != 3:
             raise ValueError(

@@ -18,12 +18,14 @@ import numpy as np
 from fastrnn import engines
 from fastrnn.checks import numbers
 from fastrnn.config import floatx
-from fastrnn.graph import OPERATORS, SymbolicTensor
+from fastrnn.graph import SymbolicTensor
 from fastrnn.layers.base import Layer
 from fastrnn.layers.core import check_given
-from fastrnn.layers.merging import filled, unstretched
+from fastrnn.layers.merging import filled
+from fastrnn.layers.operations import Constant, applied, operand, summed_to
 from fastrnn.masks import StepMask
 from fastrnn.names import unique_name, unknown
+from fastrnn.operands import OPERATORS
 
 __all__ = ["Arithmetic", "GetItem"]
 
@@ -109,7 +111,7 @@ class GetItem(Layer):
     # -- the layer's work ----------------------------------------------------------------------
 
     def forward(self, x, mask=None, training=False):
-        x = self.dense(x)
+        x = engines.dense(x)
         keys = self._keys(x.ndim)
         if mask is not None and mask.given is not None and not self.keeps_steps(x.ndim):
             if keys[1] is None:
@@ -287,11 +289,11 @@ class Arithmetic(Layer):
         if value is None:
             return None
         array = numbers(f"Layer '{self.name}' (Arithmetic): {argument}", value)
-        return array.astype(self.dtype) if array.ndim else float(array)
+        return Constant(array, self.dtype)
 
     @property
     def constant(self):
-        """The number or array that stands in the place of an input, or None."""
+        """The `Constant` that stands in the place of an input, or None."""
         return self.right if self.left is None else self.left
 
     # -- shapes ------------------------------------------------------------------------------
@@ -306,13 +308,19 @@ class Arithmetic(Layer):
             raise self._misfit("a list of two inputs" if self.constant is None else "one input",
                                shapes)  # fmt: skip
         if self.constant is not None:
-            own = np.shape(self.constant)
+            own = self.constant.shape
             if len(own) > len(shapes[0]) or len(own) == len(shapes[0]) and own[0] != 1:
                 raise self._misfit(f"an input with more axes than the constant's {own}", shapes)
             shapes.append((1,) * (len(shapes[0]) - len(own)) + own)
-        if len(shapes[0]) != len(shapes[1]):
-            raise self._misfit("inputs of equally many axes, such as x and v[:, None]", shapes)
+        shapes = [self._with_all_axes(shape, shapes) for shape in shapes]
         return tuple(self._common(sizes, shapes) for sizes in zip(*shapes, strict=True))
+
+    def _with_all_axes(self, shape, shapes):
+        """A weight's shape with axes of length 1 before it, as many as the other's."""
+        missing = max(map(len, shapes)) - len(shape)
+        if missing and shape[:1] == (None,):
+            raise self._misfit("inputs of equally many axes, such as x and v[:, None]", shapes)
+        return (1,) * missing + shape
 
     def _common(self, sizes, shapes):
         """The size of an axis from that in both; None is any."""
@@ -335,7 +343,7 @@ class Arithmetic(Layer):
         return [super(Arithmetic, self).convert_input(part) for part in x]
 
     def forward(self, x, mask=None, training=False):
-        inputs = [self.dense(part) for part in (x if isinstance(x, list) else [x])]
+        inputs = [engines.dense(part) for part in (x if isinstance(x, list) else [x])]
         self._check_ragged(inputs, mask)
         a, b = self._operands(inputs)
         try:
@@ -348,9 +356,7 @@ class Arithmetic(Layer):
     def _operands(self, inputs):
         if self.constant is None:
             return inputs
-        constant = self.constant
-        if isinstance(constant, np.ndarray):
-            constant = engines.current().asarray(constant)
+        constant = self.constant.here()
         return [*inputs, constant] if self.left is None else [constant, *inputs]
 
     def _check_ragged(self, inputs, mask):
@@ -359,10 +365,11 @@ class Arithmetic(Layer):
         ragged = filled(masks)
         if ragged is None:
             return
-        constant = () if self.constant is None else np.shape(self.constant)
-        behind = inputs[0].ndim - 1  # so many axes, the steps and those behind
-        if len(constant) >= behind and constant[-behind] > 1 or any(
-            part.shape[1] > 1 and not _alike(m, ragged)
+        constant = () if self.constant is None else self.constant.shape
+        behind = max(part.ndim for part in inputs) - 1  # so many axes, the steps and those behind
+        own = [part.shape for part in inputs if part.ndim < inputs[0].ndim]  # of weights
+        if any(len(shape) >= behind and shape[-behind] > 1 for shape in (constant, *own)) or any(
+            part.ndim > behind and part.shape[1] > 1 and not _alike(m, ragged)
             for part, m in zip(inputs, masks, strict=True)
         ):
             check_given(self, ragged)
@@ -375,7 +382,7 @@ class Arithmetic(Layer):
         a, b = tape
         operation = _OPERATIONS[self.operation]
         gradients = [
-            unstretched(derivative(a, b, dy), part.shape)
+            summed_to(derivative(a, b, dy), part.shape)
             for part, own, derivative in (
                 (a, self.left, operation.d_left), (b, self.right, operation.d_right),
             )
@@ -384,11 +391,9 @@ class Arithmetic(Layer):
         return gradients if self.constant is None else gradients[0]
 
     def get_config(self):
-        def plain(c):
-            return c.tolist() if isinstance(c, np.ndarray) else c
-
-        return super().get_config() | {
-            "operation": self.operation, "left": plain(self.left), "right": plain(self.right),
+        sides = {"left": self.left, "right": self.right}
+        return super().get_config() | {"operation": self.operation} | {
+            side: None if c is None else c.plain() for side, c in sides.items()
         }
 
 
@@ -409,17 +414,28 @@ def _float_type(tensor):
 
 
 def _get_item(x, key):
+    x = operand(x)
+    if not isinstance(x, SymbolicTensor):
+        return np.asarray(x)[key]
+    if x.shape and x.shape[0] is not None:  # of weights, which have no batch
+        return applied("get_item", x, key=key)
     return GetItem(key, dtype=_float_type(x))(x)
 
 
 def _negative(x):
+    x = operand(x)
+    if not isinstance(x, SymbolicTensor):
+        return -np.asarray(x)
     return Arithmetic("multiply", right=-1, name=unique_name("negative"), dtype=_float_type(x))(x)
 
 
 def _arithmetic(operation):
     """The function that applies an `Arithmetic` to two things, one of them symbolic at least."""
     def apply(a, b):
+        a, b = operand(a), operand(b)
         symbolic = [isinstance(part, SymbolicTensor) for part in (a, b)]
+        if not any(symbolic):
+            return _OPERATIONS[operation].forward(np.asarray(a), np.asarray(b))
         dtype = _float_type(a if symbolic[0] else b)
         if operation == "power" and symbolic[1]:  # its gradient would need a logarithm
             return NotImplemented
@@ -436,4 +452,6 @@ def _arithmetic(operation):
 
 
 OPERATORS.update({name: _arithmetic(name) for name in _OPERATIONS})
-OPERATORS.update(get_item=_get_item, negative=_negative)
+OPERATORS.update(
+    get_item=_get_item, negative=_negative, matmul=lambda a, b: applied("matmul", a, b),
+)

@@ -92,7 +92,7 @@ class GlobalAveragePooling1D(GlobalPooling1D):
     """
 
     def forward(self, x, mask=None, training=False):
-        x = self.dense(x)
+        x = engines.dense(x)
         self.check_rank(x.shape, 3, "(batch, steps, features)")
         check_mask(self, mask, (x.shape[0], x.shape[self.steps_axis]))
         weights = self._weights(x, mask)
@@ -146,7 +146,7 @@ class GlobalMaxPooling1D(GlobalPooling1D):
     """
 
     def forward(self, x, mask=None, training=False):
-        x = self.dense(x)
+        x = engines.dense(x)
         self.check_rank(x.shape, 3, "(batch, steps, features)")
         given = None if mask is None else mask.given
         if given is None:

@@ -261,7 +261,7 @@ class RNN(Layer):
         config = dict(config)
         return cls(deserialize(config.pop("cell"), custom_objects), **config)
 
-    def __call__(self, x, initial_state=None, mask=None, training=False):
+    def __call__(self, x, initial_state=None, mask=None, training=None):
         return super().__call__(x, mask, training, initial_state=initial_state)
 
 

@@ -50,7 +50,7 @@ class RepeatVector(Layer):
         return input_shape[0], self.n, input_shape[1]
 
     def forward(self, x, mask=None, training=False):
-        x = self.dense(x)
+        x = engines.dense(x)
         self.check_rank(x.shape, 2, "(batch, features)")
         return np.repeat(x[:, None], self.n, axis=1), None
 
@@ -84,7 +84,7 @@ class Flatten(Layer):
         return input_shape[0], None if None in entries else math.prod(entries)
 
     def forward(self, x, mask=None, training=False):
-        x = self.dense(x)
+        x = engines.dense(x)
         check_given(self, mask)
         if self.data_format == "channels_first" and x.ndim > 2:
             x = np.moveaxis(x, 1, -1)
@@ -147,7 +147,7 @@ class Reshape(Layer):
         return batch, *(rest if n == -1 else n for n in target)
 
     def forward(self, x, mask=None, training=False):
-        x = self.dense(x)
+        x = engines.dense(x)
         check_given(self, mask)
         return x.reshape(self.compute_output_shape(x.shape)), x.shape
 
@@ -198,7 +198,7 @@ class Permute(Layer):
         return input_shape[0], *(input_shape[axis] for axis in self.dims)
 
     def forward(self, x, mask=None, training=False):
-        x = self.dense(x)
+        x = engines.dense(x)
         check_given(self, mask)
         self.compute_output_shape(x.shape)
         return engines.current().asarray(x.transpose(0, *self.dims)), None

@@ -11,6 +11,7 @@ from fastrnn import engines
 from fastrnn.layers import serialization
 from fastrnn.layers.base import Layer
 from fastrnn.layers.core import check_mask
+from fastrnn.registry import custom_object_scope
 from fastrnn.values import GradientSum, Lookup, RowGradient, add_gradients
 
 __all__ = ["Bidirectional", "TimeDistributed"]
@@ -246,7 +247,7 @@ class Bidirectional(Layer):
         d = d if self.merge_mode == "sum" else d / 2
         return [d, d]
 
-    def __call__(self, x, initial_state=None, mask=None, training=False):
+    def __call__(self, x, initial_state=None, mask=None, training=None):
         return super().__call__(x, mask, training, initial_state=initial_state)
 
     # -- configuration -------------------------------------------------------------------------
@@ -347,9 +348,9 @@ class TimeDistributed(Layer):
     def backward(self, tape, dy):
         return self._backward(self.layer.backward, tape, dy)
 
-    def logits(self, tape):
+    def last_activation(self, tape):
         inner, shape = tape
-        activation, z = self.layer.logits(inner)
+        activation, z = self.layer.last_activation(inner)
         return activation, None if z is None else unfold(z, shape)
 
     def backward_logits(self, tape, dz):
@@ -391,7 +392,9 @@ def check_layer(wrapper, argument, layer, options=()):
 def renamed(layer, prefix, **changes):
     """A new layer of the same configuration but for its name and ``changes``."""
     name = prefix + layer.name.removeprefix(prefix)
-    return type(layer).from_config(layer.get_config() | {"name": name} | changes)
+    own = {type(part).__name__: type(part) for part in layer.walk()}
+    with custom_object_scope(own):  # cells of one's own
+        return type(layer).from_config(layer.get_config() | {"name": name} | changes)
 
 
 def build_inside(wrapper, layer, shape):

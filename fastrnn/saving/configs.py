@@ -196,7 +196,7 @@ def described(model):
     """`to_keras`, with the shape that the model was built for and how it was compiled."""
     compiled = model.get_compile_config()
     return to_keras(model) | {
-        "build_config": {"input_shape": model.input_shape},
+        "build_config": model.get_build_config(),
         **({} if compiled is None else {"compile_config": compiled}),
     }
 
@@ -213,6 +213,12 @@ def _exported(value):
             f"layer '{value['config']['name']}' is a TokenDropout, which Keras has not; fastrnn's "
             "own files (.fastrnn) have. Outside training it does nothing: a model of the layers "
             "behind it can be saved for Keras."
+        )
+    if value.get("class_name") == "Operation":
+        function = value["config"]["function"]
+        raise ValueError(
+            f"layer '{value['config']['name']}' is ops.{function}, used between layers, which "
+            "fastrnn's own files (.fastrnn) have; for Keras's write it in the call of a layer."
         )
     if value.get("class_name") == "Embedding":  # its dropout acts in training only
         own = value["config"]

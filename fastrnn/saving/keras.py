@@ -28,7 +28,7 @@ from fastrnn import losses, metrics
 from fastrnn.saving.configs import described, from_keras, shortest, to_keras
 from fastrnn.saving.hdf5 import Reader, check_expansion, h5py, write_names
 from fastrnn.saving.loading import broken, compile_from_config, model_from_config, parsed
-from fastrnn.saving.tree import holders, matched
+from fastrnn.saving.tree import holders, is_drawn, matched
 
 __all__ = [
     "load_legacy_model",
@@ -96,6 +96,11 @@ def _weights_file(model):
 
 
 def _write_legacy(model, root):
+    if is_drawn(model):
+        raise ValueError(
+            f"Model '{model.name}' ({type(model).__name__}): legacy HDF5 has no place for a model "
+            "that is written as a call; save it as .keras, or its weights as .weights.h5."
+        )
     root.attrs["keras_version"], root.attrs["backend"] = KERAS_VERSION, "tensorflow"
     root.attrs["model_config"] = json.dumps(to_keras(model))
     weights = root.create_group("model_weights")
@@ -197,7 +202,7 @@ def load_weights(model, path, skip_mismatch=False):
         reader = Reader(path, str(path))
     with reader:
         legacy = reader.group("model_weights") is not None or "layer_names" in reader.file.attrs
-        if not legacy and reader.find("layers") is None:
+        if not legacy and reader.find("layers") is None and not is_drawn(model):
             raise ValueError(f"{path} holds no weights of a Keras model.")
         found, left = (_legacy_found if legacy else _tree_found)(model, reader)
         pairs = matched(path, found, left, skip_mismatch)
@@ -235,7 +240,8 @@ def _tree_found(model, reader):
         count = groups.pop(path, 0)
         found.append((holder, [reader.array(f"{path}/{i}") for i in range(count)]))
     # Older versions of Keras kept the state of its random numbers beside the weights.
-    left = [p for p in groups if p.startswith(f"{root}/") and "seed_generator" not in p.split("/")]
+    left = [p for p in groups if p.startswith(f"{root}/") or is_drawn(model)]
+    left = [p for p in left if not {"seed_generator", "optimizer"} & {*p.split("/")}]
     return found, sorted(path.removesuffix("/vars") for path in left)
 
 

@@ -65,7 +65,8 @@ def model_from_config(entry, numbers=None):
     Parameters
     ----------
     entry : dict
-        ``class_name``, ``config`` and, of a class that is registered, ``registered_name``.
+        ``class_name``, ``config``, of a class that is registered ``registered_name``, and
+        ``build_config`` for a model that does not say its shapes in ``config``.
     numbers : int, optional
         The weights are zero, and this is the most that all of them together may hold; else they
         start as the configuration says.
@@ -84,7 +85,9 @@ def model_from_config(entry, numbers=None):
         Budget(numbers).zeros
     )
     with zeros:
-        return cls.from_config(entry["config"])
+        model = cls.from_config(entry["config"])
+        model.build_from_config(entry.get("build_config"))
+        return model
 
 
 def compile_from_config(model, config):

@@ -46,6 +46,7 @@ def save_model(model, file, extra=None):
         "config": json.dumps(model.get_config()),
         "class_name": class_name(model),
         "registered_name": registered_name(type(model)),
+        "build_config": json.dumps(model.get_build_config()),
         "compile_config": json.dumps(compiled),
         "random": json.dumps([[s.seed, s.calls] for s in random.streams_of(model)]),
         "extra": json.dumps(extra or {}, ensure_ascii=False),
@@ -71,6 +72,7 @@ def load_model(path, compile=True):
             "class_name": metadata.get("class_name", "Sequential"),
             "registered_name": metadata.get("registered_name"),
             "config": parsed(metadata["config"], "the configuration of the model"),
+            "build_config": json.loads(metadata.get("build_config", "null")),
         }
         numbers = sum(array.size for array in arrays.values())
         model = model_from_config(entry, numbers)

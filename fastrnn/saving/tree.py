@@ -13,9 +13,10 @@ from collections import Counter
 from typing import Any, NamedTuple
 
 from fastrnn.layers import Layer
+from fastrnn.layers.composite import Drawn
 from fastrnn.names import snake_case
 
-__all__ = ["Holder", "class_name", "holders", "matched"]
+__all__ = ["Holder", "class_name", "holders", "is_drawn", "matched"]
 
 _SHOWN = 3  # so many layers that do not fit are described in full
 
@@ -54,6 +55,13 @@ def class_name(layer):
     return "Functional" if type(layer) is Model else type(layer).__name__
 
 
+def is_drawn(layer):
+    """Whether a layer or model is written as a `call`: its parts are its attributes."""
+    from fastrnn.models import DrawnModel
+
+    return isinstance(layer, (Drawn, DrawnModel))
+
+
 def holders(model):
     """All layers of a model and those inside them, each once, as a list of `Holder`.
 
@@ -90,22 +98,28 @@ def _parts(layer):
     """The layers inside one, each with its name and its path from there."""
     from fastrnn.models import Model
 
-    if isinstance(layer, Model):
+    if isinstance(layer, Model) and not is_drawn(layer):
         numbered = _numbered(layer.layers)
         return [(part, part.name, f"layers/{n}") for part, n in numbered if hasattr(part, "build")]
     inner = {id(part) for part in layer.sublayers}
+    attributes = dict(vars(layer))
+    if isinstance(layer, Model):
+        attributes["layers"] = layer.layers  # of which Keras takes those that come after "layers"
     parts = []
     # As Keras goes: attributes in alphabetical order, private ones last.
-    for attribute, value in sorted(vars(layer).items(), key=lambda a: (a[0][0] == "_", a[0])):
+    for attribute, value in sorted(attributes.items(), key=lambda a: (a[0][0] == "_", a[0])):
         if isinstance(value, Layer) and id(value) in inner:
             # A layer with one cell has the cell's weights, and calls them its own.
             parts.append((value, "" if attribute == "cell" else attribute, attribute))
-        elif isinstance(value, (list, tuple)):
+        elif isinstance(value, (list, tuple, dict)):
+            value = value.values() if isinstance(value, dict) else value
             members = [part for part in value if isinstance(part, Layer) and id(part) in inner]
             parts += [
                 (part, f"{attribute}/{i}", f"{attribute}/{n}")
                 for i, (part, n) in enumerate(_numbered(members))
             ]
+    if isinstance(layer, Model):
+        return [(part, part.name, path) for part, _, path in parts]
     return parts
 
 

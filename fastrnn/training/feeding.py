@@ -35,6 +35,8 @@ class Fed(Compiled):
 
     def _rows(self, x):
         self.move()
+        if not self.built:
+            self.expect(x)
         names = self.input_names
         if len(names) == 1:
             x = _alone("x", x, names, lambda a: self.built and np.ndim(a) == len(self.input_shape))

@@ -85,7 +85,7 @@ class Head:
         ----------
         output : array (B, ..., C)
         logits : (str or None, array or None)
-            See `Layer.logits`.
+            See `Layer.last_activation`.
         target, mask, weight
             Of the batch.
 

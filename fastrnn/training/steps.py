@@ -35,7 +35,7 @@ class Stepper(Fed):
         logits = self.output_logits(tape)
         values, gradients, from_logits = [], [], []
         for i, head in enumerate(heads):
-            output = outputs[i] = self.dense(outputs[i])
+            output = outputs[i] = engines.dense(outputs[i])
             value, gradient = 0.0, None
             if head.loss is not None:
                 value, gradient, stable = head.objective(

@@ -21,10 +21,15 @@ os.environ.setdefault(
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
+import calls
 import keras
 import numpy as np
 
 TOLERANCE = {"y": 1e-5, "later": 1e-4, "scores": 1e-4}
+
+
+def loaded(path):
+    return keras.models.load_model(path, custom_objects=calls.classes(keras))
 
 
 def check(path, folder):
@@ -33,12 +38,12 @@ def check(path, folder):
     xs = [expected[f"x{i}"] for i in range(sum(name.startswith("x") for name in expected))]
     xs = xs if len(xs) > 1 else xs[0]
     if path.name.endswith(".weights.h5"):
-        model = keras.models.load_model(path.with_name(path.name.replace(".weights.h5", ".keras")))
+        model = loaded(path.with_name(path.name.replace(".weights.h5", ".keras")))
         for weight in model.weights:
             weight.assign(weight * 0)
         model.load_weights(path)
     else:
-        model = keras.models.load_model(path)
+        model = loaded(path)
     found = {"y": model.predict(xs, verbose=0)}
     # Keras 3.15.1 cannot train on from a legacy file, not from its own either.
     if "scores" in expected and path.suffix == ".keras":

@@ -1,14 +1,15 @@
 """Save small models with Keras, for the tests to read.
 
     pip install keras==3.15.1 tensorflow-cpu==2.21.0
-    python tests/exchange/make_keras_files.py [keras_files] [keras_scores]
+    python tests/exchange/make_keras_files.py [keras_files] [keras_scores] [keras_calls]
 
 Every model is trained for two steps, saved, and trained for two more. ``keras_files.zip``, beside
 this script, holds the files and for each model one of arrays: what it was given (``x0``, ``x1``, …
 and the labels ``t``), what it computed when it was saved (``y``) and what after the two further
 steps (``later``), which depends on the optimizer's state. The models in ``keras_scores.zip`` have
 other losses, metrics and optimizers, which any backend computes alike (``KERAS_BACKEND=jax``);
-``scores`` is what evaluate said of them when they were saved, sorted by name.
+``scores`` is what evaluate said of them when they were saved, sorted by name. Those in
+``keras_calls.zip`` are of the classes in ``calls.py``.
 """
 
 import io
@@ -24,6 +25,7 @@ os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
+import calls
 import keras
 import numpy as np
 from keras import Input, Model, Sequential, layers, optimizers
@@ -162,6 +164,18 @@ def ftrl():
     )
 
 
+def reader():
+    model = calls.classes(keras)["Reader"](3)
+    model.compile(optimizers.Adam(0.01), loss="binary_crossentropy")
+    return model
+
+
+def pair():
+    model = calls.classes(keras)["Pair"](3)
+    model.compile(optimizers.RMSprop(0.01), loss="mse")
+    return model
+
+
 FORMATS = {
     sentiment: (".keras", ".h5", ".weights.h5"),
     stack: (".keras", ".h5"),
@@ -169,23 +183,25 @@ FORMATS = {
     translation: (".keras", ".h5", ".weights.h5"),
     bare: (".keras", ".h5"),
 }
+CALLS = {reader: [(None, 5)], pair: [(None, 4, 3), (None, 5, 2)]}  # the shapes of their inputs
 SCORED = dict.fromkeys((nadam, adamax, adagrad, adadelta, lion, ftrl), (".keras",))
 
 
-def data_for(model, random):
-    """Inputs and labels.
+def data_for(model, random, shapes=None):
+    """Inputs and labels; ``shapes`` are those of inputs that the model does not know.
 
     No id comes twice in a batch, but for padding: of rows of a table that are looked up twice,
     Keras's TensorFlow backend squares the parts of the gradient instead of their sum.
     """
     xs = [
-        random.permutation(np.arange(1, 31)).reshape(ROWS, 5) if len(i.shape) == 2
-        else random.normal(size=(ROWS, *i.shape[1:])).astype(np.float32)
-        for i in model.inputs
+        random.permutation(np.arange(1, 31)).reshape(ROWS, 5) if len(shape) == 2
+        else random.normal(size=(ROWS, *shape[1:])).astype(np.float32)
+        for shape in shapes or [i.shape for i in model.inputs]
     ]
     if getattr(model.layers[0], "mask_zero", False):
         xs[0][1, :2] = xs[0][2, 3:] = xs[0][3, 2] = 0
-    t = random.integers(0, 2, (ROWS, *model.outputs[0].shape[1:])).astype(np.float32)
+    shape = values(model, xs).shape if shapes else (ROWS, *model.outputs[0].shape[1:])
+    t = random.integers(0, 2, shape).astype(np.float32)
     return xs, t
 
 
@@ -210,7 +226,8 @@ def main():
         raise SystemExit(f"expected Keras {KERAS_VERSION}; this is {keras.__version__}")
     logging.getLogger("absl").setLevel(logging.ERROR)
     warnings.simplefilter("ignore")
-    archives = {"keras_files": FORMATS, "keras_scores": SCORED}
+    files = dict.fromkeys(CALLS, (".keras", ".weights.h5"))
+    archives = {"keras_files": FORMATS, "keras_scores": SCORED, "keras_calls": files}
     for name in sys.argv[1:] or archives:
         write(name, archives[name])
 
@@ -223,7 +240,7 @@ def write(name, models):
             keras.utils.set_random_seed(number)
             keras.backend.clear_session()
             model, random = make(), np.random.default_rng(number)
-            xs, t = data_for(model, random)
+            xs, t = data_for(model, random, CALLS.get(make))
             train(model, xs, t)
             y = values(model, xs)
             more = {"scores": scores(model, xs, t)} if models is SCORED else {}

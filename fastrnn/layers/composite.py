@@ -1,0 +1,526 @@
+"""Layers that are graphs of other layers: models, and what a ``call`` of one's own draws.
+
+A class that has `call` in the place of ``forward`` and ``backward`` is run once with symbolic
+tensors.  What its layers, operators and `fastrnn.ops` make of them is a graph, and that has both.
+So Python code in `call` runs when the layer is built, and never again; what depends on values in
+the data cannot be written there.
+"""
+
+from __future__ import annotations
+
+import inspect
+from typing import NamedTuple
+
+import numpy as np
+
+from fastrnn import engines
+from fastrnn.graph import Graph, SymbolicTensor, as_lists, flatten, is_symbolic
+from fastrnn.layers.base import Layer
+from fastrnn.layers.cells import RecurrentCell
+from fastrnn.layers.input import Input, InputLayer
+from fastrnn.layers.operations import Counted
+from fastrnn.names import unused
+from fastrnn.operands import drawing
+
+__all__ = [
+    "Composite", "Drawn", "DrawnCell", "OwnAttributes", "layers_in", "made_from", "mapped",
+    "names_of", "one_or_all", "plain_arguments", "shapes_of", "take_form", "tensors",
+]
+
+
+class Composite(Layer):
+    """A layer that runs a graph of others.
+
+    Attributes
+    ----------
+    graph : Graph, or None until it is known
+    training_graph : Graph
+        The one to train with: another only for a `call` that asks whether it trains.
+    input, output : SymbolicTensor, or a list or dict of them
+        As they were given.
+    input_names, output_names : list of str
+        The keys of a dict, else the names of the layers.
+    input_shapes, output_dtypes : list
+        One for each.
+    """
+
+    graph = training_graph = None
+    input = output = None
+
+    def _connect(self, inputs, outputs):
+        """Make the graph between tensors, with an `InputLayer` wherever it begins."""
+        entrances = [
+            tensor if tensor.node.inputs is None
+            else Input(batch_shape=tensor.shape, dtype=tensor.dtype)
+            for tensor in inputs
+        ]
+        self.graph = self.training_graph = Graph(self.name, inputs, outputs, entrances)
+        self.input_names = names_of(self.input, entrances)
+        self.output_names = names_of(self.output, outputs)
+        self.input_shapes = [tensor.shape for tensor in inputs]
+        self.output_dtypes = [tensor.dtype for tensor in outputs]
+
+    def draw(self, call, input_shape, form=None):
+        """Make the graph of what `call` does with inputs of a shape, or of a list or dict of them.
+
+        Parameters
+        ----------
+        call : callable
+            What it gives is `output`.  It may ask for ``training``, and has a graph for either;
+            and for ``mask``, which is then an array (B, T) of ones and zeros for inputs (B, T, D),
+            with ones alone where there is no mask, and None for all others.
+        input_shape
+            What it is given is `input`.
+        form : `Form`, optional
+            How it is given several inputs, where that is not as a list or dict.
+
+        Raises
+        ------
+        TypeError
+            If it gives something else than symbolic tensors.
+        """
+        asked = inspect.signature(call).parameters
+        self.input = mapped(lambda shape: Input(batch_shape=shape, dtype=self.dtype), input_shape)
+        arguments, options = ((self.input,), {}) if form is None else form.filled(self.input)
+        graphs = []
+        for training in (True, False) if "training" in asked else (None,):
+            if training is not None:
+                options["training"] = training
+            with drawing():
+                if "mask" in asked:
+                    options["mask"] = mapped(_counted, self.input)
+                made = call(*arguments, **options)
+            self.output = tensors(f"'{self.name}': call", made)
+            self._connect(flatten(as_lists(self.input)), flatten(as_lists(self.output)))
+            graphs.append(self.graph)
+        self.training_graph = graphs[0]
+
+    # -- what goes in and comes out --------------------------------------------------------------
+
+    def as_given(self, outputs):
+        """Outputs, one or a list, in the structure in which the graph's were given."""
+        if not isinstance(self.output, dict):
+            return outputs
+        outputs = outputs if isinstance(outputs, list) else [outputs]
+        return dict(zip(sorted(self.output), outputs, strict=True))
+
+    @property
+    def output_dtype(self):
+        """The float type of the first output."""
+        return self.output_dtypes[0]
+
+    def compute_output_shape(self, input_shape):
+        shapes = input_shape if len(self.input_shapes) > 1 else [input_shape]
+        return one_or_all(self.graph.output_shapes([tuple(shape) for shape in shapes]))
+
+    @property
+    def sublayers(self):
+        return self.graph.layers
+
+    # -- running: as a layer ---------------------------------------------------------------------
+
+    def convert_input(self, x):
+        if len(self.graph.readers) == 1:
+            return self.convert_part(0, x)
+        return [self.convert_part(i, part) for i, part in enumerate(x)]
+
+    def convert_part(self, i, x):
+        """`convert_input` for the input of that number."""
+        readers = self.graph.readers[i]
+        return readers[0].convert(x) if readers else super().convert_input(x)
+
+    def check_input(self, x):
+        parts = x if isinstance(x, list) else [x]
+        for part, readers in zip(parts, self.graph.readers, strict=True):
+            for reader in readers:
+                reader.check(part)
+
+    def run(self, x, mask=None, training=False):
+        outputs, masks, tape = self.run_outputs(x, mask, training)
+        if len(outputs) == 1:
+            return outputs[0], masks[0], tape
+        return outputs, masks, tape
+
+    def forward(self, x, mask=None, training=False):
+        y, _, tape = self.run(x, mask, training)
+        return y, tape
+
+    def compute_mask(self, x, mask=None):
+        return self.run(x, mask)[1]
+
+    def backward(self, tape, dy):
+        return one_or_all(self.backward_outputs(tape, dy if isinstance(dy, list) else [dy]))
+
+    def last_activation(self, tape):
+        found = self.output_logits(tape)
+        return found[0] if len(found) == 1 else (None, None)
+
+    def backward_logits(self, tape, dz):
+        return one_or_all(self.backward_outputs(tape, [dz], [0]))
+
+    # -- running: as what is trained -------------------------------------------------------------
+
+    def run_outputs(self, x, mask=None, training=False):
+        """Lists of outputs and their masks, and a tape; x and mask are lists for several inputs."""
+        if not isinstance(x, list):
+            x, mask = [x], [mask]
+        graph = self.training_graph if training else self.graph
+        outputs, masks, tape = graph.forward(x, mask or [None] * len(x), training)
+        return outputs, masks, (graph, tape)
+
+    def output_logits(self, tape):
+        """`Layer.last_activation` of each output, a list."""
+        graph, tape = tape
+        return graph.last_activation(tape)
+
+    def backward_outputs(self, tape, gradients, from_logits=()):
+        """The gradients of the inputs, a list, from one for each output; see `Graph.backward`."""
+        graph, tape = tape
+        return graph.backward(tape, gradients, from_logits)
+
+
+def _counted(x):
+    return Counted(dtype=x.dtype)(x) if x.ndim > 2 else None
+
+
+# -- layers that are written as a call -------------------------------------------------------------
+
+
+class Place(NamedTuple):
+    """Stands for an input among the arguments of a call."""
+
+    number: int
+
+
+class Form:
+    """How the arguments of a call hold its inputs.
+
+    Parameters
+    ----------
+    arguments : tuple
+    options : dict
+        By name.
+
+    Attributes
+    ----------
+    inputs : list
+        The arrays or symbolic tensors among them, those in lists too.
+    """
+
+    def __init__(self, arguments, options):
+        self.inputs = []
+        self._arguments = tuple(map(self._emptied, arguments))
+        self._options = {name: self._emptied(value) for name, value in options.items()}
+
+    @classmethod
+    def holding(cls, *arguments):
+        """A form whose arguments have places already."""
+        form = cls((), {})
+        form._arguments = arguments
+        return form
+
+    def _emptied(self, value):
+        """``value``, with a `Place` for each input."""
+        if isinstance(value, (list, tuple)) and any(map(_is_input, value)):
+            return [self._emptied(part) for part in value]
+        if isinstance(value, dict):
+            return {name: self._emptied(value[name]) for name in sorted(value)}
+        if not _is_input(value):
+            return value
+        self.inputs.append(value)
+        return Place(len(self.inputs) - 1)
+
+    def filled(self, inputs):
+        """The arguments, and those by name, with other inputs."""
+        inputs = inputs if isinstance(inputs, list) else [inputs]
+
+        def fill(value):
+            if isinstance(value, Place):
+                return inputs[value.number]
+            return mapped(fill, value) if isinstance(value, (list, dict)) else value
+
+        return tuple(map(fill, self._arguments)), mapped(fill, self._options)
+
+    def __eq__(self, other):
+        return (self._arguments, self._options) == (other._arguments, other._options)
+
+    __hash__ = None
+
+
+def _is_input(value):
+    return isinstance(value, (SymbolicTensor, np.ndarray)) or engines.current().holds(value)
+
+
+def take_form(layer, arguments, options):
+    """The inputs of a call of a layer, one or a list; it notes how the arguments hold them.
+
+    Raises
+    ------
+    ValueError
+        If the layer was called in another form before.
+    """
+    form = Form(arguments, options)
+    if not form.inputs:  # lists of numbers
+        form = Form((np.asarray(arguments[0]), *arguments[1:]), options)
+    if layer.built and layer._form != form:
+        raise ValueError(
+            f"Layer '{layer.name}' ({type(layer).__name__}): expected the arguments with which it "
+            "was called first: as many arrays in the same places, and all else the same. Make "
+            "another layer for others."
+        )
+    layer._form = form
+    return one_or_all(form.inputs)
+
+
+class OwnAttributes:
+    """Keeps the layers of a class of one's own from names that mean something else here."""
+
+    def __setattr__(self, name, value):
+        if isinstance(value, Layer) and name != "_composite":
+            for base in type(self).__mro__:
+                if base.__module__.partition(".")[0] == "fastrnn" and name in vars(base):
+                    raise AttributeError(
+                        f"'{self.name}' ({type(self).__name__}): {name} = {value!r}: every layer "
+                        f"has something of the name {name!r}. Give the attribute another one, such "
+                        f"as '{name}_layer'."
+                    )
+        super().__setattr__(name, value)
+
+
+class Drawn(OwnAttributes, Layer):
+    """A layer that is written as a `call`: it runs the graph that this draws.
+
+    Its attributes that are layers, or lists of layers, are its sublayers.
+    """
+
+    drawn_by = None
+    _composite = _form = None
+
+    @property
+    def composite(self):
+        """The graph, as a `Composite`; it is drawn when somebody first asks for it."""
+        if self._composite is None:
+            composite = Composite(name=self.name, dtype=self.dtype)
+            composite.draw(self.call, self.input_shape, self._form)
+            self._composite = composite
+        return self._composite
+
+    @property
+    def graph(self):
+        return self.composite.graph
+
+    @property
+    def sublayers(self):
+        own = [*layers_in(vars(self))]
+        if self._composite is None:
+            return own
+        drawn = [*self._composite.graph.layers, *self._composite.training_graph.layers]
+        return [*dict.fromkeys([*own, *drawn])]
+
+    def finish_build(self, input_shape):
+        """What `build` does when a class has its own, which need not do it."""
+        self.built, self.input_shape = True, self.input_shape or input_shape
+
+    def unbuild(self):
+        super().unbuild()
+        self._composite = self._form = None
+
+    def __call__(self, *arguments, mask=None, training=None, **options):
+        x = take_form(self, arguments, options)
+        if not self.built and not is_symbolic(x):
+            self.build(mapped(lambda part: (None, *part.shape[1:]), x))
+        return super().__call__(x, mask, training)
+
+    # -- what a layer does: its composite does it ----------------------------------------------
+
+    def compute_output_shape(self, input_shape):
+        if not self.built:
+            self.build(input_shape)
+        return self.composite.compute_output_shape(input_shape)
+
+    def convert_input(self, x):
+        return self.composite.convert_input(x)
+
+    def check_input(self, x):
+        self.composite.check_input(x)
+
+    def keeps_steps(self, ndim):
+        parts = [layer for layer in self.graph.layers if layer.input_shape]
+        return all(
+            layer.keeps_steps(len(flatten(layer.input_shape)[0])) for layer in parts
+        )
+
+    def run(self, x, mask=None, training=False):
+        y, own, tape = self.composite.run(x, mask, training)
+        return y, self.compute_mask(x, mask) if self.supports_masking else own, tape
+
+    def forward(self, x, mask=None, training=False):
+        return self.composite.forward(x, mask, training)
+
+    def compute_mask(self, x, mask=None):
+        return mask if self.supports_masking else self.composite.compute_mask(x, mask)
+
+    def backward(self, tape, dy):
+        return self.composite.backward(tape, dy)
+
+    def last_activation(self, tape):
+        return self.composite.last_activation(tape)
+
+    def backward_logits(self, tape, dz):
+        return self.composite.backward_logits(tape, dz)
+
+    # -- configuration -------------------------------------------------------------------------
+
+    def get_config(self):
+        """The arguments of ``__init__`` that the layer has as attributes, where those are plain."""
+        return super().get_config() | plain_arguments(self)
+
+    @classmethod
+    def from_config(cls, config):
+        return made_from(cls, config)
+
+
+class DrawnCell(Drawn, RecurrentCell):
+    """A cell whose step is written as ``call(inputs, states)``, which gives (output, states)."""
+
+    drawn_by = None
+
+    @property
+    def composite(self):
+        if self._composite is None:
+            composite = Composite(name=self.name, dtype=self.dtype)
+            rows, width = self.input_shape
+            inputs = [(rows, width), *((rows, size) for size in self.state_sizes)]
+            x, *states = map(Place, range(len(inputs)))
+            composite.draw(self.call, inputs, Form.holding(x, states))
+            self._check_outputs(composite)
+            self._composite = composite
+        return self._composite
+
+    def _check_outputs(self, composite):
+        shapes = [tensor.shape for tensor in composite.graph.outputs]
+        wanted = [self.output_size, *self.state_sizes]
+        if [shape[-1] for shape in shapes] != wanted or any(len(shape) != 2 for shape in shapes):
+            raise ValueError(
+                f"Cell '{self.name}' ({type(self).__name__}): expected call to give an output and "
+                f"a list of states, of shapes {[(None, size) for size in wanted]}; got {shapes}."
+            )
+
+    def forward(self, x, states, training=False):
+        (y, *new), _, tape = self.composite.run_outputs([x, *states], None, training)
+        return y, new, tape
+
+    def backward(self, tape, dy, dstates):
+        found = self.composite.backward_outputs(tape, [dy, *dstates])
+        zeros = engines.current().zeros
+        dx, *before = (
+            zeros((len(dy), shape[-1]), dy.dtype) if d is None else d
+            for d, shape in zip(found, self.composite.input_shapes, strict=True)
+        )
+        return dx, before
+
+    __call__ = RecurrentCell.__call__
+    compute_output_shape = RecurrentCell.compute_output_shape
+    convert_input, check_input = Layer.convert_input, Layer.check_input
+    compute_mask, run = Layer.compute_mask, Layer.run
+
+
+def _drawn_by(cls):
+    """Which of the two runs a class that derives from `Layer` and has a `call`."""
+    return DrawnCell if "states" in inspect.signature(cls.call).parameters else Drawn
+
+
+Layer.drawn_by = staticmethod(_drawn_by)
+RecurrentCell.drawn_by = staticmethod(lambda cls: DrawnCell)
+
+# Attributes of a layer that are layers and no sublayers.
+_NOT_OWN = frozenset({"_composite", "nodes"})
+
+
+def layers_in(attributes):
+    """The layers among values of a dict, and in lists, tuples and dicts there, in their order."""
+    for name, value in attributes.items():
+        if isinstance(value, Layer) and name not in _NOT_OWN:
+            yield value
+        elif isinstance(value, dict):
+            yield from layers_in(value)
+        elif isinstance(value, (list, tuple)):
+            yield from layers_in(dict(enumerate(value)))
+
+
+def plain_arguments(layer):
+    """Those arguments of a layer's ``__init__`` that it has as plain attributes of their name."""
+    known = inspect.signature(type(layer).__init__).parameters
+    return {
+        name: getattr(layer, name) for name in known
+        if name != "self" and _is_plain(getattr(layer, name, layer))
+    }
+
+
+def made_from(cls, config):
+    """An object of a class whose ``__init__`` need not take all that every layer has."""
+    known = inspect.signature(cls.__init__).parameters.values()
+    takes_any = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in known)
+    names = {p.name for p in known}
+    try:
+        made = cls(**{name: v for name, v in config.items() if takes_any or name in names})
+    except TypeError as error:
+        error.add_note(f"class {cls.__name__}: get_config should give the arguments of __init__")
+        raise
+    made.name = config.get("name", made.name)
+    made.trainable = config.get("trainable", True)
+    return made
+
+
+def _is_plain(value):
+    if isinstance(value, (list, tuple)):
+        return all(map(_is_plain, value))
+    return value is None or isinstance(value, (bool, int, float, str))
+
+
+# -- structures of tensors -------------------------------------------------------------------------
+
+
+def shapes_of(given):
+    """A shape as a tuple, several as a list or dict of them."""
+    if isinstance(given, dict):
+        return {name: shapes_of(shape) for name, shape in given.items()}
+    several = bool(given) and isinstance(given[0], (list, tuple))
+    return [tuple(shape) for shape in given] if several else tuple(given)
+
+
+def mapped(f, given):
+    """``f`` of each part of a list or dict."""
+    if isinstance(given, dict):
+        return {key: mapped(f, value) for key, value in given.items()}
+    return [mapped(f, part) for part in given] if isinstance(given, list) else f(given)
+
+
+def tensors(argument, given):
+    """``given``, with the outputs of input layers in their place, checked."""
+    if isinstance(given, dict):
+        return {key: tensors(argument, value) for key, value in given.items()}
+    if isinstance(given, (list, tuple)):
+        return [tensors(argument, value) for value in given]
+    if isinstance(given, InputLayer):
+        return given.output
+    if not isinstance(given, SymbolicTensor):
+        raise TypeError(
+            f"{argument}: expected symbolic tensors, such as Input(...) gives, and layers "
+            f"applied to them; got {given!r:.80}."
+        )
+    return given
+
+
+def one_or_all(parts):
+    return parts[0] if len(parts) == 1 else parts
+
+
+def names_of(given, found):
+    """Names of inputs or outputs: the keys of a dict, else of the layers; no two alike."""
+    if isinstance(given, dict):
+        return sorted(given)
+    names = []
+    for name in (tensor.name for tensor in found):
+        names.append(unused(name, names))
+    return names

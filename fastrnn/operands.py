@@ -1,0 +1,88 @@
+"""What Python's operators stand for between symbolic tensors and weights.
+
+Below the layers there are no operators to be had: `fastrnn.layers.operators` brings them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+
+import numpy as np
+
+__all__ = ["OPERATORS", "Operand", "drawing", "weights_drawn"]
+
+_weights = contextvars.ContextVar("weights", default=None)
+
+
+@contextlib.contextmanager
+def drawing():
+    """Inside, a graph is drawn: a weight stands for a symbolic tensor."""
+    token = _weights.set({})
+    try:
+        yield
+    finally:
+        _weights.reset(token)
+
+
+def weights_drawn():
+    """The symbolic tensors of the weights that the graph has so far; None if none is drawn."""
+    return _weights.get()
+
+# By name: functions of one or two operands.
+OPERATORS = {}
+_UFUNCS = {
+    np.add: "add", np.subtract: "subtract", np.multiply: "multiply", np.divide: "divide",
+    np.power: "power", np.negative: "negative", np.matmul: "matmul",
+}
+
+
+class Operand:
+    """A symbolic tensor, or a weight in a `call` that is drawn: it has Python's operators."""
+
+    def __array_ufunc__(self, ufunc, method, *inputs, **kwargs):
+        """Operators with an array of NumPy on the left come here."""
+        if ufunc in _UFUNCS and method == "__call__" and not kwargs:
+            return OPERATORS[_UFUNCS[ufunc]](*inputs)
+        return self.no_operator(ufunc, method, *inputs, **kwargs)
+
+    __iter__ = None  # else Python would ask for x[0], x[1], ...
+
+    def __getitem__(self, key):
+        return OPERATORS["get_item"](self, key)
+
+    def __neg__(self):
+        return OPERATORS["negative"](self)
+
+    def __add__(self, other):
+        return OPERATORS["add"](self, other)
+
+    def __radd__(self, other):
+        return OPERATORS["add"](other, self)
+
+    def __sub__(self, other):
+        return OPERATORS["subtract"](self, other)
+
+    def __rsub__(self, other):
+        return OPERATORS["subtract"](other, self)
+
+    def __mul__(self, other):
+        return OPERATORS["multiply"](self, other)
+
+    def __rmul__(self, other):
+        return OPERATORS["multiply"](other, self)
+
+    def __truediv__(self, other):
+        return OPERATORS["divide"](self, other)
+
+    def __rtruediv__(self, other):
+        return OPERATORS["divide"](other, self)
+
+    def __pow__(self, exponent):
+        return OPERATORS["power"](self, exponent)
+
+    def __matmul__(self, other):
+        return OPERATORS["matmul"](self, other)
+
+    def __rmatmul__(self, other):
+        return OPERATORS["matmul"](other, self)
