@@ -7,7 +7,6 @@ model whose graph is a chain; it makes the graph itself, as soon as it knows the
 
 from __future__ import annotations
 
-import json
 import re
 
 import numpy as np
@@ -17,6 +16,7 @@ from fastrnn.graph import MaskOf, SymbolicTensor, apply, as_lists, flatten
 from fastrnn.layers import Input, InputLayer, Layer, serialization
 from fastrnn.layers.composite import (
     Composite,
+    Form,
     OwnAttributes,
     layers_in,
     made_from,
@@ -413,9 +413,9 @@ class Model(Trainer, Composite):
 
         ``kwargs`` go to `json.dumps`, such as ``indent=2``.
         """
-        from fastrnn.saving import configs
+        from fastrnn.saving import configs, loading
 
-        return json.dumps(configs.described(self), **kwargs)
+        return loading.as_json(configs.described(self), **kwargs)
 
     def save(self, filepath, overwrite=True):
         """Save weights, configuration and optimizer state; see `fastrnn.saving.save_model`."""
@@ -640,7 +640,12 @@ class DrawnModel(OwnAttributes, Model):
         super().build(shapes)
 
     def create(self, input_shape):
+        self._form = self._form or Form.of_one(self._shapes)
         self.draw(self.call, self._shapes, self._form)
+
+    @property
+    def is_drawn(self):
+        return self.graph is not None
 
     def finish_build(self, input_shape):
         self.built = False

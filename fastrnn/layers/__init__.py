@@ -1,6 +1,7 @@
 """Layers, with Keras's names, arguments and defaults."""
 
 from fastrnn.layers import composite  # noqa: F401 - what runs a class with a `call`
+from fastrnn.layers.attention import AdditiveAttention, Attention
 from fastrnn.layers.base import Layer
 from fastrnn.layers.cells import (
     GRUCell,
@@ -18,6 +19,7 @@ from fastrnn.layers.core import (
     Masking,
     SpatialDropout1D,
 )
+from fastrnn.layers.functions import ELU, Lambda, LeakyReLU, PReLU, ReLU, Softmax
 from fastrnn.layers.input import Input, InputLayer
 from fastrnn.layers.merging import (
     Add,
@@ -57,7 +59,9 @@ __all__ = [
     "Activation",
     "ActivityRegularization",
     "Add",
+    "AdditiveAttention",
     "Arithmetic",
+    "Attention",
     "Average",
     "BatchNormalization",
     "Bidirectional",
@@ -65,6 +69,7 @@ __all__ = [
     "Dense",
     "Dot",
     "Dropout",
+    "ELU",
     "Embedding",
     "Flatten",
     "GRU",
@@ -78,20 +83,25 @@ __all__ = [
     "InputLayer",
     "LSTM",
     "LSTMCell",
+    "Lambda",
     "Layer",
     "LayerNormalization",
+    "LeakyReLU",
     "Masking",
     "Maximum",
     "Minimum",
     "Multiply",
     "Operation",
+    "PReLU",
     "Permute",
     "RNN",
+    "ReLU",
     "RecurrentCell",
     "RepeatVector",
     "Reshape",
     "SimpleRNN",
     "SimpleRNNCell",
+    "Softmax",
     "SpatialDropout1D",
     "StackedRNNCells",
     "Subtract",

@@ -9,6 +9,7 @@ the data cannot be written there.
 from __future__ import annotations
 
 import inspect
+import itertools
 from typing import NamedTuple
 
 import numpy as np
@@ -60,7 +61,7 @@ class Composite(Layer):
         self.input_shapes = [tensor.shape for tensor in inputs]
         self.output_dtypes = [tensor.dtype for tensor in outputs]
 
-    def draw(self, call, input_shape, form=None):
+    def draw(self, call, input_shape, form):
         """Make the graph of what `call` does with inputs of a shape, or of a list or dict of them.
 
         Parameters
@@ -69,10 +70,9 @@ class Composite(Layer):
             What it gives is `output`.  It may ask for ``training``, and has a graph for either;
             and for ``mask``, which is then an array (B, T) of ones and zeros for inputs (B, T, D),
             with ones alone where there is no mask, and None for all others.
-        input_shape
-            What it is given is `input`.
-        form : `Form`, optional
-            How it is given several inputs, where that is not as a list or dict.
+        input_shape : tuple, or list or dict of tuple
+        form : `Form`
+            How it is given the inputs.
 
         Raises
         ------
@@ -81,7 +81,7 @@ class Composite(Layer):
         """
         asked = inspect.signature(call).parameters
         self.input = mapped(lambda shape: Input(batch_shape=shape, dtype=self.dtype), input_shape)
-        arguments, options = ((self.input,), {}) if form is None else form.filled(self.input)
+        arguments, options = form.filled(self.input)
         graphs = []
         for training in (True, False) if "training" in asked else (None,):
             if training is not None:
@@ -213,6 +213,14 @@ class Form:
         self._options = {name: self._emptied(value) for name, value in options.items()}
 
     @classmethod
+    def of_one(cls, shapes):
+        """The form of a call whose only argument has inputs of these shapes."""
+        numbers = itertools.count()
+        if isinstance(shapes, dict):  # in the order in which graphs have them
+            shapes = {name: shapes[name] for name in sorted(shapes)}
+        return cls.holding(mapped(lambda _: Place(next(numbers)), shapes))
+
+    @classmethod
     def holding(cls, *arguments):
         """A form whose arguments have places already."""
         form = cls((), {})
@@ -232,7 +240,7 @@ class Form:
 
     def filled(self, inputs):
         """The arguments, and those by name, with other inputs."""
-        inputs = inputs if isinstance(inputs, list) else [inputs]
+        inputs = flatten(as_lists(inputs))
 
         def fill(value):
             if isinstance(value, Place):
@@ -262,7 +270,7 @@ def take_form(layer, arguments, options):
     form = Form(arguments, options)
     if not form.inputs:  # lists of numbers
         form = Form((np.asarray(arguments[0]), *arguments[1:]), options)
-    if layer.built and layer._form != form:
+    if layer.is_drawn and layer._form != form:
         raise ValueError(
             f"Layer '{layer.name}' ({type(layer).__name__}): expected the arguments with which it "
             "was called first: as many arrays in the same places, and all else the same. Make "
@@ -297,9 +305,14 @@ class Drawn(OwnAttributes, Layer):
     _composite = _form = None
 
     @property
+    def is_drawn(self):
+        return self._composite is not None
+
+    @property
     def composite(self):
         """The graph, as a `Composite`; it is drawn when somebody first asks for it."""
         if self._composite is None:
+            self._form = self._form or Form.of_one(self.input_shape)
             composite = Composite(name=self.name, dtype=self.dtype)
             composite.draw(self.call, self.input_shape, self._form)
             self._composite = composite

@@ -395,6 +395,7 @@ FUNCTIONS = {
     "concatenate": Function(
         lambda *x, axis: np.concatenate(x, axis), _concatenate_backward, _concatenated, _along,
     ),
+    "not_before": Function(lambda x: _not_before(x), None),
     "get_item": Function(
         lambda x, key: x[key], _part_backward,
         lambda shape, key: np.broadcast_to(0.0, shape)[key].shape, _rows,
@@ -416,6 +417,12 @@ FUNCTIONS = {
         "logical_or",
     )
 }  # fmt: skip
+
+
+def _not_before(x):
+    """1 where the last axis is at most as far on as the one before it, else 0."""
+    engine = engines.current()
+    return engine.asarray(np.broadcast_to(np.tri(*x.shape[-2:], dtype=x.dtype), x.shape))
 
 
 def _flipped(x, axis):

@@ -27,7 +27,13 @@ import numpy as np
 from fastrnn import losses, metrics
 from fastrnn.saving.configs import described, from_keras, shortest, to_keras
 from fastrnn.saving.hdf5 import Reader, check_expansion, h5py, write_names
-from fastrnn.saving.loading import broken, compile_from_config, model_from_config, parsed
+from fastrnn.saving.loading import (
+    as_json,
+    broken,
+    compile_from_config,
+    model_from_config,
+    parsed,
+)
 from fastrnn.saving.tree import holders, is_drawn, matched
 
 __all__ = [
@@ -57,7 +63,7 @@ def save_model(model, file):
         archive.writestr(
             "metadata.json", json.dumps({"keras_version": KERAS_VERSION, "date_saved": now})
         )
-        archive.writestr("config.json", json.dumps(config))
+        archive.writestr("config.json", as_json(config))
         archive.writestr(WEIGHTS, _weights_file(model))
 
 
@@ -102,7 +108,7 @@ def _write_legacy(model, root):
             "that is written as a call; save it as .keras, or its weights as .weights.h5."
         )
     root.attrs["keras_version"], root.attrs["backend"] = KERAS_VERSION, "tensorflow"
-    root.attrs["model_config"] = json.dumps(to_keras(model))
+    root.attrs["model_config"] = as_json(to_keras(model))
     weights = root.create_group("model_weights")
     weights.attrs["keras_version"], weights.attrs["backend"] = KERAS_VERSION, "tensorflow"
     write_names(weights, "layer_names", [layer.name for layer in model.layers])

@@ -42,6 +42,23 @@ def broken(source):
         raise ValueError(f"{source} does not fit together: {text}") from error
 
 
+def as_json(config, **options):
+    """A configuration as JSON.
+
+    Raises
+    ------
+    ValueError
+        If there is a function in it, as in that of a `Lambda`.
+    """
+    def refuse(value):
+        raise ValueError(
+            f"a file has no place for a function, such as {value!r:.60} of a Lambda layer; write "
+            "it as a class that has a call."
+        )
+
+    return json.dumps(config, default=refuse, **options)
+
+
 def parsed(text, what):
     """JSON as a dict.
 

@@ -28,7 +28,13 @@ import numpy as np
 
 from fastrnn import random
 from fastrnn.registry import registered_name
-from fastrnn.saving.loading import broken, compile_from_config, model_from_config, parsed
+from fastrnn.saving.loading import (
+    as_json,
+    broken,
+    compile_from_config,
+    model_from_config,
+    parsed,
+)
 from fastrnn.saving.tree import class_name, holders, matched
 
 __all__ = ["VERSION", "load_model", "load_weights", "read_extra", "save_model", "save_weights"]
@@ -43,7 +49,7 @@ def save_model(model, file, extra=None):
     """Write a model to an open file."""
     compiled = model.get_compile_config()
     metadata = {
-        "config": json.dumps(model.get_config()),
+        "config": as_json(model.get_config()),
         "class_name": class_name(model),
         "registered_name": registered_name(type(model)),
         "build_config": json.dumps(model.get_build_config()),
