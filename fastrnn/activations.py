@@ -3,7 +3,8 @@
 Each is a function of arrays, ``fastrnn.activations.relu(z)``, and an entry of one table that
 the engines read.  Those with max in their names work over the last axis, all others element by
 element.  Further arguments, as Keras has them, are for calls; a layer takes the function with its
-defaults.  One of one's own is an `Activation`, which has its gradient with it.
+defaults.  One of one's own is a function of operators and `fastrnn.ops`, or an `Activation`, which
+has its gradient with it.
 """
 
 from __future__ import annotations
@@ -15,8 +16,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from fastrnn.config import floatx
 from fastrnn.constants import LEAK, SELU_ALPHA, SELU_SCALE
-from fastrnn.names import unknown
+from fastrnn.names import unique_name, unknown
+from fastrnn.operands import OPERATORS, Operand
 from fastrnn.registry import custom_object_scope, own
 
 __all__ = [
@@ -61,6 +64,22 @@ __all__ = [
 ]
 
 
+def _of_tensors(function):
+    """The function, of symbolic tensors too: of these it takes no arguments but an axis."""
+    @functools.wraps(function)
+    def called(z, *arguments, **options):
+        if not isinstance(z, Operand):
+            return function(z, *arguments, **options)
+        if arguments or options.keys() - {"axis"}:
+            raise TypeError(
+                f"{function.__name__}: of symbolic tensors it takes no further arguments; write it "
+                "with functions of fastrnn.ops."
+            )
+        return OPERATORS["function"](function.__name__, z, **options)
+
+    return called
+
+
 class Activation(NamedTuple):
     """A function with its gradient: layers take one of one's own in the place of a name.
 
@@ -87,11 +106,13 @@ class Activation(NamedTuple):
     backward: Callable
 
 
+@_of_tensors
 def linear(z):
     """y = z."""
     return z
 
 
+@_of_tensors
 def relu(z, negative_slope=0.0, max_value=None, threshold=0.0):
     """y = z from ``threshold`` on, ``max_value`` at most; below ``negative_slope (z - threshold)``.
 
@@ -104,11 +125,13 @@ def relu(z, negative_slope=0.0, max_value=None, threshold=0.0):
     return np.where(z >= threshold, y, negative_slope * (z - threshold))
 
 
+@_of_tensors
 def tanh(z):
     """y = tanh z."""
     return np.tanh(z)
 
 
+@_of_tensors
 def sigmoid(z):
     """y = 1 / (1 + exp(-z)).
 
@@ -119,6 +142,7 @@ def sigmoid(z):
     return np.where(z >= 0, 1, e) / (1 + e)
 
 
+@_of_tensors
 def softmax(z, axis=-1):
     """y_c = exp(z_c) / sum_k exp(z_k), over the last axis or another."""
     e = np.exp(z - np.max(z, axis=axis, keepdims=True))
@@ -129,21 +153,25 @@ def _softmax_backward(z, y, dy):
     return y * (dy - (dy * y).sum(axis=-1, keepdims=True))
 
 
+@_of_tensors
 def relu6(z):
     """y = min(max(z, 0), 6)."""
     return np.clip(z, 0, 6)
 
 
+@_of_tensors
 def leaky_relu(z, negative_slope=LEAK):
     """y = z where z > 0, else ``negative_slope`` z, which is 0.2 z."""
     return np.where(z > 0, z, negative_slope * z)
 
 
+@_of_tensors
 def elu(z, alpha=1.0):
     """y = z where z > 0, else ``alpha`` (exp(z) - 1)."""
     return np.where(z > 0, z, alpha * np.expm1(np.minimum(z, 0)))
 
 
+@_of_tensors
 def selu(z):
     """y = 1.0507 z where z > 0, else 1.0507 * 1.6733 (exp(z) - 1) (Klambauer et al., 2017)."""
     return SELU_SCALE * np.where(z > 0, z, SELU_ALPHA * np.expm1(np.minimum(z, 0)))
@@ -153,27 +181,32 @@ def _selu_backward(z, y, dy):
     return dy * np.where(z > 0, SELU_SCALE, y + SELU_SCALE * SELU_ALPHA)
 
 
+@_of_tensors
 def exponential(z):
     """y = exp z."""
     with np.errstate(over="ignore"):  # infinity is the answer
         return np.exp(z)
 
 
+@_of_tensors
 def softplus(z):
     """y = log(1 + exp z)."""
     return np.maximum(z, 0) + np.log1p(np.exp(-np.abs(z)))
 
 
+@_of_tensors
 def softsign(z):
     """y = z / (1 + |z|)."""
     return z / (1 + np.abs(z))
 
 
+@_of_tensors
 def hard_sigmoid(z):
     """y = z / 6 + 1/2, cut off at 0 and 1."""
     return np.clip(z / 6 + 0.5, 0, 1)
 
 
+@_of_tensors
 def silu(z):
     """y = z sigmoid(z); also known as swish."""
     return z * sigmoid(z)
@@ -187,6 +220,7 @@ def _silu_backward(z, y, dy):
 swish = silu  # Keras has this name too
 
 
+@_of_tensors
 def hard_silu(z):
     """y = z hard_sigmoid(z); also known as hard_swish."""
     return z * hard_sigmoid(z)
@@ -199,16 +233,19 @@ def _hard_silu_backward(z, y, dy):
     return dy * (hard_sigmoid(z) + z * (np.abs(z) < 3) / 6)
 
 
+@_of_tensors
 def hard_tanh(z):
     """y = z, cut off at -1 and 1."""
     return np.clip(z, -1, 1)
 
 
+@_of_tensors
 def hard_shrink(z, threshold=0.5):
     """y = z where \\|z| > ``threshold``, else 0."""
     return z * (np.abs(z) > threshold)
 
 
+@_of_tensors
 def soft_shrink(z, threshold=0.5):
     """y = z less ``threshold`` in the direction of 0, and 0 where that would go beyond."""
     return z - np.clip(z, -threshold, threshold)
@@ -218,21 +255,25 @@ def _shrink_backward(z, y, dy):
     return dy * (np.abs(z) > 0.5)
 
 
+@_of_tensors
 def tanh_shrink(z):
     """y = z - tanh z."""
     return z - np.tanh(z)
 
 
+@_of_tensors
 def celu(z, alpha=1.0):
     """y = z where z > 0, else ``alpha`` (exp(z / alpha) - 1): smooth at 0 (Barron, 2017)."""
     return np.where(z > 0, z, alpha * np.expm1(np.minimum(z, 0) / alpha))
 
 
+@_of_tensors
 def log_sigmoid(z):
     """y = log sigmoid(z)."""
     return -softplus(-z)
 
 
+@_of_tensors
 def log_softmax(z, axis=-1):
     """y = log softmax(z), over the last axis or another."""
     shifted = z - np.max(z, axis=axis, keepdims=True)
@@ -243,6 +284,7 @@ def _log_softmax_backward(z, y, dy):
     return dy - np.exp(y) * dy.sum(axis=-1, keepdims=True)
 
 
+@_of_tensors
 def mish(z):
     """y = z tanh(softplus z) (Misra, 2019)."""
     return z * np.tanh(softplus(z))
@@ -253,11 +295,13 @@ def _mish_backward(z, y, dy):
     return dy * (t + z * (1 - t * t) * sigmoid(z))
 
 
+@_of_tensors
 def sparse_plus(z):
     """y = 0 up to -1, z from 1 on, (z + 1)**2 / 4 between."""
     return np.where(z >= 1, z, np.square(np.maximum(z + 1, 0)) / 4)
 
 
+@_of_tensors
 def sparse_sigmoid(z):
     """y = (z + 1) / 2, cut off at 0 and 1: the slope of `sparse_plus`."""
     return np.clip((z + 1) / 2, 0, 1)
@@ -287,6 +331,7 @@ def _sparsemax_backward(z, y, dy):
     return kept * (dy - (dy * kept).sum(axis=-1, keepdims=True) / count)
 
 
+@_of_tensors
 def squareplus(z, b=4):
     """y = (z + sqrt(z**2 + ``b``)) / 2."""
     return (z + np.sqrt(np.square(z) + b)) / 2
@@ -314,6 +359,7 @@ def _normal_below(z):
     return 0.5 * np.asarray(erfc(-z / math.sqrt(2))).astype(z.dtype)
 
 
+@_of_tensors
 def gelu(z, approximate=False):
     """y = z times the probability that a standard normal lies below z.
 
@@ -406,15 +452,15 @@ def resolve(identifier):
 
     Parameters
     ----------
-    identifier : str, function of this module, `Activation`, or None
-        None is "linear".
+    identifier : str, function, `Activation`, or None
+        None is "linear".  A function of one's own is one of operators and `fastrnn.ops`.
 
     Raises
     ------
     ValueError
         If it is unknown; the message names the nearest.
     TypeError
-        For another function: training needs its gradient too.
+        For a function of something else: training needs its gradient too.
     """
     if identifier is None:
         return "linear"
@@ -435,8 +481,27 @@ def resolve(identifier):
         if identifier in (name, function):
             raise ValueError(f"'{name}' can be called, but is no layer's activation: {reason}.")
     if callable(identifier):
-        raise TypeError(_no_gradient(identifier))
+        return _taken_in(_drawn(identifier))
     raise ValueError(unknown("activation", identifier, [*_TABLE, *_own]))
+
+
+@functools.lru_cache
+def _drawn(function):
+    """The `Activation` of a function of operators and `fastrnn.ops`."""
+    from fastrnn.layers.composite import DrawnFunction  # which knows what a graph is
+
+    if getattr(function, "__name__", "") in _TABLE:
+        raise TypeError(_no_gradient(function))
+    name = getattr(function, "__name__", type(function).__name__)
+    drawn = DrawnFunction(function, unique_name("lambda") if name == "<lambda>" else name)
+    try:
+        drawn.drawn_for([(1, 1)], floatx())
+    except TypeError as error:
+        raise TypeError(_no_gradient(function)) from error
+    return Activation(
+        drawn.name, lambda z: drawn.run(z)[0],
+        lambda z, y, dy: drawn.backward(drawn.run(z)[1], dy)[0],
+    )
 
 
 def _taken_in(activation):
@@ -452,14 +517,15 @@ def _taken_in(activation):
 
 
 def _no_gradient(function):
-    """The message for a function that is no `Activation`."""
+    """The message for a function whose gradient nobody knows."""
     name = getattr(function, "__name__", "")
     if name in _TABLE:
         return f"{function!r} says nothing of its gradient; write {name!r}, the name."
     return (
-        f"{function!r} says nothing of its gradient, and gradients are not derived from code; "
-        "expected a name, such as 'tanh', or fastrnn.activations.Activation(name, forward, "
-        "backward), with backward(z, y, dy) for the gradient."
+        f"{function!r} says nothing of its gradient, which follows from functions of fastrnn.ops "
+        "and operators alone; expected a name, such as 'tanh', a function of those, or "
+        "fastrnn.activations.Activation(name, forward, backward), with backward(z, y, dy) for the "
+        "gradient."
     )
 
 

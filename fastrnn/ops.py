@@ -63,9 +63,12 @@ def _of_one(name):
 
 def _of_two(name):
     doc = f"``{name}`` of two arrays, entry by entry; axes of length 1 are stretched."
-    if name in OPERATORS:
-        return _function(name, doc, lambda x1, x2: OPERATORS[name](x1, x2))
     return _function(name, doc, lambda x1, x2: applied(name, x1, x2))
+
+
+def _operator(name):
+    doc = f"``{name}`` of two arrays, entry by entry; axes of length 1 are stretched."
+    return _function(name, doc, lambda x1, x2: OPERATORS[name](x1, x2))
 
 
 abs = absolute = _of_one("absolute")
@@ -100,11 +103,11 @@ squareplus = _of_one("squareplus")
 tanh = _of_one("tanh")
 zeros_like = _of_one("zeros_like")
 
-add = _of_two("add")
-subtract = _of_two("subtract")
-multiply = _of_two("multiply")
-divide = true_divide = _of_two("divide")
-power = _of_two("power")
+add = _operator("add")
+subtract = _operator("subtract")
+multiply = _operator("multiply")
+divide = true_divide = _operator("divide")
+power = _operator("power")
 equal = _of_two("equal")
 greater = _of_two("greater")
 greater_equal = _of_two("greater_equal")
@@ -157,8 +160,7 @@ def softmax(x, axis=-1):
 
 def log_softmax(x, axis=-1):
     """The logarithm of `softmax`."""
-    x = x - stop_gradient(max(x, axis=axis, keepdims=True))
-    return x - log(sum(exp(x), axis=axis, keepdims=True))
+    return applied("log_softmax", x, axis=axis)
 
 
 # -- along axes ------------------------------------------------------------------------------------

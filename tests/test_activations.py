@@ -7,7 +7,7 @@ import pytest
 from engine_cases import assert_gradient
 
 import fastrnn
-from fastrnn import _core, activations, engines, layers
+from fastrnn import Input, Model, _core, activations, engines, layers, ops
 from fastrnn.engines.cpu import KERNEL_ACTIVATIONS
 
 NAMES = [
@@ -179,7 +179,7 @@ def test_names_in_configurations():
 
 @pytest.mark.parametrize(("function", "message"), [
     (np.tanh, r"Dense\): activation: <ufunc 'tanh'> says nothing of its gradient; write 'tanh'"),
-    (lambda z: z, r"gradients are not derived from code; .*Activation\(name, forward, backward\)"),
+    (lambda z: np.sin(z), r"functions of fastrnn\.ops and operators alone; .*Activation\(name, fo"),
 ])
 def test_functions_that_say_nothing_of_their_gradient(function, message):
     with pytest.raises(TypeError, match=message):
@@ -187,6 +187,62 @@ def test_functions_that_say_nothing_of_their_gradient(function, message):
     with pytest.raises(TypeError, match=r"\(LSTMCell\): recurrent_activation: "):
         layers.LSTM(2, recurrent_activation=function)
     assert activations.get(function) is function
+
+
+def cubed(z):
+    return z**3 - ops.tanh(z)
+
+
+@pytest.mark.parametrize("engine", ["reference", "cpu"])
+@pytest.mark.parametrize("make", [
+    lambda: layers.Dense(3, activation=cubed, dtype="float64"),
+    lambda: layers.SimpleRNN(3, activation=lambda z: ops.sin(z) * 0.5, dtype="float64"),
+    lambda: layers.LSTM(3, recurrent_activation=lambda z: activations.sigmoid(2 * z),
+                        return_sequences=True, dtype="float64"),
+], ids=["Dense", "SimpleRNN", "LSTM"])  # fmt: skip
+def test_functions_of_ones_own(engine, make):
+    """Their gradients follow, in layers and at every step of a sweep."""
+    with engines.using(engine):
+        rng = np.random.default_rng(0)
+        layer, x = make(), rng.normal(size=(2, 4, 3))
+        layer.build(x.shape)
+        y, tape = layer.forward(x)
+        dy = rng.normal(size=y.shape)
+        dx = layer.backward(tape, dy)
+
+        def loss():
+            return float((layer.forward(x)[0] * dy).sum())
+
+        assert_gradient(dx, loss, x)
+        for p in layer.parameters:
+            assert_gradient(p.grad, loss, p.value)
+        again = type(layer).from_config(layer.get_config())
+        again.build(x.shape)
+        again.set_weights(layer.get_weights())
+        np.testing.assert_array_equal(again.forward(x)[0], y)
+
+
+def test_two_functions_without_a_name_are_two():
+    first, second = (layers.Dense(1, activation=f) for f in (lambda z: z + 1, lambda z: z + 2))
+    for layer, plus in ((first, 1), (second, 2)):
+        again = layers.Dense.from_config(layer.get_config())
+        assert again(np.zeros((1, 2)))[0, 0] == plus
+
+
+@pytest.mark.parametrize("name", sorted({*activations._TABLE} - {"sparsemax"}))
+def test_activations_of_symbolic_tensors(name):
+    """In a `call` they are what a layer with them is, gradients too."""
+    z = np.random.default_rng(0).normal(size=(4, 3)).astype(np.float32) * 2
+    x = Input((3,))
+    models = [Model(x, y) for y in (activations.get(name)(x), layers.Activation(name)(x))]
+    found = []
+    for model in models:
+        (y,), _, tape = model.run_outputs(z)
+        found.append((y, *model.backward_outputs(tape, [np.ones_like(y)])))
+    for own, other in zip(*found, strict=True):
+        np.testing.assert_allclose(own, other, rtol=1e-5, atol=1e-6)
+    with pytest.raises(TypeError, match="no further arguments; write it with functions of fastrnn"):
+        activations.relu(x, max_value=6.0)
 
 
 @pytest.mark.parametrize("engine", ["reference", "cpu"])

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from engine_cases import assert_gradient
 
-from fastrnn import engines, losses
+from fastrnn import Input, Sequential, engines, layers, losses, ops, optimizers
 from fastrnn.losses import (
     BinaryCrossentropy,
     BinaryFocalCrossentropy,
@@ -24,6 +24,7 @@ from fastrnn.losses import (
     SparseCategoricalCrossentropy,
     SquaredHinge,
 )
+from fastrnn.models import load_model
 
 LOSSES = {
     "binary": BinaryCrossentropy(),
@@ -442,7 +443,10 @@ def test_bad_labels(name, y, shape, error, message):
     ("make", "error", "message"),
     [
         (lambda: losses.get("binary_crosentropy"), ValueError, "mean 'binary_crossentropy'"),
-        (lambda: losses.get(lambda y, p: 0), TypeError, "knows its gradient"),
+        (lambda: losses.get(lambda y, p: 0)([1], [1]), TypeError, "expected symbolic .*; got 0"),
+        (lambda: losses.get(lambda y, p: np.abs(y - p))([1], [1]), TypeError, "fastrnn.ops"),
+        (lambda: losses.get(lambda y, p: p[:, None])([[1, 2]], [[1, 2]]), ValueError,
+         r"'<lambda>'.*expected call\(y_true, y_pred\) to give a number for each row.*\(1, 1, 2\)"),
         (lambda: MeanSquaredError(reduction="average"), ValueError, "reduction must be one of"),
         (lambda: BinaryCrossentropy(label_smoothing=2), ValueError, "label_smoothing must lie"),
         (lambda: BinaryCrossentropy(axis=0), ValueError, "only axis=-1"),
@@ -464,3 +468,115 @@ def test_a_loss_of_ones_own():
             return np.abs(error**3).mean(axis=1), 3 * error * np.abs(error) * weight[:, None]
 
     assert Cubed()([[0.0], [1.0]], [[2.0], [1.0]]) == pytest.approx(4.0)
+
+
+# -- written as a function or a call ---------------------------------------------------------------
+
+
+def root(y_true, y_pred):
+    return ops.sqrt(ops.mean(ops.square(y_true - y_pred)))
+
+
+def by_row(y_true, y_pred):
+    return ops.mean(ops.square(y_true - y_pred), axis=-1)
+
+
+def by_entry(y_true, y_pred):
+    return ops.abs(y_true - y_pred) * 2
+
+
+class Pinball(losses.Loss):
+    def __init__(self, q=0.9, name="pinball", **kwargs):
+        super().__init__(name=name, **kwargs)
+        self.q = q
+
+    def call(self, y_true, y_pred):
+        error = y_true - y_pred
+        return ops.mean(ops.maximum(self.q * error, (self.q - 1) * error), axis=-1)
+
+
+def of_sequences(y_true, y_pred):
+    return ops.max(by_row(y_true, y_pred), axis=-1)
+
+
+def wave(*shape, by=1.0):
+    return np.sin(by * np.arange(np.prod(shape))).reshape(shape)
+
+
+# Of three steps of SGD(0.3) on SimpleRNN(2) and Dense(2), whose weights are waves, in Keras 3.15.1.
+# Whether steps come out, and whether rows are weighted.
+TRAINED = {
+    "row": (by_row, False, False, [2.640142, 0.552461, 0.458115]),
+    "rows weighted": (by_row, False, True, [3.655568, 0.51031, 0.468806]),
+    "steps": (by_row, True, False, [1.630507, 0.649424, 0.584964]),
+    "entries": (by_entry, False, False, None),
+    "one number": (root, False, True, [1.787337, 1.326264, 0.9718]),
+    "one of steps": (root, True, False, None),
+    "sequences": (of_sequences, True, True, [3.286296, 1.269467, 0.770043]),
+    "class": (Pinball(0.7), False, True, [0.531629, 0.502433, 0.471509]),
+    "class, sum": (Pinball(0.7, reduction="sum"), False, True, [2.658146, 1.945943, 1.260407]),
+}  # fmt: skip
+
+
+def trained(loss, sequences, weighted):
+    model = Sequential([
+        Input((4, 3)), layers.SimpleRNN(2, return_sequences=sequences), layers.Dense(2),
+    ])  # fmt: skip
+    model.set_weights([wave(*w.shape, by=0.7) for w in model.get_weights()])
+    model.compile(optimizers.SGD(0.3), loss)
+    x = wave(5, 4, 3)
+    y = wave(*model.predict(x, verbose=0).shape, by=1.3)
+    weight = np.linspace(0.2, 2, 5) if weighted else None
+    return [model.train_on_batch(x, y, sample_weight=weight) for _ in range(3)]
+
+
+@pytest.mark.parametrize("name", [name for name, case in TRAINED.items() if case[-1]])
+def test_training_with_a_loss_of_ones_own_as_in_keras(name):
+    *case, expected = TRAINED[name]
+    np.testing.assert_allclose(trained(*case), expected, atol=2e-6)
+
+
+def test_a_function_trains_as_the_loss_that_it_is():
+    assert trained(by_row, False, True) == trained("mse", False, True)
+
+
+@pytest.mark.parametrize("engine", ["reference", "cpu"])
+@pytest.mark.parametrize("name", TRAINED)
+def test_gradient_of_a_loss_of_ones_own(name, engine):
+    given, sequences, weighted, _ = TRAINED[name]
+    loss = losses.get(given)
+    shape = (5, 4, 2) if sequences else (5, 2)
+    output, y = wave(*shape), wave(*shape, by=1.3) + 0.05  # nowhere the same
+    with engines.using(engine):
+        weight = loss.row_weights(
+            shape[:-1], output.dtype, np.linspace(0.2, 2, 5) if weighted else None
+        )
+
+        def value():
+            rows, gradient = loss.flat(loss.target(y, shape, output.dtype), output, weight, False)
+            return float((rows * weight).sum()), gradient
+
+        assert_gradient(value()[1], lambda: value()[0], output)
+
+
+def test_a_loss_of_ones_own_called_by_itself_and_in_a_file(tmp_path):
+    y, p = np.array([[1.0, 2.0], [3.0, 4.0]]), np.array([[1.5, 2.0], [2.0, 4.0]])
+    assert losses.get(by_row)(y, p) == pytest.approx(0.3125)
+    np.testing.assert_allclose(Pinball(0.5, reduction="none")(y, p), [0.125, 0.25])
+    model = Sequential([Input((3,)), layers.Dense(2)])
+    model.compile("sgd", Pinball(0.7))
+    model.save(tmp_path / "model.fastrnn")
+    again = load_model(tmp_path / "model.fastrnn", {"Pinball": Pinball})
+    assert again.evaluate(wave(2, 3), y, verbose=0) == model.evaluate(wave(2, 3), y, verbose=0)
+    model.compile("sgd", by_row)
+    model.save(tmp_path / "model.fastrnn")
+    again = load_model(tmp_path / "model.fastrnn", {"by_row": by_row})
+    assert again.evaluate(wave(2, 3), y, verbose=0) == model.evaluate(wave(2, 3), y, verbose=0)
+
+
+def test_batches_of_many_sizes_are_drawn_for_a_few():
+    """Rows that come in few sizes, steps in any number: a graph for each number of rows."""
+    loss = losses.get(by_row)
+    for steps in range(1, 40):
+        loss(np.zeros((2, steps, 3)), np.ones((2, steps, 3)))
+    assert len(loss._drawn._drawn) == 1

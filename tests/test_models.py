@@ -201,7 +201,6 @@ def test_predict_some_batches_only():
         ({"optimizer": lambda: 0}, TypeError, "expected an optimizer"),
         ({"loss": losses.MeanSquaredError("none")}, ValueError, "reduction 'none'"),
         ({"loss": ["mse", "mae"]}, ValueError, "one loss, for one output"),
-        ({"loss": lambda y, p: 0}, TypeError, "knows its gradient"),
     ],
 )
 def test_compile_refuses_and_keeps_what_was(arguments, error, message):

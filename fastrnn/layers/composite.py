@@ -24,8 +24,9 @@ from fastrnn.names import unused
 from fastrnn.operands import drawing
 
 __all__ = [
-    "Composite", "Drawn", "DrawnCell", "OwnAttributes", "layers_in", "made_from", "mapped",
-    "names_of", "one_or_all", "plain_arguments", "shapes_of", "take_form", "tensors",
+    "Composite", "Drawn", "DrawnCell", "DrawnFunction", "Form", "OwnAttributes", "layers_in",
+    "made_from", "mapped", "names_of", "one_or_all", "plain_arguments", "shapes_of", "take_form",
+    "tensors",
 ]
 
 
@@ -489,6 +490,63 @@ def _is_plain(value):
     if isinstance(value, (list, tuple)):
         return all(map(_is_plain, value))
     return value is None or isinstance(value, (bool, int, float, str))
+
+
+# -- functions with a gradient ---------------------------------------------------------------------
+
+
+class DrawnFunction:
+    """A function of arrays, with operators and `fastrnn.ops`, and its gradient.
+
+    It is drawn once for arrays of a kind.  Unlike a layer it may mix rows: it is drawn for so many
+    of them; any number of steps may stand between them and the last axis.
+
+    Parameters
+    ----------
+    function : callable
+        Of one array or more; it gives one.
+    name : str
+    """
+
+    MOST_KINDS = 32
+
+    def __init__(self, function, name):
+        self.function = function
+        self.name = name
+        self._drawn = {}
+
+    def drawn_for(self, shapes, dtype):
+        """The `Composite` for arrays of these shapes.
+
+        Raises
+        ------
+        TypeError
+            If the function cannot be drawn.
+        """
+        kinds = [(*s[:1], *[None] * (len(s) - 2), *s[1:][-1:]) for s in map(tuple, shapes)]
+        key = *kinds, np.dtype(dtype).name
+        if key not in self._drawn:
+            if len(self._drawn) >= self.MOST_KINDS:
+                self._drawn = {}
+            composite = Composite(name=self.name, dtype=key[-1])
+            form = Form.holding(*map(Place, range(len(kinds))))
+            composite.draw(self.function, kinds if len(kinds) > 1 else kinds[0], form)
+            self._drawn[key] = composite
+        return self._drawn[key]
+
+    def run(self, *arrays):
+        """``(y, tape)`` for an engine's arrays, all of one float type."""
+        composite = self.drawn_for([a.shape for a in arrays], arrays[-1].dtype)
+        (y,), _, tape = composite.run_outputs([*arrays], [None] * len(arrays))
+        return y, (composite, tape)
+
+    def backward(self, tape, dy):
+        """The gradient of each array, None where there is none."""
+        composite, tape = tape
+        return composite.backward_outputs(tape, [dy])
+
+    def __deepcopy__(self, memo):
+        return type(self)(self.function, self.name)
 
 
 # -- structures of tensors -------------------------------------------------------------------------

@@ -264,6 +264,10 @@ def _softmax_backward(dy, y, x, axis=-1):
     return y * (dy - (dy * y).sum(axis=axis, keepdims=True))
 
 
+def _log_softmax_backward(dy, y, x, axis=-1):
+    return dy - np.exp(y) * dy.sum(axis=axis, keepdims=True)
+
+
 def _concatenate_backward(dy, y, *x, axis):
     ends = np.cumsum([part.shape[axis] for part in x])
     pieces, index = [], [slice(None)] * dy.ndim
@@ -308,6 +312,10 @@ def _nothing(*_, **__):
 
 def _along(*ndims, axis=None, **_):
     return axes_of(axis, max(ndims))
+
+
+def _along_one(ndim, axis=-1):
+    return axes_of(axis, ndim)
 
 
 def _rows(*ndims, **_):
@@ -366,7 +374,8 @@ FUNCTIONS = {
         lambda x, x_min, x_max: np.clip(x, x_min, x_max),
         lambda dy, y, x, x_min, x_max: dy * ((x >= x_min) & (x <= x_max)),
     ),
-    "softmax": Function(activations.softmax, _softmax_backward, mixes=_along),
+    "softmax": Function(activations.softmax, _softmax_backward, mixes=_along_one),
+    "log_softmax": Function(activations.log_softmax, _log_softmax_backward, mixes=_along_one),
     "maximum": Function(np.maximum, _chosen(lambda a, b: a >= b), stretched),
     "minimum": Function(np.minimum, _chosen(lambda a, b: a <= b), stretched),
     "where": Function(lambda c, a, b: np.where(c != 0, a, b), _where_backward, stretched),
@@ -406,9 +415,10 @@ FUNCTIONS = {
 } | {
     name: _activation(name)
     for name in (
-        "celu", "elu", "gelu", "hard_sigmoid", "hard_silu", "hard_tanh", "leaky_relu",
-        "log_sigmoid", "mish", "relu", "relu6", "selu", "sigmoid", "silu", "softplus", "softsign",
-        "squareplus", "tanh",
+        "celu", "elu", "exponential", "gelu", "hard_shrink", "hard_sigmoid", "hard_silu",
+        "hard_tanh", "leaky_relu", "linear", "log_sigmoid", "mish", "relu", "relu6", "selu",
+        "sigmoid", "silu", "soft_shrink", "softplus", "softsign", "sparse_plus", "sparse_sigmoid",
+        "squareplus", "tanh", "tanh_shrink",
     )
 } | {
     name: Function(getattr(np, name), None, stretched)

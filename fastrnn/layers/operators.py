@@ -453,5 +453,6 @@ def _arithmetic(operation):
 
 OPERATORS.update({name: _arithmetic(name) for name in _OPERATIONS})
 OPERATORS.update(
-    get_item=_get_item, negative=_negative, matmul=lambda a, b: applied("matmul", a, b),
+    function=applied, get_item=_get_item, negative=_negative,
+    matmul=lambda a, b: applied("matmul", a, b),
 )

@@ -18,6 +18,7 @@ from fastrnn.losses.base import (  # noqa: F401
     sample_weights,
 )
 from fastrnn.losses.crossentropies import *
+from fastrnn.losses.drawn import FunctionLoss
 from fastrnn.losses.focal import *
 from fastrnn.losses.hinges import *
 from fastrnn.losses.regression import *
@@ -33,12 +34,12 @@ serialize, deserialize = registry.serialize, registry.deserialize
 def get(identifier):
     """The loss that a name, a config, a function of this module or an object stands for.
 
+    A function ``f(y_true, y_pred)`` of operators and `fastrnn.ops` becomes a `FunctionLoss`.
+
     Raises
     ------
     ValueError
         If the name is not known; the message names the nearest.
-    TypeError
-        For a function of one's own: training needs its gradient too.
 
     Examples
     --------
@@ -46,9 +47,4 @@ def get(identifier):
     <MeanSquaredError(reduction='sum_over_batch_size', name='mean_squared_error')>
     """
     loss = registry.get(identifier)
-    if loss is not None and not isinstance(loss, Loss):
-        raise TypeError(
-            f"loss: expected a name, or a Loss, which knows its gradient; got {identifier!r}. "
-            "Derive from fastrnn.losses.Loss and write `rows`."
-        )
-    return loss
+    return loss if loss is None or isinstance(loss, Loss) else FunctionLoss(loss)

@@ -42,8 +42,9 @@ def sample_weights(weight, rows, steps=()):
 class Loss(Configurable):
     """What every loss has: it checks labels, weighs rows and sums up.
 
-    A loss of one's own derives from this class and writes `rows`; `target` too, where the labels
-    do not have the output's shape.
+    A loss of one's own derives from this class and writes ``call(self, y_true, y_pred)`` with
+    operators and `fastrnn.ops`; or, where that is too slow, `rows`, and `target` too, where the
+    labels do not have the output's shape.
 
     Parameters
     ----------
@@ -71,6 +72,13 @@ class Loss(Configurable):
     from_logits = False
     joins_batches = True
     takes_rows = False
+    drawn_by = None  # the base of classes with a `call`: see `fastrnn.losses.drawn`
+
+    def __init_subclass__(cls, **keywords):
+        super().__init_subclass__(**keywords)
+        if "call" in vars(cls) and cls.drawn_by is not None:
+            bases = (base for base in cls.__bases__ if not issubclass(cls.drawn_by, base))
+            cls.__bases__ = *bases, cls.drawn_by
 
     def __init__(self, name=None, reduction="sum_over_batch_size", dtype=None):
         if reduction not in REDUCTIONS:

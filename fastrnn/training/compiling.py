@@ -23,8 +23,9 @@ class Compiled:
         Parameters
         ----------
         optimizer : str or Optimizer, default "rmsprop"
-        loss : str or Loss, optional
-            Without one the model can predict, not train.  For several outputs: one for all, or a
+        loss : str, Loss or callable, optional
+            A function of (y_true, y_pred) is one of operators and `fastrnn.ops`.  Without a loss
+            the model can predict, not train.  For several outputs: one for all, or a
             list or a dict by output name; None for an output that is not to be trained.
         loss_weights : float, optional
             A factor of the loss.  For several outputs a list or a dict.
