@@ -68,6 +68,8 @@ def activate(activation: _AnyActivation, z: _Real, y: _Real) -> None: ...
 def activate_backward(
     activation: _AnyActivation, z: _Real, y: _Real, dy: _Real, dz: _Real
 ) -> None: ...
+def softmax(z: _Real, y: _Real) -> None: ...
+def softmax_backward(y: _Real, dy: _Real, dz: _Real) -> None: ...
 def sum_squares(array: _Real) -> float: ...
 def update(
     rule: Literal["sgd", "rmsprop", "adam"],
@@ -84,8 +86,11 @@ def update(
     V: int = 0,
 ) -> None: ...
 def loss(
-    kind: Literal["binary_crossentropy", "mean_squared_error", "mean_absolute_error"],
-    target: _Real,
+    kind: Literal[
+        "binary_crossentropy", "mean_squared_error", "mean_absolute_error",
+        "categorical_crossentropy", "sparse_categorical_crossentropy",
+    ],
+    target: _Real | NDArray[int64],
     output: _Real,
     weight: _Real,
     losses: _Real,

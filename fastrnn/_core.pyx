@@ -65,6 +65,7 @@ cdef extern from "csrc/rnn.h" nogil:
         ACT_ELU, ACT_SELU, ACT_EXPONENTIAL, ACT_SOFTPLUS, ACT_SOFTSIGN, ACT_SILU, ACT_GELU
         CELL_SIMPLE_RNN, CELL_LSTM, CELL_GRU, CELL_GRU_RESET_BEFORE
         LOSS_BINARY_CROSSENTROPY, LOSS_MEAN_SQUARED_ERROR, LOSS_MEAN_ABSOLUTE_ERROR
+        LOSS_CATEGORICAL_CROSSENTROPY, LOSS_SPARSE_CATEGORICAL_CROSSENTROPY
         CHUNK, COUNT_PARTS, GEMM_ROWS, OUTER_BLOCK, POOL_MAX_THREADS, STREAM_BYTES
     ctypedef struct run_t:
         int64_t first, count
@@ -166,11 +167,13 @@ cdef extern from "csrc/rnn.h" nogil:
         const void *target
         const void *output
         const void *weight
+        const int64_t *labels
         void *losses
         void *doutput
         int64_t n, C
         int32_t kind, from_logits
         double epsilon
+        int32_t slots
     ctypedef struct kernels_t:
         int64_t vector_length
         int64_t (*gemm_packed_size)(int64_t, int64_t) noexcept nogil
@@ -183,6 +186,9 @@ cdef extern from "csrc/rnn.h" nogil:
         void (*sweep_forward)(const sweep_t *) noexcept nogil
         void (*sweep_backward)(const sweep_t *) noexcept nogil
         void (*activate)(int32_t, const void *, void *, int64_t, int) noexcept nogil
+        void (*softmax)(const void *, void *, int64_t, int64_t, int) noexcept nogil
+        void (*softmax_backward)(const void *, const void *, void *, int64_t, int64_t,
+                                 int) noexcept nogil
         void (*activate_backward)(int32_t, const void *, const void *, void *, int64_t,
                                   int) noexcept nogil
         void (*scatter_rows)(const int32_t *, const void *, int64_t, void *, int64_t, int64_t,
@@ -536,6 +542,33 @@ def activate_backward(str activation, z, y, dy, dz):
         kernels.activate_backward(which, known, source, out, n, slots)
 
 
+def softmax(z, y):
+    """y = exp(z) over its sum, row by row, for arrays (n, C); they may be one array."""
+    cdef _Arguments a = _Arguments()
+    cdef int64_t n = -1, C = -1
+    cdef void *source = a.matrix(z, "z", &n, &C)
+    cdef void *out = a.matrix(y, "y", &n, &C, True)
+    cdef const kernels_t *kernels = a.kernels()
+    cdef int slots = fastrnn_pool_threads()
+    if C:
+        with nogil:
+            kernels.softmax(source, out, n, C, slots)
+
+
+def softmax_backward(y, dy, dz):
+    """dz = y (dy - sum(dy y)), row by row, for arrays (n, C)."""
+    cdef _Arguments a = _Arguments()
+    cdef int64_t n = -1, C = -1
+    cdef void *outputs = a.matrix(y, "y", &n, &C)
+    cdef void *source = a.matrix(dy, "dy", &n, &C)
+    cdef void *out = a.matrix(dz, "dz", &n, &C, True)
+    cdef const kernels_t *kernels = a.kernels()
+    cdef int slots = fastrnn_pool_threads()
+    if C:
+        with nogil:
+            kernels.softmax_backward(outputs, source, out, n, C, slots)
+
+
 def sum_squares(array):
     """The sum of squares of an array, in float64."""
     cdef _Arguments a = _Arguments()
@@ -615,14 +648,26 @@ def loss(str kind, target, output, weight, losses, doutput, bint from_logits, do
         l.kind = LOSS_MEAN_SQUARED_ERROR
     elif kind == "mean_absolute_error":
         l.kind = LOSS_MEAN_ABSOLUTE_ERROR
+    elif kind == "categorical_crossentropy" and from_logits:
+        l.kind = LOSS_CATEGORICAL_CROSSENTROPY
+    elif kind == "sparse_categorical_crossentropy" and from_logits:
+        l.kind = LOSS_SPARSE_CATEGORICAL_CROSSENTROPY
     else:
-        raise ValueError(f"loss: the kernels have none called {kind!r}.")
+        after = "" if from_logits else " of probabilities"
+        raise ValueError(f"loss: the kernels have none called {kind!r}{after}.")
     l.output = view.buf
-    l.target = a.real_array(target, "target", (n, C))
+    l.target = l.labels = NULL
+    if l.kind == LOSS_SPARSE_CATEGORICAL_CROSSENTROPY:
+        l.labels = a.labels(target, n, C)
+    else:
+        l.target = a.real_array(target, "target", (n, C))
     l.weight = a.real_array(weight, "weight", (n,))
     l.losses = a.real_array(losses, "losses", (n,), True)
     l.doutput = a.real_array(doutput, "doutput", (n, C), True)
     l.n, l.C, l.from_logits, l.epsilon = n, C, from_logits, epsilon
+    l.slots = fastrnn_pool_threads()
+    if n and not C:
+        raise ValueError("output: expected at least one column; got 0.")
     with nogil:
         kernels.loss(&l)
 

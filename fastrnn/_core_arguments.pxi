@@ -72,6 +72,18 @@ cdef class _Arguments:
             return NULL
         return self.real_array(array, name, shape, write)
 
+    cdef const int64_t *labels(self, array, int64_t n, int64_t C) except? NULL:
+        """Class numbers of n rows, each in [0, C)."""
+        cdef Py_buffer *view = self.take(array, "target", 1, "int64")
+        cdef const int64_t *found = <const int64_t *>view.buf
+        cdef int64_t i
+        if view.shape[0] != n:
+            raise ValueError(f"target: expected {n} elements; got {view.shape[0]}.")
+        for i in range(n):
+            if found[i] < 0 or found[i] >= C:
+                raise IndexError(f"target: expected classes in [0, {C}); got {found[i]}.")
+        return found
+
     cdef void *real_array(self, array, str name, tuple shape, bint write=False) except NULL:
         """The data of a float array of that shape."""
         cdef Py_buffer *view = self.take(array, name, len(shape), "real", write)

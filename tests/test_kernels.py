@@ -7,7 +7,7 @@ import threading
 import numpy as np
 import pytest
 
-from fastrnn import _core
+from fastrnn import _core, activations, engines
 from fastrnn.cells import CellSpec
 
 CELL = CellSpec("simple_rnn")
@@ -351,3 +351,74 @@ def test_only_rows_that_occur_are_projected():
         _core.project(table[:9], W, None, z, None, counted)
     with pytest.raises(ValueError, match="z: expected 2 rows"):
         _core.project(table, W, None, floats(3, 3), None, counted)
+
+
+# -- over classes ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("isa", _core.available_isas())
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(("n", "C"), [(1, 1), (6, 3), (5, 16), (700, 19), (3, 9000)])
+def test_softmax_and_its_losses(n, C, dtype, isa):
+    """Against the reference in double precision: whole vectors, rests, one task and several."""
+    reference = engines._engine("reference")
+    rng = np.random.default_rng(0)
+    z = (20 * rng.normal(size=(n, C))).astype(dtype)
+    labels, target = rng.integers(0, C, n), rng.random((n, C)).astype(dtype)
+    weight, dy = rng.random(n).astype(dtype), rng.normal(size=(n, C)).astype(dtype)
+    wide = z.astype(np.float64)
+    rounding = 40 * np.finfo(dtype).eps
+    before = _core.isa()
+    _core.use_isa(isa)
+    try:
+        found = {}
+        for kind, y in (("sparse_categorical_crossentropy", labels),
+                        ("categorical_crossentropy", target)):  # fmt: skip
+            losses, dz = np.empty(n, dtype), np.empty((n, C), dtype)
+            _core.loss(kind, y, z, weight, losses, dz, True, 1e-7)
+            found[kind] = losses, dz
+        y, dz = np.empty_like(z), np.empty_like(z)
+        _core.softmax(z, y)
+        _core.softmax_backward(y, dy, dz)
+        in_place = z.copy()
+        _core.softmax(in_place, in_place)
+    finally:
+        _core.use_isa(before)
+    for kind, t in (("sparse_categorical_crossentropy", labels),
+                    ("categorical_crossentropy", target.astype(np.float64))):  # fmt: skip
+        wanted = reference.loss(kind, t, wide, weight.astype(np.float64), True)
+        for own, other in zip(found[kind], wanted, strict=True):
+            np.testing.assert_allclose(own, other, rtol=rounding, atol=rounding * abs(other).max())
+    wanted = activations.softmax(wide)
+    np.testing.assert_allclose(y, wanted, rtol=20 * rounding, atol=rounding)
+    np.testing.assert_array_equal(in_place, y)
+    slope = activations.named("softmax").backward(wide, wanted, dy.astype(np.float64))
+    np.testing.assert_allclose(dz, slope, rtol=20 * rounding, atol=rounding)
+
+
+@pytest.mark.parametrize("place", [0, 17, 36])
+def test_what_is_no_number_shows_in_its_row(place):
+    z = np.zeros((2, 37), np.float32)
+    z[1, place] = np.nan
+    y, losses, dz = np.empty_like(z), np.empty(2, np.float32), np.empty_like(z)
+    _core.softmax(z, y)
+    _core.loss("sparse_categorical_crossentropy", np.zeros(2, np.int64), z, np.ones(2, np.float32),
+               losses, dz, True, 1e-7)  # fmt: skip
+    for found in (y, dz, losses[:, None]):
+        assert np.isfinite(found[0]).all() and np.isnan(found[1]).all()
+
+
+@pytest.mark.parametrize(("kind", "target", "columns", "error", "message"), [
+    ("sparse_categorical_crossentropy", [0, 3], 3, IndexError, r"classes in \[0, 3\); got 3"),
+    ("sparse_categorical_crossentropy", [0, -1], 3, IndexError, r"classes in \[0, 3\); got -1"),
+    ("sparse_categorical_crossentropy", [0], 3, ValueError, "target: expected 2 elements; got 1"),
+    ("sparse_categorical_crossentropy", [0, 0], 0, IndexError, r"classes in \[0, 0\); got 0"),
+    ("categorical_crossentropy", [[], []], 0, ValueError, "at least one column"),
+])  # fmt: skip
+def test_classes_are_checked_at_the_door(kind, target, columns, error, message):
+    z, weight = np.zeros((2, columns), np.float32), np.ones(2, np.float32)
+    target = np.array(target, np.int64 if kind.startswith("sparse") else np.float32)
+    with pytest.raises(error, match=message):
+        _core.loss(kind, target, z, weight, np.empty_like(weight), np.empty_like(z), True, 1e-7)
+    with pytest.raises(ValueError, match="none called 'categorical_crossentropy' of probabilities"):
+        _core.loss("categorical_crossentropy", z, z, weight, weight, z, False, 1e-7)

@@ -173,13 +173,18 @@ typedef struct {
 } update_t;
 
 /* Losses, row by row; see `Engine.loss`. */
-enum { LOSS_BINARY_CROSSENTROPY, LOSS_MEAN_SQUARED_ERROR, LOSS_MEAN_ABSOLUTE_ERROR };
+enum {
+    LOSS_BINARY_CROSSENTROPY, LOSS_MEAN_SQUARED_ERROR, LOSS_MEAN_ABSOLUTE_ERROR,
+    LOSS_CATEGORICAL_CROSSENTROPY, LOSS_SPARSE_CATEGORICAL_CROSSENTROPY /* from logits alone */
+};
 typedef struct {
     const void *target, *output, *weight; /* (n, C), (n, C), (n,) */
+    const int64_t *labels;                /* (n,), of the sparse kind in the place of target; in [0, C) */
     void *losses, *doutput;               /* (n,), (n, C) */
     int64_t n, C;
     int32_t kind, from_logits;
     double epsilon;
+    int32_t slots;
 } loss_t;
 
 /* Rows of a sum over steps that are packed at a time, and elements of a flat array that make a task. */
@@ -209,6 +214,9 @@ typedef struct {
     void (*activate)(int32_t activation, const void *z, void *y, int64_t n, int slots);
     void (*activate_backward)(int32_t activation, const void *y_or_z, const void *dy, void *dz, int64_t n,
                               int slots);
+    /* The same of softmax over rows of C: dz = y (dy - sum(dy y)). */
+    void (*softmax)(const void *z, void *y, int64_t n, int64_t C, int slots);
+    void (*softmax_backward)(const void *y, const void *dy, void *dz, int64_t n, int64_t C, int slots);
     /* dP[places[s], :] += dz[s, :] over the S rows s in their order; dP (n, M) is zeroed here. */
     void (*scatter_rows)(const int32_t *places, const void *dz, int64_t S, void *dP, int64_t n, int64_t M,
                          int slots);

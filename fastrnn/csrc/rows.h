@@ -224,7 +224,127 @@ INLINE REAL entry_loss(const loss_t *l, REAL y, REAL x, REAL *dx) {
     return -(y * LOG(p) + (1 - y) * LOG(1 - p));
 }
 
+/* -- over classes ------------------------------------------------------------------------------------- */
+
+INLINE REAL sum_of_lanes(vec v) {
+    REAL lanes[VL], sum = 0;
+    vstore(lanes, v);
+    for (int i = 0; i < VL; i++) sum += lanes[i];
+    return sum;
+}
+
+/* A NaN need not come out: of the exponentials it makes a NaN. */
+static REAL largest_of(const REAL *x, int64_t n) {
+    REAL largest = x[0];
+    int64_t j = 0;
+    if (n >= VL) {
+        REAL lanes[VL];
+        vec most = vload(x);
+        for (j = VL; j + VL <= n; j += VL) most = vmax(most, vload(x + j));
+        vstore(lanes, most);
+        for (int i = 0; i < VL; i++)
+            if (lanes[i] > largest) largest = lanes[i];
+    }
+    for (; j < n; j++)
+        if (x[j] > largest) largest = x[j];
+    return largest;
+}
+
+/* e = exp(x - shift), and their sum; e may be x. */
+static REAL exponentials(const REAL *x, REAL shift, REAL *e, int64_t n) {
+    vec sum = vset(0);
+    int64_t j = 0;
+    for (; j + VL <= n; j += VL) {
+        const vec some = vexp(vload(x + j) - vset(shift));
+        vstore(e + j, some);
+        sum = sum + some;
+    }
+    REAL total = sum_of_lanes(sum);
+    if (j < n) vstore_n(e + j, vexp(vload_n(x + j, n - j) - vset(shift)), n - j);
+    for (; j < n; j++) total += e[j];
+    return total;
+}
+
+INLINE REAL dot_of(const REAL *a, const REAL *b, REAL shift, int64_t n) { /* sum a (b - shift) */
+    vec sum = vset(0);
+    int64_t j = 0;
+    for (; j + VL <= n; j += VL) sum = sum + vload(a + j) * (vload(b + j) - vset(shift));
+    REAL total = sum_of_lanes(sum);
+    for (; j < n; j++) total += a[j] * (b[j] - shift);
+    return total;
+}
+
+/* -sum_c y_c log p_c with p = softmax(x), and its gradient p sum(y) - y, by way of exp(x - largest). */
+static void class_loss(const loss_t *l, int64_t i) {
+    const int64_t C = l->C;
+    const REAL *x = (const REAL *)l->output + i * C, weight = ((const REAL *)l->weight)[i];
+    REAL *losses = (REAL *)l->losses + i, *dx = (REAL *)l->doutput + i * C;
+    const REAL largest = largest_of(x, C), sum = exponentials(x, largest, dx, C);
+    if (l->labels) {
+        const int64_t label = l->labels[i];
+        *losses = LOG(sum) - (x[label] - largest);
+        for (int64_t j = 0; j < C; j++) dx[j] *= weight / sum;
+        dx[label] -= weight;
+        return;
+    }
+    const REAL *y = (const REAL *)l->target + i * C;
+    REAL total = 0;
+    for (int64_t j = 0; j < C; j++) total += y[j];
+    *losses = total * LOG(sum) - dot_of(y, x, largest, C);
+    for (int64_t j = 0; j < C; j++) dx[j] = (dx[j] * (total / sum) - y[j]) * weight;
+}
+
+/* So many rows of C make a task. */
+INLINE int64_t rows_of_task(int64_t C) { return C < CHUNK ? CHUNK / C : 1; }
+
+static void class_loss_task(const void *context, int64_t task, int slot) {
+    const loss_t *l = context;
+    const int64_t each = rows_of_task(l->C), first = task * each;
+    (void)slot;
+    for (int64_t i = first; i < first + each && i < l->n; i++) class_loss(l, i);
+}
+
+typedef struct {
+    const REAL *y, *dy; /* dy: NULL on the way there */
+    REAL *out;
+    int64_t n, C;
+} softmax_t;
+
+static void softmax_task(const void *context, int64_t task, int slot) {
+    const softmax_t *s = context;
+    const int64_t C = s->C, each = rows_of_task(C), first = task * each;
+    (void)slot;
+    for (int64_t i = first; i < first + each && i < s->n; i++) {
+        const REAL *y = s->y + i * C;
+        REAL *out = s->out + i * C;
+        if (s->dy) {
+            const REAL *dy = s->dy + i * C, along = dot_of(y, dy, 0, C);
+            for (int64_t j = 0; j < C; j++) out[j] = y[j] * (dy[j] - along);
+        } else {
+            const REAL scale = 1 / exponentials(y, largest_of(y, C), out, C);
+            for (int64_t j = 0; j < C; j++) out[j] *= scale;
+        }
+    }
+}
+
+static void softmax(const void *z, void *y, int64_t n, int64_t C, int slots) {
+    const softmax_t s = {z, NULL, y, n, C};
+    const int64_t each = rows_of_task(C);
+    fastrnn_parallel((n + each - 1) / each, slots, softmax_task, &s);
+}
+
+static void softmax_backward(const void *y, const void *dy, void *dz, int64_t n, int64_t C, int slots) {
+    const softmax_t s = {y, dy, dz, n, C};
+    const int64_t each = rows_of_task(C);
+    fastrnn_parallel((n + each - 1) / each, slots, softmax_task, &s);
+}
+
 static void loss(const loss_t *l) {
+    if (l->kind >= LOSS_CATEGORICAL_CROSSENTROPY) {
+        const int64_t each = rows_of_task(l->C);
+        fastrnn_parallel((l->n + each - 1) / each, l->slots, class_loss_task, l);
+        return;
+    }
     const REAL *target = l->target, *output = l->output, *weight = l->weight;
     REAL *losses = l->losses, *doutput = l->doutput;
     for (int64_t i = 0; i < l->n; i++) {

@@ -2,7 +2,7 @@
 
 A batch is cut into shards of rows by its shape alone, so no result depends on the number of
 threads.
-What the kernels do not have (rare activations, losses over classes) goes to the reference engine.
+What the kernels do not have (rare activations and losses) goes to the reference engine.
 
 Letters: B rows in a batch, T steps, D input width, H units, M columns of a projection,
 V vocabulary.
@@ -39,6 +39,8 @@ NEAR_SUMS = 1 << 16
 # memory shows what is read before it is written.
 SMALL = 0 if _core.build_info()["build"] == "debug" else 1024
 KERNEL_LOSSES = frozenset({"binary_crossentropy", "mean_squared_error", "mean_absolute_error"})
+# From logits: of probabilities they are not met where they would take time.
+CLASS_LOSSES = frozenset({"categorical_crossentropy", "sparse_categorical_crossentropy"})
 
 
 class StepGradient(NamedTuple):
@@ -159,6 +161,10 @@ class CPUEngine(ReferenceEngine):
     def activate(self, activation, z):
         if activation == "linear":
             return z
+        if activation == "softmax" and z.ndim and z.shape[-1]:
+            y, columns = self.empty(z.shape, z.dtype), z.shape[-1]
+            _core.softmax(z.reshape(-1, columns), y.reshape(-1, columns))
+            return y
         if activation not in KERNEL_ACTIVATIONS:
             return super().activate(activation, z)
         y = self.empty(z.shape, z.dtype)
@@ -168,6 +174,10 @@ class CPUEngine(ReferenceEngine):
     def activate_backward(self, activation, z, y, dy):
         if activation == "linear":
             return dy
+        if activation == "softmax" and y.ndim and y.shape[-1]:
+            dz, columns = self.empty(y.shape, y.dtype), y.shape[-1]
+            _core.softmax_backward(*(a.reshape(-1, columns) for a in (y, dy, dz)))
+            return dz
         if activation not in KERNEL_ACTIVATIONS:
             return super().activate_backward(activation, z, y, dy)
         dz = self.empty(y.shape, y.dtype)
@@ -237,7 +247,7 @@ class CPUEngine(ReferenceEngine):
     # -- losses ----------------------------------------------------------------------------------
 
     def loss(self, kind, target, output, weight, from_logits=False):
-        if kind not in KERNEL_LOSSES:
+        if kind not in KERNEL_LOSSES and not (from_logits and kind in CLASS_LOSSES):
             return super().loss(kind, target, output, weight, from_logits)
         losses = self.empty((len(output),), output.dtype)
         doutput = self.empty(output.shape, output.dtype)
