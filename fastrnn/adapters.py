@@ -31,6 +31,7 @@ __all__ = [
     "entries",
     "filled_up",
     "is_ragged",
+    "of_rank",
     "rows_of",
     "split",
     "weights_of_classes",
@@ -44,7 +45,7 @@ WINDOW = 32
 CHUNK = 1024
 
 
-def rows_of(x, convert, name="x"):
+def rows_of(x, convert, name="x", like=None):
     """``x`` as `ArrayRows` or `RaggedRows`.
 
     Parameters
@@ -55,6 +56,8 @@ def rows_of(x, convert, name="x"):
         Turns an array into what the first layer takes: `Layer.convert_input`.
     name : str
         What to call it in messages.
+    like : shape, optional
+        That of the input, with None for any number: see `of_rank`.
 
     Raises
     ------
@@ -66,11 +69,28 @@ def rows_of(x, convert, name="x"):
     if row_count(name, x) == 0:
         raise ValueError(f"{name}: there are no rows; got shape {np.shape(x)}.")
     if is_ragged(x):
-        return RaggedRows(*_flattened(x, convert, name))
+        step = like and like[1:]  # rows and steps are one axis there
+        return RaggedRows(*_flattened(x, lambda flat: convert(of_rank(flat, step)), name))
     array = numbers(name, x)
     if array.size == 0:
         raise ValueError(f"{name}: expected at least one step in a row; got shape {array.shape}.")
-    return ArrayRows(convert(array))
+    return ArrayRows(convert(of_rank(array, like)))
+
+
+def of_rank(x, like):
+    """An array with a last axis of 1 more or less, where a shape ``like`` it has that.
+
+    As Keras's models have it; what differs in another way comes back as it is, and so does all
+    for None.  Nothing is copied.
+
+    >>> of_rank(np.ones((5, 3)), (None, 3, 1)).shape, of_rank(np.ones((5, 1)), (None,)).shape
+    ((5, 3, 1), (5,))
+    """
+    if not like:
+        return x
+    if x.ndim == len(like) - 1 and like[-1] == 1:
+        return x[..., None]
+    return x[..., 0] if x.ndim == len(like) + 1 and x.shape[-1] == 1 else x
 
 
 def filled_up(name, given, lengths):

@@ -195,6 +195,13 @@ def test_batches_of_sequences_have_similar_lengths():
     assert (np.diff(lengths[rows.sorted()]) >= 0).all()
 
 
+def test_an_axis_of_one_costs_no_copy():
+    x = np.arange(12, dtype=np.float32).reshape(4, 3)
+    assert np.shares_memory(rows_of(x, float32, like=(None, 3, 1)).x, x)
+    assert np.shares_memory(rows_of(x[..., None], float32, like=(None, 3)).x, x)
+    assert rows_of(x, float32, like=(None, 3, 2)).shape == (4, 3)
+
+
 def test_data_batches():
     data = Data(rows_of(np.arange(8).reshape(4, 2), int32), np.arange(4), np.arange(4) * 0.5)
     x, mask, target, weight = data.part(1, 4).batch(np.array([2, 0]))

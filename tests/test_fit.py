@@ -12,8 +12,8 @@ import pytest
 from fastrnn import engines, get_num_threads, losses, optimizers, set_num_threads
 from fastrnn.callbacks import Callback, LambdaCallback
 from fastrnn.interrupts import Shield
-from fastrnn.layers import Activation, Dense, Dropout, Embedding, SimpleRNN
-from fastrnn.models import Sequential
+from fastrnn.layers import Activation, Concatenate, Dense, Dropout, Embedding, Input, SimpleRNN
+from fastrnn.models import Model, Sequential
 from fastrnn.progress import Progress
 from fastrnn.utils import pad_sequences, set_random_seed, to_categorical
 
@@ -410,7 +410,7 @@ BAD_DATA = [
     (PADDED[:0], LABELS[:0], {}, ValueError, r"no rows; got shape \(0, 8\)"),
     (PADDED[:, :0], LABELS, {}, ValueError, r"at least one step in a row; got shape \(40, 0\)"),
     (PADDED[:, 0], LABELS, {}, ValueError, r"x of 2 axes, like \(any, 8\).*; got shape \(40,\)"),
-    (PADDED[..., None], LABELS, {}, ValueError, r"x of 2 axes.*; got shape \(40, 8, 1\)"),
+    (PADDED[..., None, None], LABELS, {}, ValueError, r"x of 2 axes.*; got shape \(40, 8, 1, 1\)"),
     ([*SEQUENCES[:-1], "text"], LABELS, {}, ValueError, "row 39 should be a sequence of numbers"),
     (PADDED, LABELS, {"sample_weight": np.ones(39)}, ValueError, r"\(40,\); got shape \(39,\)"),
     (PADDED, LABELS, {"sample_weight": LABELS + np.inf}, ValueError, "sample_weight: .* finite"),
@@ -468,6 +468,87 @@ def test_data_of_any_plain_type_train_alike():
         model.set_weights(start)
         model.fit(x, LABELS.astype(np.float64).tolist(), shuffle=False, verbose=0)
         assert equal_weights(model, reference)
+
+
+# -- inputs with an axis too few or too many, as in Keras ------------------------------------------
+
+
+def a_series(shape):
+    """A model for inputs of this shape."""
+    model = Sequential([Input(shape), *[SimpleRNN(3)] * (len(shape) > 1), Dense(1)])
+    model.compile(optimizers.SGD(0.1), "mse")
+    return model
+
+
+@pytest.mark.parametrize(("shape", "missing", "whole"), [
+    ((5, 1), np.ones((6, 5)) * np.arange(6)[:, None], (6, 5, 1)),
+    ((None, 1), np.arange(30).reshape(6, 5), (6, 5, 1)),
+    ((1,), np.arange(6), (6, 1)),
+    ((5,), np.arange(30).reshape(6, 5, 1), (6, 5)),
+])  # fmt: skip
+@pytest.mark.parametrize("engine", ["cpu", "reference"])
+def test_a_last_axis_of_one_may_be_missing_or_too_much(shape, missing, whole, engine):
+    missing, y = missing / 30, np.ones((6, 1))
+    x = missing.reshape(whole)
+    with engines.using(engine):
+        model, other = a_series(shape), a_series(shape)
+        other.set_weights(model.get_weights())
+        expected = model.predict(x, verbose=0)
+        for given in (missing, missing.tolist(), [missing], {model.input_names[0]: missing}):
+            assert (model.predict(given, verbose=0) == expected).all()
+        assert (model(missing) == expected).all()
+        assert (model.predict_on_batch(missing) == expected).all()
+        assert model.evaluate(missing, y, verbose=0) == model.evaluate(x, y, verbose=0)
+        assert model.test_on_batch(missing, y) == model.test_on_batch(x, y)
+        assert model.train_on_batch(missing, y) == other.train_on_batch(x, y)
+        options = {"shuffle": False, "verbose": 0, "epochs": 2, "batch_size": 4}
+        model.fit(missing, y, validation_data=(missing, y), **options)
+        other.fit(x, y, **options)
+        assert equal_weights(model, other)
+
+
+def test_a_series_of_pandas():
+    pandas = pytest.importorskip("pandas")
+    model, x = a_series((1,)), np.arange(4.0)
+    expected = model.predict(x[:, None], verbose=0)
+    assert (model.predict(pandas.Series(x), verbose=0) == expected).all()
+    model = a_series((3, 1))
+    x = np.arange(12.0).reshape(4, 3)
+    expected = model.predict(x[..., None], verbose=0)
+    assert (model.predict(pandas.DataFrame(x), verbose=0) == expected).all()
+
+
+def test_several_inputs_with_an_axis_too_few_or_too_many():
+    a, b = Input((4, 1), name="a"), Input((1,), name="b")
+    model = Model([a, b], Concatenate()([SimpleRNN(3)(a), b]))
+    series, numbers = np.arange(24.0).reshape(6, 4), np.arange(6.0)
+    expected = model.predict([series[..., None], numbers[:, None]], verbose=0)
+    for given in ([series, numbers], {"b": numbers[:, None, None], "a": series}):
+        assert (model.predict(given, verbose=0) == expected).all()
+
+
+def test_sequences_of_numbers_for_steps_of_one_feature():
+    model = a_series((None, 1))
+    rows = [[1.0, 2.0], [3.0], [4.0, 5.0, 6.0]]
+    expected = model.predict([np.reshape(row, (-1, 1)) for row in rows], verbose=0)
+    assert (model.predict(rows, verbose=0) == expected).all()
+    ids = Sequential([Input((None,)), Embedding(9, 4), SimpleRNN(2)])
+    rows = [[1, 2], [3], [4, 5, 6]]
+    columns = [np.reshape(row, (-1, 1)) for row in rows]
+    assert (ids.predict(columns, verbose=0) == ids.predict(rows, verbose=0)).all()
+
+
+def test_one_row_in_a_list_stays_a_row():
+    model = a_series((None, 1))
+    assert model.predict([np.ones((5, 1))], verbose=0).shape == (1, 1)
+
+
+def test_a_model_that_knows_no_shape_takes_that_of_the_data():
+    model = Sequential([SimpleRNN(3)])
+    with pytest.raises(ValueError, match="expected inputs of shape"):
+        model.predict(np.ones((6, 4)), verbose=0)
+    model.predict(np.ones((6, 4, 1)), verbose=0)
+    assert model.predict(np.ones((6, 4)), verbose=0).shape == (6, 3)
 
 
 # -- interrupts ------------------------------------------------------------------------------------

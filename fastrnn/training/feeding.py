@@ -17,10 +17,11 @@ from fastrnn.adapters import (
     entries,
     filled_up,
     is_ragged,
+    of_rank,
     rows_of,
     weights_of_classes,
 )
-from fastrnn.checks import check_finite, row_count, shown
+from fastrnn.checks import check_finite, fits, row_count, shown
 from fastrnn.graph import flatten
 from fastrnn.layers.operators import GetItem
 from fastrnn.sources import Source, Streamed
@@ -39,7 +40,7 @@ class Fed(Compiled):
             self.expect(x)
         names = self.input_names
         if len(names) == 1:
-            x = _alone("x", x, names, lambda a: self.built and np.ndim(a) == len(self.input_shape))
+            x = _alone("x", x, names, lambda a: self.built and _is_whole(a, self.input_shape))
             return self._rows_of_input("x", x, self.convert_input, 0)
         given = entries("x", x, names, more=True)
         parts = [
@@ -55,7 +56,7 @@ class Fed(Compiled):
         return JointRows(parts)
 
     def _rows_of_input(self, name, x, convert, i):
-        rows = rows_of(x, convert, name)
+        rows = rows_of(x, convert, name, self.input_shapes[i] if self.built else None)
         if not self.built:
             self.build(rows.build_shape)
         expected = self.input_shapes[i]
@@ -76,11 +77,11 @@ class Fed(Compiled):
         if y is None:
             raise ValueError(f"Model '{self.name}': expected labels y beside x; got none.")
         if len(names) == 1:
-            def fits(inside):
+            def is_all(inside):
                 return hasattr(inside, "__len__") and 1 < len(rows) == len(inside)
 
-            ys = [_alone("y", y, names, fits)]
-            weights = [_alone("sample_weight", sample_weight, names, fits)]
+            ys = [_alone("y", y, names, is_all)]
+            weights = [_alone("sample_weight", sample_weight, names, is_all)]
         else:
             ys, weights = self._labels(y, names), self._weights(sample_weight, names)
         shapes = flatten(self.compute_output_shape(rows.shape))
@@ -210,6 +211,16 @@ class Fed(Compiled):
         weight = weights_of_classes(data.target, class_weight, by_step)
         weight = weight.astype(self.output_dtypes[0])
         return data._replace(weight=weight)
+
+
+def _is_whole(inside, expected):
+    """Whether what is alone in a list is the data of an input, and not a row of them."""
+    if np.ndim(inside) == len(expected):
+        return True
+    return (
+        isinstance(inside, np.ndarray) and fits(of_rank(inside, expected).shape, expected)
+        and not fits((1, *inside.shape), expected)
+    )
 
 
 def _alone(argument, given, names, fits):

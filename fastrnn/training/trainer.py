@@ -96,6 +96,7 @@ class Trainer(Evaluator):
         x : array (N, ...), or a list of N sequences of different lengths, or what makes batches
             Ids (N, T) for a model that starts with an Embedding, else floats (N, T, D) or (N, D).
             Sequences (L,) or (L, D) need no padding; batches are made of similar lengths.
+            A last axis of 1 may be missing or too much, as in Keras: (N, T) for (N, T, 1).
             For several inputs a list of such, or a dict by their names, which may hold more.
             A generator (with ``steps_per_epoch``), an object with ``__len__`` and ``__getitem__``,
             as Keras's PyDataset, and a loader give batches: (x, y) or (x, y, sample_weight).
