@@ -250,6 +250,51 @@ def test_steps_limit_the_batches():
     assert some == pytest.approx(model.evaluate(PADDED[:16], LABELS[:16], verbose=0))
 
 
+def counted(run):
+    """How many batches ``run(callback)`` trains on, evaluates and predicts."""
+    found = {"train": 0, "test": 0, "predict": 0}
+
+    def count(kind):
+        return lambda batch, logs: found.update({kind: found[kind] + 1})
+
+    run(LambdaCallback(
+        on_train_batch_end=count("train"), on_test_batch_end=count("test"),
+        on_predict_batch_end=count("predict"),
+    ))  # fmt: skip
+    return tuple(found.values())
+
+
+# The numbers are those of Keras, for 100 rows.
+@pytest.mark.parametrize(("options", "train", "test"), [
+    ({"steps_per_epoch": 3}, 3, 4),
+    ({"steps_per_epoch": 3, "validation_steps": 7}, 3, 7),
+    ({"validation_steps": 7}, 4, 7),
+    ({"steps_per_epoch": 2, "batch_size": 10, "validation_steps": 2}, 2, 2),
+    ({"steps_per_epoch": 3, "epochs": 2}, 6, 8),
+])  # fmt: skip
+def test_steps_alone_make_batches_that_take_all_rows(options, train, test):
+    x, y = np.ones((100, 3)), np.zeros((100, 1))
+    model = Sequential([Dense(1)])
+    model.compile("sgd", "mse")
+    found = counted(lambda callback: model.fit(
+        x, y, verbose=0, validation_data=(x, y), callbacks=callback, **options
+    ))  # fmt: skip
+    assert found == (train, test, 0)
+
+
+@pytest.mark.parametrize(("steps", "batches"), [(1, 1), (3, 3), (7, 7), (30, 25), (1000, 100)])
+def test_all_rows_are_evaluated_and_predicted_in_so_many_steps(steps, batches):
+    x, y = np.arange(300.0).reshape(100, 3), np.zeros((100, 1))
+    model = Sequential([Dense(1)])
+    model.compile("sgd", "mse")
+    options = {"steps": steps, "verbose": 0}
+    found = model.predict(x, **options)
+    np.testing.assert_allclose(found, model.predict(x, verbose=0), rtol=1e-5)
+    assert model.evaluate(x, y, **options) == pytest.approx(model.evaluate(x, y, verbose=0))
+    assert counted(lambda c: model.predict(x, callbacks=c, **options)) == (0, 0, batches)
+    assert counted(lambda c: model.evaluate(x, y, callbacks=c, **options)) == (0, batches, 0)
+
+
 def test_a_batch_may_be_larger_than_the_data():
     model = sentiment()
     history = model.fit(PADDED, LABELS, batch_size=1000, verbose=0)

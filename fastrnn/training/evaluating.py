@@ -14,11 +14,11 @@ from fastrnn.masks import StepMask
 from fastrnn.progress import Progress, level
 from fastrnn.sources import JoinedOutputs, Streamed, is_source
 from fastrnn.training.passes import (
-    BATCH_SIZE,
     batches_together,
     check_batches_alike,
     positive,
     reached,
+    size_of_batches,
 )
 from fastrnn.training.run import stateful_layers
 from fastrnn.training.steps import Stepper
@@ -40,6 +40,7 @@ class Evaluator(Stepper):
         x, y, sample_weight
             As for `fit`.
         batch_size : int, default 32
+            With ``steps`` alone so many rows that these are all.
         verbose : {"auto", 0, 1, 2}
         steps : int, optional
             So many batches only.
@@ -52,13 +53,14 @@ class Evaluator(Stepper):
             The loss; with metrics a list of the loss and each of them; or a dict of them by name.
         """
         self._need("evaluate")
-        batch_size = positive("batch_size", batch_size, BATCH_SIZE)
+        batch_size = positive("batch_size", batch_size, None)
         steps = positive("steps", steps, None)
         if is_source(x):
             data = self._streamed("evaluate", x, y=y, sample_weight=sample_weight)
             total = steps = data.steps("steps", steps)
         else:
             data = self._data(x, y, sample_weight)
+            batch_size = size_of_batches(batch_size, len(data.rows), steps)
             total = steps or -(-len(data.rows) // batch_size)
             check_batches_alike(self, [(reached(len(data.rows), batch_size, steps), batch_size)])
         hooks = CallbackList(callbacks, self, verbose=level(verbose), epochs=1, steps=total)
@@ -127,6 +129,7 @@ class Evaluator(Stepper):
         x
             As for `fit`.
         batch_size : int, default 32
+            With ``steps`` alone so many rows that these are all.
         verbose : {"auto", 0, 1, 2}
         steps : int, optional
             So many batches only.
@@ -137,13 +140,14 @@ class Evaluator(Stepper):
         array (N, ...), or a list of arrays for several outputs (a dict, if the model's are one)
             Of sequences of different lengths the outputs of steps are zero behind their ends.
         """
-        batch_size = positive("batch_size", batch_size, BATCH_SIZE)
+        batch_size = positive("batch_size", batch_size, None)
         steps = positive("steps", steps, None)
         if is_source(x):
             data = self._streamed("predict", x)
             steps, take, outputs = data.steps("steps", steps), data.rows, JoinedOutputs()
         else:
             rows = self._rows(x)
+            batch_size = size_of_batches(batch_size, len(rows), steps)
             steps = steps or -(-len(rows) // batch_size)
             rows = rows.part(0, reached(len(rows), batch_size, steps))
             check_batches_alike(self, [(len(rows), batch_size)])

@@ -9,7 +9,7 @@ from fastrnn.training.run import stateful_layers
 
 __all__ = [
     "BATCH_SIZE", "batches_together", "check_batches_alike", "positive", "reached",
-    "steps_of_epoch",
+    "size_of_batches", "steps_of_epoch",
 ]
 
 BATCH_SIZE = 32
@@ -25,6 +25,14 @@ def positive(name, value, default):
     if not whole(value):
         raise ValueError(f"{name}: expected a whole number from 1 on; got {value!r}.")
     return int(value)
+
+
+def size_of_batches(given, rows, steps):
+    """How many rows are in a batch: as given, else so many that ``steps`` batches have all rows,
+    as in Keras; `BATCH_SIZE` where neither is given."""
+    if given is not None:
+        return given
+    return BATCH_SIZE if steps is None else -(-rows // steps)
 
 
 def reached(rows, batch_size, steps):

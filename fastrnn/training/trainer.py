@@ -14,10 +14,10 @@ from fastrnn.progress import Progress, level
 from fastrnn.sources import Streamed, is_source, warn_of_end
 from fastrnn.training.evaluating import Evaluator, as_keras
 from fastrnn.training.passes import (
-    BATCH_SIZE,
     check_batches_alike,
     positive,
     reached,
+    size_of_batches,
     steps_of_epoch,
 )
 from fastrnn.training.run import Batches, Run
@@ -31,7 +31,8 @@ class Validation(NamedTuple):
 
     Attributes
     ----------
-    batch_size : int
+    batch_size : int or None
+        None until the data are there: see `size_of_batches`.
     steps : int or None
         So many batches; None: all.
     frequency : int or collection of int
@@ -39,17 +40,19 @@ class Validation(NamedTuple):
     data : `Data`, `Streamed` or None
     """
 
-    batch_size: int
+    batch_size: int | None
     steps: int | None
     frequency: Any
     data: Any = None
 
     def on(self, data):
         """The same of these data."""
-        steps = self.steps
+        if data is None:
+            return self
         if isinstance(data, Streamed):
-            steps = data.steps("validation_steps", steps)
-        return self._replace(data=data, steps=steps)
+            return self._replace(data=data, steps=data.steps("validation_steps", self.steps))
+        batch_size = size_of_batches(self.batch_size, len(data.rows), self.steps)
+        return self._replace(data=data, batch_size=batch_size)
 
     @property
     def sizes(self):
@@ -104,6 +107,7 @@ class Trainer(Evaluator):
             Labels, as the loss takes them.  For several outputs a list of such, or a dict.  Those
             of steps may be a list of sequences of different lengths, as x is.
         batch_size : int, default 32
+            With ``steps_per_epoch`` alone so many rows that these are all.
         epochs : int, default 1
             The number of the last epoch.
         verbose : {"auto", 0, 1, 2}
@@ -127,7 +131,8 @@ class Trainer(Evaluator):
         validation_steps : int, optional
             Evaluate so many batches only.
         validation_batch_size : int, optional
-            Default: ``batch_size``.
+            Default: ``batch_size``, if it is given; with ``validation_steps`` alone so many rows
+            that these are all.
         validation_freq : int or list of int, default 1
             Validate every so many epochs, or after these, the first being 1.
         truncate : int, optional
@@ -150,7 +155,7 @@ class Trainer(Evaluator):
         """
         self._need("fit")
         level(verbose)
-        batch_size = positive("batch_size", batch_size, BATCH_SIZE)
+        batch_size = positive("batch_size", batch_size, None)
         validation = Validation(
             positive("validation_batch_size", validation_batch_size, batch_size),
             positive("validation_steps", validation_steps, None), _frequency(validation_freq),
@@ -169,6 +174,9 @@ class Trainer(Evaluator):
         else:
             data = self._by_class(data, class_weight)
             rows, shape = len(data.rows), data.rows.shape
+            batch_size = size_of_batches(
+                batch_size, rows, positive("steps_per_epoch", steps_per_epoch, None)
+            )
             steps = steps_of_epoch(steps_per_epoch, rows, batch_size)
             batches = Batches(data.rows, batch_size, shuffle)
             sizes = [(reached(rows, batch_size, steps * (epochs - initial_epoch)), batch_size)]
