@@ -36,6 +36,14 @@ __all__ = [
 ]
 
 
+# What Keras calls in training, where a class has its own.
+_NOT_CALLED = (
+    "train_step", "test_step", "predict_step", "compute_loss", "compute_metrics",
+    "compute_loss_and_updates", "make_train_function", "make_test_function",
+    "make_predict_function",
+)
+
+
 def load_model(filepath, custom_objects=None, compile=True, safe_mode=True):
     """A model that `Model.save` saved, or Keras; see `fastrnn.saving.load_model`."""
     from fastrnn import saving
@@ -140,6 +148,16 @@ class Model(Trainer, Composite):
     >>> model.predict(x, verbose=0).shape
     (4, 7, 2)
     """
+
+    def __init_subclass__(cls, **kwargs):
+        super().__init_subclass__(**kwargs)
+        if found := [name for name in _NOT_CALLED if hasattr(cls, name)]:
+            raise TypeError(
+                f"class {cls.__name__}: {', '.join(found)}: expected none of this name, as nothing "
+                "calls it here: fit, evaluate and predict have steps of their own. Give compile a "
+                "loss or metrics of your own, a layer an activity_regularizer, or fit callbacks; "
+                "or write the loop yourself, around train_on_batch."
+            )
 
     def __init__(self, inputs=None, outputs=None, name=None, trainable=None):
         if inputs is None or outputs is None:

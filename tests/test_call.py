@@ -511,6 +511,19 @@ def test_what_a_call_cannot_do(function, message):
         calling(function)(X)
 
 
+@pytest.mark.parametrize("name", [
+    "train_step", "test_step", "predict_step", "compute_loss", "compute_metrics",
+    "make_train_function", "make_test_function", "make_predict_function",
+])  # fmt: skip
+@pytest.mark.parametrize("base", [Model, Sequential, Reader])
+def test_steps_of_ones_own_would_not_be_called(name, base):
+    message = rf"class Own: {name}: .*nothing calls it .* loss or metrics .* train_on_batch"
+    with pytest.raises(TypeError, match=message):
+        type("Own", (base,), {name: lambda self, data: {}})
+    with pytest.raises(TypeError, match=message):
+        type("Own", (type("Mixin", (), {name: lambda self, data: {}}), base), {})
+
+
 def test_names_that_mean_something_else():
     class Own(Model):
         def __init__(self, name):
