@@ -30,7 +30,7 @@ class Constraint(Configurable):
     """What every constraint has: ``constraint(w)`` gives the nearest weights that are allowed."""
 
     def __call__(self, w):
-        raise NotImplementedError
+        raise self.missing("__call__(self, w)", "gives the weights that take the place of w")
 
 
 def _norms(w, axis):

@@ -84,7 +84,7 @@ class Initializer(Configurable):
     """
 
     def __call__(self, shape, dtype=None):
-        raise NotImplementedError
+        raise self.missing("__call__(self, shape, dtype=None)", "gives an array of that shape")
 
 
 @_registry.add("zeros", "zero")

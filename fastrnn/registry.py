@@ -167,6 +167,12 @@ class Configurable:
         """A new object from `get_config`'s dict."""
         return cls(**config)
 
+    def missing(self, method, what):
+        """The error for a method that a class of one's own leaves out, and what it must do."""
+        return NotImplementedError(
+            f"{type(self).__name__}: the class has no {method}; write it, so that it {what}."
+        )
+
     def __repr__(self):
         arguments = ", ".join(f"{k}={v!r}" for k, v in self.get_config().items() if v is not None)
         return f"<{type(self).__name__}({arguments})>"

@@ -62,11 +62,13 @@ class Regularizer(Configurable):
 
     def __call__(self, w):
         """The penalty, a float; on an engine that `runs_ahead` what ``float()`` makes one of."""
-        raise NotImplementedError
+        raise self.missing("__call__(self, w)", "gives the penalty on a weight, a number")
 
     def add_gradient(self, w, dw):
         """Add the penalty's gradient at ``w`` into ``dw``."""
-        raise NotImplementedError
+        raise self.missing(
+            "add_gradient(self, w, dw)", "adds the gradient of __call__(w) into the array dw"
+        )
 
 
 @_registry.add("l1_l2")

@@ -200,6 +200,44 @@ def test_metrics_of_an_epoch_go_on(after, tmp_path):
         np.testing.assert_array_equal(found[name], expected[name], err_msg=name)
 
 
+class Own(fastrnn.metrics.Metric):
+    """Sums up in a variable, a list, a metric inside of it, and numbers of NumPy's."""
+
+    def __init__(self, name="own"):
+        super().__init__(name=name)
+        self.total = self.add_weight()
+        self.values = []
+        self.inner = fastrnn.metrics.Mean()
+        self.seen = np.float32(0)
+
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        self.total.assign_add(y_pred.sum())
+        self.values.append(y_pred.max())
+        self.inner.update_state(y_pred)
+        self.seen += np.float32(len(y_pred))
+
+    def reset_state(self):
+        super().reset_state()
+        self.values, self.seen = [], np.float32(0)
+
+    def result(self):
+        return np.array([self.total, sum(self.values), self.inner.result(), self.seen])
+
+
+def test_metrics_of_ones_own_go_on(tmp_path):
+    def scored():
+        found = model()
+        found.compile("sgd", "mse", metrics=[Own()])
+        return found
+
+    expected = fit(scored()).history["own"]
+    with pytest.raises(KeyboardInterrupt):
+        fit(scored(), [BackupAndRestore(tmp_path, 1), Interrupt(8)])
+    again = scored()
+    fit(again, [BackupAndRestore(tmp_path, 1)])
+    np.testing.assert_array_equal(again.history.history["own"], expected)
+
+
 @pytest.mark.parametrize("make", [
     lambda: Adagrad(0.05), lambda: Adadelta(1.0), lambda: Adamax(0.05), lambda: Nadam(0.05),
     lambda: Lion(0.01), lambda: Ftrl(0.1, use_ema=True),

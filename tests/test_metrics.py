@@ -371,6 +371,146 @@ def test_a_metric_of_ones_own_promises_nothing_of_batches():
     assert Outspoken().joins_batches
 
 
+class Variables(metrics.Metric):
+    """Sums up in variables, as Keras's guide has it."""
+
+    def __init__(self, name="mine", **kwargs):
+        super().__init__(name=name, **kwargs)
+        self.total = self.add_weight(name="total", initializer="zeros")
+        self.seen = self.add_variable(shape=(), initializer="zeros", name="seen")
+
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        self.total.assign_add(np.sum(y_pred))
+        self.seen.assign(self.seen + len(y_pred))
+
+    def result(self):
+        return self.total / self.seen
+
+
+class Values(metrics.Metric):
+    """Keeps values, and forgets them itself."""
+
+    def __init__(self, name="mine", **kwargs):
+        super().__init__(name=name, **kwargs)
+        self.values = []
+
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        self.values += [float(p) for p in np.ravel(y_pred)]
+
+    def result(self):
+        return float(np.mean(self.values))
+
+    def reset_state(self):
+        self.values = []
+
+
+class Wrapped(Variables):
+    """Counts in a variable that is the result, beside a metric of fastrnn's inside of it."""
+
+    def __init__(self, name="mine", **kwargs):
+        super().__init__(name, **kwargs)
+        self.inner = Mean()
+        self.figure = self.add_variable()
+
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        self.inner.update_state(y_pred)
+        self.figure.assign(self.inner.result())
+
+    def result(self):
+        return self.figure
+
+
+class Derived(Mean):
+    """Takes the place of what a mean forgets, with a field that it has only later."""
+
+    def __init__(self, name="mine", **kwargs):
+        super().__init__(name=name, **kwargs)
+        self.scale = self.add_weight(initializer="ones")
+
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        super().update_state(y_pred)
+
+    def reset_state(self):
+        super().reset_state()
+        self.scale.assign(1.0)
+
+    def result(self):
+        return super().result() * self.scale
+
+
+@pytest.mark.parametrize("kind", [Variables, Values, Wrapped, Derived])
+def test_metrics_written_in_keras_style(kind):
+    x = RNG.normal(size=(10, 3)).astype(np.float32)
+    model = fastrnn.Sequential([fastrnn.layers.Dense(1)])
+    model.compile("sgd", "mse", metrics=[kind()])
+    history = model.fit(x, np.zeros(10), batch_size=4, epochs=2, verbose=0).history
+    assert [type(figure) for figure in history["mine"]] == [float] * 2
+    expected = pytest.approx(model.predict(x).mean(), rel=1e-5)
+    for _ in range(2):  # the second begins anew
+        assert model.evaluate(x, np.zeros(10), batch_size=4, verbose=0)[1] == expected
+    metric = kind()
+    assert float(metric([0, 0], np.array([1.0, 2.0]))) == 1.5
+    assert float(metric([0, 0], np.array([6.0]))) == 3
+    metric.reset_state()
+    assert float(metric([0], np.array([4.0]))) == 4
+    assert metric.get_config() == {"name": "mine", "dtype": None}
+
+
+def test_variables_of_a_metric():
+    metric = Wrapped(dtype="float64")
+    metric.inner.kept = metric.inner.add_variable((2,), "ones", "int32", name="kept")
+    names = ["total", "seen", "variable", "kept"]
+    assert [v.name for v in metric.variables] == names
+    kept = metric.variables[-1]
+    assert (kept.shape, kept.dtype, kept.path) == ((2,), np.int32, "kept")
+    kept.assign_add([1, 2])
+    kept.assign_sub(1)
+    kept += 1
+    assert kept is metric.variables[-1]
+    np.testing.assert_array_equal(kept.numpy(), [2, 3])
+    np.testing.assert_array_equal(np.asarray(kept, float), [2.0, 3.0])
+    for a, b in (
+        (kept + 1, [3, 4]), (6 / kept, [3, 2]), (-kept, [-2, -3]), (kept * kept, [4, 9]),
+        (np.array([1, 1]) - kept, [-1, -2]), (kept > 2, [False, True]), (kept[1:], [3]),
+        (np.maximum(kept, 3), [3, 3]), (fastrnn.ops.square(kept), [4, 9]), (np.sum(kept), 5),
+    ):
+        assert isinstance(a, (np.ndarray, np.generic))
+        np.testing.assert_array_equal(a, b)
+    kept.numpy()[0] = kept.value[0] = kept[:][0] = 9  # copies
+    assert [int(k) for k in kept] == [2, 3]
+    assert metric.total.dtype == np.float64 and not metric.total
+    metric.reset_state()
+    np.testing.assert_array_equal(kept, [0, 0])
+    with pytest.raises(ValueError, match=r"'kept' of a metric: expected .* \(2,\); got shape \(3"):
+        kept.assign([1, 2, 3])
+    with pytest.raises(TypeError, match=r"Metric 'mine' \(Wrapped\): add_variable: .*name='tp'"):
+        metric.add_weight("tp")
+
+    class Early(metrics.Metric):
+        def __init__(self):
+            self.tp = self.add_weight()
+
+    with pytest.raises(RuntimeError, match=r"Metric Early: call super\(\).__init__\(\) before"):
+        Early()
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: metrics.Metric()([0], [0]), r"Metric: the class has no update_state\(self, "),
+        (lambda: metrics.Metric().result(), r"Metric: the class has no result\(self\); write it"),
+        (lambda: losses.Loss()([0.0], [0.0]), r"Loss: the class has no rows\(self, target"),
+        (lambda: fastrnn.regularizers.Regularizer()(0), r"Regularizer: .* no __call__\(self, w\)"),
+        (lambda: fastrnn.regularizers.Regularizer().add_gradient(0, 0), "no add_gradient"),
+        (lambda: fastrnn.constraints.Constraint()(0), "Constraint: the class has no __call__"),
+        (lambda: fastrnn.initializers.Initializer()(0), "Initializer: the class has no __call__"),
+    ],
+)
+def test_what_a_class_of_ones_own_must_write(call, message):
+    with pytest.raises(NotImplementedError, match=message):
+        call()
+
+
 def test_masked_steps_as_in_keras():
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(4, 3, 2)), rng.integers(0, 2, (4, 3, 1))

@@ -98,7 +98,11 @@ class Loss(Configurable):
 
     def rows(self, target, output, weight, from_logits):
         """Losses of n rows and the gradient of their weighted sum; see `Engine.loss`."""
-        raise NotImplementedError
+        raise self.missing(
+            "rows(self, target, output, weight, from_logits)",
+            "gives the losses of n rows, (n,), and the gradient of their weighted sum, (n, C); "
+            "FormulaLoss (fastrnn.losses.base) asks for the gradient of each row alone",
+        )
 
     def target(self, y, output_shape, dtype):
         """The labels as this loss takes them, checked: ``output_shape`` and float ``dtype``.
@@ -219,7 +223,10 @@ class FormulaLoss(Loss):
 
         ``target`` and ``output`` are (n, C), of an engine or of NumPy.
         """
-        raise NotImplementedError
+        raise self.missing(
+            "formula(self, target, output, from_logits)",
+            "gives the losses of n rows, (n,), and the gradient of each, (n, C)",
+        )
 
     def rows(self, target, output, weight, from_logits):
         losses, gradient = self.formula(plain(target), plain(output), from_logits)

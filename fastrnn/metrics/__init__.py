@@ -13,6 +13,7 @@ from fastrnn.metrics.counts import *
 from fastrnn.metrics.counts import Confusion  # noqa: F401
 from fastrnn.metrics.curves import *
 from fastrnn.metrics.errors import *
+from fastrnn.metrics.variables import MetricVariable  # noqa: F401
 from fastrnn.names import snake_case
 from fastrnn.registry import own
 

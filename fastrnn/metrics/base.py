@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from fastrnn import losses
+from fastrnn import initializers, losses
 from fastrnn.config import floatx
-from fastrnn.names import snake_case
+from fastrnn.metrics.variables import MetricVariable
+from fastrnn.names import snake_case, unused
 from fastrnn.registry import Configurable, Registry
 from fastrnn.values import plain
 
@@ -22,12 +23,16 @@ registry = Registry("metric", "keras.metrics")
 class Metric(Configurable):
     """What every metric has.
 
+    One of one's own writes `update_state` and `result`; what it sums up in is `add_variable`'s, or
+    attributes of its own, which its `reset_state` sets back.
+
     Parameters
     ----------
     name : str, optional
         Default: the class's name in snake case.
     dtype : str, optional
-        Kept for the config; sums are in double precision always.
+        That of variables, `fastrnn.config.floatx` by default; all else is summed up in double
+        precision.
 
     Attributes
     ----------
@@ -40,6 +45,21 @@ class Metric(Configurable):
         Whether it computes with an engine's arrays where they are.
     takes_mask : bool
         Whether steps that are masked in the model are left out.
+
+    Examples
+    --------
+    >>> class Largest(Metric):
+    ...     def __init__(self, name="largest", **kwargs):
+    ...         super().__init__(name=name, **kwargs)
+    ...         self.found = self.add_variable((), "zeros", name="found")
+    ...
+    ...     def update_state(self, y_true, y_pred, sample_weight=None):
+    ...         self.found.assign(np.maximum(self.found, np.max(y_pred)))
+    ...
+    ...     def result(self):
+    ...         return self.found
+    >>> float(Largest()([0, 1], [3.0, 7.0]))
+    7.0
     """
 
     direction = None
@@ -62,19 +82,85 @@ class Metric(Configurable):
     def __init__(self, dtype=None, name=None):
         self.name = name or snake_case(type(self).__name__)
         self.dtype = dtype
-        self.reset_state()
+        self._variables = []
+
+    # -- to be written by each metric ------------------------------------------------------------
 
     def update_state(self, y_true, y_pred, sample_weight=None):
         """Take in a batch."""
-        raise NotImplementedError
-
-    def reset_state(self):
-        """Forget all batches."""
-        raise NotImplementedError
+        raise self.missing(
+            "update_state(self, y_true, y_pred, sample_weight=None)", "takes in a batch"
+        )
 
     def result(self):
         """The figure over all batches since the last reset: a float, of some an array of them."""
-        raise NotImplementedError
+        raise self.missing("result(self)", "gives the figure over all batches")
+
+    def reset_state(self):
+        """Forget all batches: variables, and those of metrics in this one, begin at zero.
+
+        It is called when an epoch begins.  A class that keeps something else writes its own.
+        """
+        for variable in self._variables:
+            variable.assign(np.zeros(variable.shape))
+        for metric in self._inner():
+            metric.reset_state()
+
+    # -- variables -------------------------------------------------------------------------------
+
+    def add_variable(self, shape=(), initializer="zeros", dtype=None, aggregation=None, name=None):
+        """Something to sum up in: it is zero again after `reset_state`, and is kept in backups.
+
+        Parameters
+        ----------
+        shape : tuple of int, default ()
+        initializer : default "zeros"
+            Of what it is at first; a reset sets it to zero, as in Keras.
+        dtype : str, optional
+            Default: the metric's.
+        aggregation
+            Accepted for Keras's sake.
+        name : str, optional
+            Default: "variable", numbered.
+
+        Returns
+        -------
+        MetricVariable
+            ``assign``, ``assign_add`` and ``assign_sub`` change it; in arithmetic it is an array.
+
+        Raises
+        ------
+        TypeError
+            If the shape is none.
+        RuntimeError
+            Before ``super().__init__()``.
+        """
+        kind = type(self).__name__
+        if "_variables" not in vars(self):
+            raise RuntimeError(f"Metric {kind}: call super().__init__() before add_variable.")
+        if isinstance(shape, str):
+            raise TypeError(
+                f"Metric '{self.name}' ({kind}): add_variable: shape must be a tuple; got "
+                f"{shape!r}. Write name={shape!r} for its name."
+            )
+        if name is None:
+            name = unused("variable", {v.name for v in self._variables})
+        make = initializers.get("zeros" if initializer is None else initializer)
+        variable = MetricVariable(make(tuple(shape), dtype=dtype or self.dtype or floatx()), name)
+        self._variables.append(variable)
+        return variable
+
+    def add_weight(self, shape=(), initializer="zeros", dtype=None, name=None):
+        """`add_variable`, by its older name."""
+        return self.add_variable(shape, initializer, dtype, name=name)
+
+    @property
+    def variables(self):
+        """What `add_variable` made, here and in metrics that are attributes of this one."""
+        return [*self._variables, *(v for metric in self._inner() for v in metric.variables)]
+
+    def _inner(self):
+        return [value for value in vars(self).values() if isinstance(value, Metric)]
 
     def _number(self, a):
         """An array of one figure as a float; any other, of several, as it is."""
@@ -98,8 +184,10 @@ class Mean(Metric):
 
     def __init__(self, name="mean", dtype=None):
         super().__init__(dtype, name)
+        Mean.reset_state(self)  # not that of a class derived from it, which has no fields yet
 
     def reset_state(self):
+        super().reset_state()
         self.total = 0.0
         self.count = 0.0
 
@@ -150,8 +238,10 @@ class Sum(Metric):
 
     def __init__(self, name="sum", dtype=None):
         super().__init__(dtype, name)
+        Sum.reset_state(self)
 
     def reset_state(self):
+        super().reset_state()
         self.total = 0.0
 
     def update_state(self, values, sample_weight=None):

@@ -55,12 +55,14 @@ class Confusion(Metric):
         self.top_k = top_k
         self.class_id = class_id
         super().__init__(dtype, name)
+        Confusion.reset_state(self)
 
     def get_config(self):
         config = super().get_config()
         return config | {"thresholds": self.init_thresholds}
 
     def reset_state(self):
+        super().reset_state()
         for name in COUNTS:
             setattr(self, name, np.zeros(len(self.thresholds)))
 
@@ -254,8 +256,10 @@ class FBetaScore(Metric, joins_batches=True):
         self.average = average
         self.beta = beta
         self.threshold = threshold
+        FBetaScore.reset_state(self)
 
     def reset_state(self):
+        super().reset_state()
         self.true_positives = self.false_positives = self.false_negatives = 0.0
         self.intermediate_weights = 0.0
 

@@ -81,9 +81,10 @@ class AUC(Confusion, joins_batches=True):
         self.init_thresholds = None if thresholds is None else inner
         # A little beyond both ends, so that all predictions lie between them.
         self.thresholds = [-epsilon(), *inner, 1 + epsilon()]
-        self.reset_state()
+        AUC.reset_state(self)
 
     def reset_state(self):
+        super().reset_state()
         columns = (self.num_labels or 1,) if self.multi_label else ()
         for name in COUNTS:
             setattr(self, name, np.zeros((len(self.thresholds), *columns)))

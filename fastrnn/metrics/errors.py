@@ -314,8 +314,10 @@ class R2Score(Metric, joins_batches=True):
         super().__init__(dtype, name)
         self.class_aggregation = class_aggregation
         self.num_regressors = num_regressors
+        R2Score.reset_state(self)
 
     def reset_state(self):
+        super().reset_state()
         self.sum = self.squared_sum = self.total_mse = self.count = 0.0
         self.num_samples = 0
 

@@ -107,7 +107,7 @@ class Optimizer(Configurable):
 
     def hyper(self):
         """The numbers of the rule for this step, as `Engine.update` takes them."""
-        raise NotImplementedError
+        raise self.missing("hyper(self)", "gives the numbers of its rule for a step, a dict")
 
     def derived(self):
         """Numbers that Keras keeps beside the slots, by name, and that follow from the steps."""

@@ -18,6 +18,7 @@ __all__ = ["Head", "Scores", "Sums"]
 
 # Numbers in the outputs that may wait for their scores; and of an engine that runs ahead.
 MOST_WAITING, MOST_AHEAD = 1 << 12, 1 << 22
+SUMS = int, float, np.generic, np.ndarray  # what attributes of a metric may sum up in
 
 
 class Sums(NamedTuple):
@@ -271,12 +272,13 @@ class Scores:
     def state(self):
         """The sums of the epoch so far, for `load_state`."""
         self._settle()
-        sums = [
-            {k: v for k, v in vars(metric).items() if isinstance(v, (int, float, np.ndarray))}
-            for metric in self.metrics
-        ]
+        sums = [_sums_of(metric) for metric in self.metrics]
+        variables = [[v.numpy() for v in metric.variables] for metric in self.metrics]
         heads = [[head.total, head.rows] for head in self.heads]
-        return {"loss": self.loss, "rows": self.rows, "heads": heads, "metrics": sums}
+        return {
+            "loss": self.loss, "rows": self.rows, "heads": heads, "metrics": sums,
+            "variables": variables,
+        }
 
     def load_state(self, state):
         """Go on from sums that `state` gave."""
@@ -285,7 +287,31 @@ class Scores:
         for head, sums in zip(self.heads, state["heads"], strict=True):
             head.total, head.rows = sums
         for metric, sums in zip(self.metrics, state["metrics"], strict=True):
-            vars(metric).update(sums)
+            _set_sums(metric, sums)
+        for metric, values in zip(self.metrics, state["variables"], strict=True):
+            for variable, value in zip(metric.variables, values, strict=True):
+                variable.assign(value)
+
+
+def _sums_of(metric):
+    """What a metric has summed up in attributes; that of metrics in it is a dict in turn."""
+    sums = {}
+    for name, value in vars(metric).items():
+        if isinstance(value, metrics.Metric):
+            sums[name] = _sums_of(value)
+        elif isinstance(value, list) and all(isinstance(part, SUMS) for part in value):
+            sums[name] = list(value)
+        elif isinstance(value, SUMS):
+            sums[name] = value
+    return sums
+
+
+def _set_sums(metric, sums):
+    for name, value in sums.items():
+        if isinstance(value, dict):
+            _set_sums(getattr(metric, name), value)
+        else:
+            vars(metric)[name] = value
 
 
 def _weighted_mask(mask, weight):
@@ -297,4 +323,7 @@ def _weighted_mask(mask, weight):
 
 def _figure(result):
     """What is reported of a metric: a float, or an array where it has several figures."""
-    return float(result.item()) if isinstance(result, np.ndarray) and result.size == 1 else result
+    if isinstance(result, metrics.MetricVariable):
+        result = result.numpy()
+    one = isinstance(result, (np.ndarray, np.generic)) and result.size == 1
+    return float(result.item()) if one else result
