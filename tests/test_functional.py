@@ -418,6 +418,33 @@ def test_outputs_by_key():
         np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.parametrize(("loss", "told"), [
+    ("mse", ["z", "m", "a"]),
+    ({"m": "mse", "a": "mae", "z": "mse"}, ["m", "a", "z"]),
+    ({"m": "mse", "z": "mse"}, ["m", "z"]),
+    (["mae", "mse", "mse"], ["z", "m", "a"]),
+])  # fmt: skip
+def test_the_order_of_outputs_by_key(loss, told):
+    """As in Keras: losses as compile or the outputs say, the other metrics sorted by name."""
+    x = Input((3,))
+    model = Model(x, {"z": Dense(1)(x), "m": Dense(3)(x), "a": Dense(2)(x)})
+    model.compile("sgd", loss, metrics={"z": ["mse"], "a": ["mae"]})
+    x, y = np.ones((4, 3)), {"a": np.ones((4, 2)), "m": np.zeros((4, 3)), "z": np.ones((4, 1))}
+    by_name = model.evaluate(x, y, verbose=0, return_dict=True)
+    names = ["loss", *(f"{name}_loss" for name in told), "a_mae", "z_mse"]
+    assert list(by_name) == sorted(names) and model.metrics_names == names
+    assert model.evaluate(x, y, verbose=0) == [by_name[name] for name in names]
+    assert model.evaluate(x, list(y.values()), verbose=0) == [by_name[name] for name in names]
+    assert model.train_on_batch(x, y) == pytest.approx([by_name[name] for name in names])
+    for found in (model.predict(x, verbose=0), model.predict_on_batch(x), model(x)):
+        assert [(name, part.shape) for name, part in found.items()] == [
+            ("z", (4, 1)), ("m", (4, 3)), ("a", (4, 2))
+        ]
+    assert list(model.fit(x, y, verbose=0).history) == sorted(names)
+    again = Model.from_config(json.loads(json.dumps(model.get_config())))
+    assert list(again.predict(x, verbose=0)) == ["z", "m", "a"]
+
+
 def test_outputs_that_are_not_trained():
     model, other = forked(), forked()
     model.compile("sgd", ["binary_crossentropy", None], metrics={"much": ["mae"]})

@@ -41,7 +41,7 @@ class Composite(Layer):
     input, output : SymbolicTensor, or a list or dict of them
         As they were given.
     input_names, output_names : list of str
-        The keys of a dict, else the names of the layers.
+        The keys of a dict, sorted, else the names of the layers.
     input_shapes, output_dtypes : list
         One for each.
     """
@@ -103,7 +103,8 @@ class Composite(Layer):
         if not isinstance(self.output, dict):
             return outputs
         outputs = outputs if isinstance(outputs, list) else [outputs]
-        return dict(zip(sorted(self.output), outputs, strict=True))
+        by_name = dict(zip(self.output_names, outputs, strict=True))
+        return {name: by_name[name] for name in self.output}
 
     @property
     def output_dtype(self):

@@ -57,11 +57,18 @@ class Compiled:
         optimizer_object = optimizers.get(optimizer)
         if not isinstance(optimizer_object, optimizers.Optimizer):
             raise TypeError(f"compile: expected an optimizer or its name; got {optimizer!r}.")
-        self._scores = Scores(self._heads(given))
+        self._scores = self._scores_for(given)
         self.optimizer = optimizer_object
         self.loss = loss
         self._compiled = given
         self._store = None
+
+    def _scores_for(self, given):
+        """`Scores` of the arguments of `compile`."""
+        loss, order = given["loss"], self.output_names
+        if isinstance(self.output, dict):  # then Keras lists losses as that of compile, or this, is
+            order = list(loss if _is_by_name(loss) else self.output)
+        return Scores(self._heads(given), order)
 
     def _heads(self, given):
         """A `Head` for each output, of the arguments of `compile`."""
@@ -141,9 +148,14 @@ class Compiled:
 # -- arguments -------------------------------------------------------------------------------------
 
 
+def _is_by_name(given):
+    """Whether it is a dict by output, and not the config of one object."""
+    return isinstance(given, dict) and "class_name" not in given
+
+
 def _leaves(given):
     """What lists, tuples and dicts by output hold, however nested, as a list; None is nothing."""
-    if isinstance(given, dict) and "class_name" not in given:  # a dict with one is a config
+    if _is_by_name(given):
         given = list(given.values())
     if isinstance(given, (list, tuple)):
         return [leaf for part in given for leaf in _leaves(part)]
@@ -167,7 +179,7 @@ def _by_output(argument, given, names):
         if len(found) > 1:
             raise ValueError(f"compile: expected one {argument}, for one output; got {given!r}.")
         return found or [None]
-    if isinstance(given, (list, tuple)) or isinstance(given, dict) and "class_name" not in given:
+    if isinstance(given, (list, tuple)) or _is_by_name(given):
         return entries(f"compile: {argument}", given, names, missing=True)
     return [given] * len(names)
 

@@ -26,7 +26,6 @@ from fastrnn.graph import flatten
 from fastrnn.layers.operators import GetItem
 from fastrnn.sources import Source, Streamed
 from fastrnn.training.compiling import Compiled
-from fastrnn.training.scores import Scores
 
 __all__ = ["Fed"]
 
@@ -72,7 +71,7 @@ class Fed(Compiled):
         rows = self._rows(x)
         names = self.output_names
         if len(names) != len(self._scores.heads):  # compiled before it was built
-            self._scores = Scores(self._heads(self._compiled))
+            self._scores = self._scores_for(self._compiled)
         heads = self._scores.heads
         if y is None:
             raise ValueError(f"Model '{self.name}': expected labels y beside x; got none.")

@@ -176,10 +176,13 @@ class Scores:
     Parameters
     ----------
     heads : list of Head
+    order : list of str, optional
+        The names of outputs in the order in which their losses are told; default: that of heads.
     """
 
-    def __init__(self, heads):
+    def __init__(self, heads, order=()):
         self.heads = heads
+        self._told = sorted(heads, key=lambda h: order.index(h.name) if h.name in order else 0)
         self._several = sum(head.loss is not None for head in heads) > 1
         self._waiting, self._size = [], 0
         self.reset()
@@ -265,7 +268,7 @@ class Scores:
         if len(self.heads) == 1:
             return results | self.heads[0].results()
         if self._several:
-            results |= {f"{h.name}_loss": h.loss_result() for h in self.heads if h.loss}
+            results |= {f"{h.name}_loss": h.loss_result() for h in self._told if h.loss}
         found = [item for head in self.heads for item in head.results().items()]
         return results | {unused(name, results): value for name, value in sorted(found)}
 
