@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastrnn.checks import numbers, row_count
+from fastrnn.checks import is_table, numbers, row_count
 from fastrnn.masks import StepMask
 from fastrnn.names import unknown
 
@@ -144,7 +144,7 @@ def filled_up(name, given, lengths):
 
 def is_ragged(x):
     """Whether the rows of a list or object array are sequences of different lengths, or empty."""
-    if hasattr(x, "__array__") and np.asarray(x).dtype.kind != "O":
+    if is_table(x) or hasattr(x, "__array__") and np.asarray(x).dtype.kind != "O":
         return False
     lengths = {len(row) if hasattr(row, "__len__") else None for row in x}
     return lengths != {None} and (len(lengths) > 1 or 0 in lengths)

@@ -7,7 +7,7 @@ from numbers import Real
 
 import numpy as np
 
-__all__ = ["check_finite", "fits", "numbers", "row_count", "shown", "whole"]
+__all__ = ["check_finite", "fits", "is_table", "numbers", "row_count", "shown", "whole"]
 
 
 def numbers(name, values):
@@ -20,6 +20,8 @@ def numbers(name, values):
     TypeError
         For anything but numbers.
     """
+    if is_table(values):
+        values = _by_column(name, values)
     try:
         array = np.asarray(values)
         if array.dtype == object:
@@ -36,6 +38,37 @@ def numbers(name, values):
             f"{name}: expected numbers; got an array of dtype {array.dtype}, shape {array.shape}."
         )
     return array
+
+
+def is_table(values):
+    """Whether it has columns with names, as pandas's DataFrame; iterating it may give these."""
+    return all(hasattr(values, name) for name in ("columns", "dtypes", "to_numpy"))
+
+
+def _by_column(name, table):
+    """A table as an array: of floats where its columns have different types."""
+    array = np.asarray(table)
+    if array.dtype.kind in "biuf":
+        return array
+    found = np.empty(array.shape, np.float64)
+    for i, (column, dtype) in enumerate(zip(table.columns, table.dtypes, strict=True)):
+        values, kind = array[:, i], getattr(dtype, "kind", "O")
+        try:
+            if kind not in "biuf" and any(isinstance(v, str) for v in values):
+                raise TypeError  # though it may look like a number
+            found[:, i] = values.astype(np.float64)
+        except (TypeError, ValueError):
+            raise TypeError(
+                f"{name}: expected numbers in every column; column {column!r} is of dtype {dtype}, "
+                f"and of its values one is {_no_number(values)!r:.60}. Leave it out, or give codes "
+                "or dummies in its place."
+            ) from None
+    return found
+
+
+def _no_number(values):
+    """The first of the values that is no number."""
+    return next((v for v in values if not isinstance(v, Real)), values[0])
 
 
 def row_count(name, values):

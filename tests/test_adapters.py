@@ -13,10 +13,12 @@ from fastrnn.adapters import (
     Outputs,
     RaggedRows,
     batches_of,
+    is_ragged,
     rows_of,
     split,
     weights_of_classes,
 )
+from fastrnn.checks import numbers
 
 
 def int32(x):
@@ -193,6 +195,68 @@ def test_batches_of_sequences_have_similar_lengths():
     # and another time rows come in another order.
     assert (rows.shuffled(10, random.generator(2)) != order).any()
     assert (np.diff(lengths[rows.sorted()]) >= 0).all()
+
+
+class Table:
+    """Columns with names, of any length; iterating gives the names, as of pandas's DataFrame."""
+
+    def __init__(self, columns):
+        self.columns = list(columns)
+        self._values = [np.asarray(values) for values in columns.values()]
+
+    @property
+    def dtypes(self):
+        return [values.dtype for values in self._values]
+
+    def __len__(self):
+        return len(self._values[0])
+
+    def __iter__(self):
+        return iter(self.columns)
+
+    def to_numpy(self):
+        types = set(self.dtypes)
+        dtype = types.pop() if len(types) == 1 else object
+        return np.stack([values.astype(dtype) for values in self._values], axis=1)
+
+    def __array__(self, dtype=None, copy=None):
+        return self.to_numpy() if dtype is None else self.to_numpy().astype(dtype)
+
+
+def frame(columns):
+    return pytest.importorskip("pandas").DataFrame(columns)
+
+
+COLUMNS = {"temperature": [0.5, 1.5, 2.5], "n": [1, 2, 3], "wet": [True, False, True]}
+
+
+@pytest.mark.parametrize("table", [Table, frame])
+@pytest.mark.parametrize("names", [
+    ["n"], ["n", "wet"], ["wet"], ["temperature", "n", "wet"], ["wet", "n", "wet"]
+])  # fmt: skip
+def test_tables_are_arrays_of_numbers(table, names):
+    if len(set(names)) < len(names):  # two columns of one name
+        x = table({i: COLUMNS[name] for i, name in enumerate(names)})
+        x.columns = names
+    else:
+        x = table({name: COLUMNS[name] for name in names})
+    expected = np.array([COLUMNS[name] for name in names], float).T
+    rows = rows_of(x, float32)
+    assert isinstance(rows, ArrayRows) and not is_ragged(x)
+    assert (rows.x == expected).all() and rows.x.dtype == np.float32
+    assert (numbers("y", x) == expected).all()
+
+
+@pytest.mark.parametrize("table", [Table, frame])
+@pytest.mark.parametrize(("values", "shown"), [
+    (["mild", "hot", "mild"], "'mild'"), (["1", "2", "3"], "'1'"), ([1.5, "hot", 2], "'hot'"),
+    (np.array(["2020-01-01"] * 3, "M8[s]"), "2020"), ([1, [2, 3], 3], r"\[2, 3\]"),
+])  # fmt: skip
+def test_a_column_that_holds_no_numbers_is_named(table, values, shown):
+    values = values if isinstance(values, np.ndarray) else np.array(values, object)
+    x = table(COLUMNS | {"weather": values})
+    with pytest.raises(TypeError, match=f"x: expected numbers .* column 'weather' .*{shown}"):
+        rows_of(x, float32)
 
 
 def test_an_axis_of_one_costs_no_copy():

@@ -563,6 +563,22 @@ def test_a_series_of_pandas():
     assert (model.predict(pandas.DataFrame(x), verbose=0) == expected).all()
 
 
+def test_a_table_of_pandas_whose_columns_differ_in_type():
+    pandas = pytest.importorskip("pandas")
+    table = pandas.DataFrame({
+        "temperature": [0.5, 1.5, 2.5, 0], "n": [1, 2, 3, 0], "wet": [True, False, True, True],
+    })
+    x, y = table.to_numpy(dtype=float), pandas.DataFrame({"rain": [0, 1, 1, 0]})
+    model = Sequential([Dense(1, "sigmoid")])
+    model.compile("sgd", "bce")
+    assert (model.predict(table, verbose=0) == model.predict(x, verbose=0)).all()
+    expected = model.evaluate(x, y.to_numpy(), verbose=0)
+    assert model.evaluate(table, y, verbose=0) == expected
+    model.fit(table, y, validation_split=0.5, verbose=0)
+    with pytest.raises(TypeError, match="column 'name' .*'a'"):
+        model.predict(table.assign(name=list("abcd")), verbose=0)
+
+
 def test_several_inputs_with_an_axis_too_few_or_too_many():
     a, b = Input((4, 1), name="a"), Input((1,), name="b")
     model = Model([a, b], Concatenate()([SimpleRNN(3)(a), b]))
