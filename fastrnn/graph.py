@@ -70,6 +70,12 @@ class SymbolicTensor(Operand):
             "functions of fastrnn.ops; make a Model(inputs, outputs) of it, and give that arrays."
         )
 
+    def __bool__(self):
+        raise TypeError(
+            f"{self!r} has no values, so nothing can be decided by it in Python: write "
+            "ops.where(condition, a, b)."
+        )
+
     def no_operator(self, *_, **__):
         """Raise: a function of NumPy wants values."""
         return self.__array__()
@@ -124,7 +130,8 @@ class Node:
         if self.inputs is None:
             return []
         mask = self.mask.tensor if isinstance(self.mask, MaskOf) else self.mask
-        return [*flatten(self.inputs), *(self.initial_state or ()), *([mask] if mask else ())]
+        masks = [] if mask is None else [mask]
+        return [*flatten(self.inputs), *(self.initial_state or ()), *masks]
 
     def remove(self):
         """Make the layer forget this use."""

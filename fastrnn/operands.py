@@ -51,6 +51,23 @@ class Operand:
     def __getitem__(self, key):
         return OPERATORS["get_item"](self, key)
 
+    def __abs__(self):
+        return OPERATORS["function"]("absolute", self)
+
+    # Not == and !=, which say whether two are one and the same.
+
+    def __lt__(self, other):
+        return OPERATORS["function"]("less", self, other)
+
+    def __le__(self, other):
+        return OPERATORS["function"]("less_equal", self, other)
+
+    def __gt__(self, other):
+        return OPERATORS["function"]("greater", self, other)
+
+    def __ge__(self, other):
+        return OPERATORS["function"]("greater_equal", self, other)
+
     def __neg__(self):
         return OPERATORS["negative"](self)
 

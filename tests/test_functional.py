@@ -863,3 +863,10 @@ def test_training_an_encoder_decoder_is_what_keras_does(cell, optimizer):
     expected_losses, expected_sums = KERAS[f"{cell} {optimizer}"]
     np.testing.assert_allclose(losses, expected_losses, rtol=1e-5)
     np.testing.assert_allclose(sums, expected_sums, rtol=1e-4)
+
+
+def test_inputs_by_the_names_of_older_versions():
+    assert InputLayer(input_shape=(3,)).batch_shape == (None, 3)
+    assert InputLayer(batch_input_shape=(2, 3)).batch_shape == (2, 3)
+    with pytest.raises(ValueError, match="either shape or batch_shape"):
+        InputLayer(input_shape=(3,), batch_shape=(None, 3))

@@ -24,6 +24,8 @@ ONE = {
     "sqrt": lambda x: ops.sqrt(ops.square(x) + 1), "rsqrt": lambda x: ops.rsqrt(x * x + 1),
     "reciprocal": lambda x: ops.reciprocal(x * x + 1), "negative": ops.negative,
     "arithmetic": lambda x: ops.subtract(ops.multiply(x, 2.0), ops.divide(ops.add(x, 1), 4)),
+    "abs": lambda x: abs(x) * (x > 0.25),
+    "comparisons": lambda x: x * (x <= 0) + (x >= 0.5) * (x < 1) * x**2,
     "power": lambda x: ops.power(x, 3), "true_divide": lambda x: ops.true_divide(1.0, x * x + 1),
     "clip": lambda x: ops.clip(x, -0.5, 0.25),
     "softmax": ops.softmax, "softmax over steps": lambda x: ops.softmax(x, axis=1),

@@ -658,3 +658,13 @@ def test_a_rate_set_after_the_state_was_loaded_stays(engine):
     other.apply([np.ones(2)], [np.ones(2)])
     assert other.learning_rate == 0.25 and other.iterations == 2
     np.testing.assert_allclose(other.state()["momentum/0"], -0.5 * 0.9 - 0.25)
+
+
+def test_arguments_of_older_versions():
+    """decay changes nothing, as in Keras 3; lr has another name."""
+    with pytest.warns(UserWarning, match="Adam: decay changes nothing.*InverseTimeDecay"):
+        assert optimizers.Adam(decay=1e-6).get_config() == optimizers.Adam().get_config()
+    with pytest.raises(TypeError, match="Adam: there is no argument 'lr'. Write learning_rate."):
+        optimizers.Adam(lr=0.1)
+    with pytest.raises(TypeError, match="SGD: there is no argument 'momentun'. Did you mean 'mom"):
+        optimizers.SGD(momentun=0.9)

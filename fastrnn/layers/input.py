@@ -27,6 +27,8 @@ class InputLayer(Layer):
         In place of ``shape`` and ``batch_size``, both in one.
     input_tensor : None
         Not supported.
+    input_shape, batch_input_shape
+        ``shape`` and ``batch_shape``, by the names of older versions of Keras.
     name : str, optional
         Default: "input_layer", numbered.
 
@@ -40,7 +42,10 @@ class InputLayer(Layer):
     supports_masking = True
 
     def __init__(self, shape=None, batch_size=None, dtype=None, sparse=None, ragged=None,
-                 batch_shape=None, input_tensor=None, optional=False, name=None):
+                 batch_shape=None, input_tensor=None, optional=False, name=None, input_shape=None,
+                 batch_input_shape=None):
+        shape = input_shape if shape is None else shape
+        batch_shape = batch_input_shape if batch_shape is None else batch_shape
         if (shape is None) == (batch_shape is None):
             raise ValueError(
                 f"Input: expected either shape or batch_shape; got shape={shape}, "

@@ -104,7 +104,8 @@ class RNN(Layer):
             raise ValueError(
                 f"Layer '{self.name}' ({type(self).__name__}): expected inputs of shape (batch, "
                 f"steps, features) with known features; got {tuple(input_shape)}. "
-                "An Embedding before it turns ids into features."
+                "Behind another recurrent layer, that needs return_sequences=True; ids need an "
+                "Embedding."
             )
         self.cell.build((input_shape[0], input_shape[2]))
 

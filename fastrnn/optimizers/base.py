@@ -10,7 +10,7 @@ import warnings
 import numpy as np
 
 from fastrnn import engines
-from fastrnn.names import snake_case
+from fastrnn.names import nearest, snake_case
 from fastrnn.optimizers import schedules
 from fastrnn.optimizers.variables import LearningRate, OptimizerVariable
 from fastrnn.parameters import Parameter, ParameterStore
@@ -67,8 +67,18 @@ class Optimizer(Configurable):
     def __init__(self, learning_rate, weight_decay=None, clipnorm=None, clipvalue=None,
                  global_clipnorm=None, use_ema=False, ema_momentum=0.99,
                  ema_overwrite_frequency=None, loss_scale_factor=None,
-                 gradient_accumulation_steps=None, name=None):
+                 gradient_accumulation_steps=None, name=None, **unknown):
         kind = type(self).__name__
+        if unknown.pop("decay", None) is not None:
+            warnings.warn(
+                f"{kind}: decay changes nothing, as in Keras 3; for a learning rate that falls "
+                "give a schedule, such as schedules.InverseTimeDecay.", stacklevel=3,
+            )
+        if unknown:
+            argument = next(iter(unknown))
+            known = [*inspect.signature(type(self)).parameters]
+            hint = " Write learning_rate." if argument == "lr" else nearest(argument, known)
+            raise TypeError(f"{kind}: there is no argument {argument!r}.{hint}")
         clips = {"clipnorm": clipnorm, "clipvalue": clipvalue, "global_clipnorm": global_clipnorm}
         given = [f"{k}={v}" for k, v in clips.items() if v is not None]
         if len(given) > 1:
@@ -484,4 +494,7 @@ def _copy(i, variable):
     return Parameter(path, np.array(value), constraint=constraint)
 
 
-OPTIONS = list(inspect.signature(Optimizer).parameters.values())
+OPTIONS = [
+    p for p in inspect.signature(Optimizer).parameters.values()
+    if p.kind is not inspect.Parameter.VAR_KEYWORD
+]
