@@ -19,8 +19,8 @@ class Progress:
 
     Parameters
     ----------
-    steps : int
-        How many steps there will be.
+    steps : int or None
+        How many steps there will be; None if nobody knows: there is no bar then until the end.
     verbose : {0, 1, 2, "auto"}
         0: nothing; 1 and "auto": a bar; 2: a line at the end.
 
@@ -36,6 +36,7 @@ class Progress:
         self.steps = steps
         self.verbose = level(verbose)
         self.began = time.perf_counter()
+        self.done = 0
         self.bar = None
         self.redraws = self.verbose == 1 and _can_redraw()
         self.interval = 0.1 if self.redraws else 30.0
@@ -43,13 +44,14 @@ class Progress:
         self.due = self.began + self.interval if self.verbose == 1 else float("inf")
 
     def update(self, done, logs):
-        """After a step: ``logs()`` gives the figures, and is called only if they are shown."""
+        """After a step, or several, of which there may be more than of all: ``logs()`` gives the
+        figures, and is called only if they are shown."""
+        self.done = done = done if self.steps is None else min(done, self.steps)
         now = time.perf_counter()
         if now < self.due:
             return
         self.due = now + self.interval
-        left = (now - self.began) / done * (self.steps - done)
-        text = self._text(done, f"ETA {_clock(left)}", logs())
+        text = self._text(done, self._left(done, now - self.began), logs())
         if not self.redraws:
             print(self._bar(done) + text, flush=True)
             return
@@ -62,6 +64,7 @@ class Progress:
         """After the last step: the figures stay, on a line of their own."""
         if not self.verbose:
             return
+        self.steps = max(done, self.steps or 0)
         if self.bar is not None:
             self.bar.leave = False
             self.close()
@@ -74,12 +77,20 @@ class Progress:
             self.bar.close()
             self.bar = None
 
+    def _left(self, done, passed):
+        """How much time is left; how much has passed, where nobody knows that."""
+        if self.steps is None:
+            return _clock(passed)
+        return f"ETA {_clock(passed / done * (self.steps - done))}"
+
     def _text(self, done, clock, logs):
         each = (time.perf_counter() - self.began) / max(1, done)
         figures = "".join(f" - {name}: {_figure(value)}" for name, value in logs.items())
         return f" {clock} {_duration(each)}/step{figures}"
 
     def _bar(self, done):
+        if self.steps is None:
+            return f"{done}/?"
         full = WIDTH * done // self.steps
         return f"{done}/{self.steps} [{'=' * full}{'.' * (WIDTH - full)}]"
 
@@ -104,10 +115,11 @@ def _new_bar(steps):
     class Bar(tqdm.tqdm):
         monitor_interval = 0  # it is drawn by the steps: no thread to watch over it
 
+    counts = f"{{n}}/{{total}} [{{bar:{WIDTH}}}]" if steps else "{n}/?"
     size = shutil.get_terminal_size()
     return Bar(
         total=steps, file=sys.stdout, ncols=size.columns, nrows=size.lines, ascii=".=",
-        bar_format=f"{{n}}/{{total}} [{{bar:{WIDTH}}}]{{desc}}",
+        bar_format=counts + "{desc}",
     )
 
 

@@ -13,7 +13,9 @@ import numpy as np
 
 from fastrnn import random
 
-__all__ = ["JoinedOutputs", "PyDataset", "Source", "Streamed", "is_source", "warn_of_end"]
+__all__ = [
+    "JoinedOutputs", "PyDataset", "Source", "Streamed", "is_source", "no_batches", "warn_of_end",
+]
 
 
 class PyDataset:
@@ -96,16 +98,19 @@ class Source:
     ----------
     steps : int or None
         How many batches a pass has, if that is known.
+    once : bool
+        Whether it is an iterator, which can be read once.
     exhausted : bool
-        Whether an iterator, which can be read once, has come to its end.
+        Whether an iterator has come to its end.
     """
 
     def __init__(self, x, shuffle=False):
         self.x = x
+        self.once = hasattr(x, "__next__")
         self.exhausted = False
         self._seed = random.draw_seed() if shuffle and _has_places(x) else None
         self._passes = self._done = 0
-        self._batches = iter(x) if hasattr(x, "__next__") else None
+        self._batches = iter(x) if self.once else None
         try:
             self.steps = len(x)
         except TypeError:  # of what has a length, not all know it
@@ -113,15 +118,15 @@ class Source:
 
     def begin(self):
         """Let the next batch be the first of a pass; an iterator goes on where it is."""
-        if not hasattr(self.x, "__next__"):
+        if not self.once:
             self._batches = None
 
     def first(self):
         """The first batch, which will come again."""
         batch = next(self, None)
         if batch is None:
-            raise ValueError("x: there are no batches in it.")
-        if hasattr(self.x, "__next__"):
+            raise no_batches()
+        if self.once:
             self._batches = itertools.chain([batch], self._batches)
         else:
             self._batches, self._passes = None, 0
@@ -144,7 +149,7 @@ class Source:
             batch = next(self._batches)
         except StopIteration:
             self._batches = None
-            if hasattr(self.x, "__next__"):
+            if self.once:
                 self._batches, self.exhausted = iter(()), True
             raise
         self._done += 1
@@ -189,34 +194,34 @@ class Streamed:
         if not model.built:
             model.inputs_of(_unpacked(source.first())[0])
 
-    def steps(self, name, given):
-        """How many batches there are to be: those given, else those of a pass.
+    def steps(self, given):
+        """How many batches there are to be: those given, else those of a pass; None if nobody
+        knows, and they are gone through to their end.
 
         Raises
         ------
         ValueError
-            If nobody knows, or there are none.
+            If there are none.
         """
-        if given is None and self.source.steps is None:
-            raise ValueError(
-                f"{name}: expected a number of batches, as a {type(self.source.x).__name__} does "
-                f"not say how many it has; give {name}=..., or collect the batches into arrays "
-                "(np.concatenate)."
-            )
         known = self.source.steps
         if known == 0:
-            raise ValueError("x: there are no batches in it.")
+            raise no_batches()
+        if given is None and known is None and self.source.once:
+            self.source.first()  # raises if there is none
         if None not in (given, known) and given > known:
             warn_of_end(known, given)
-        return min(n for n in (given, known) if n is not None)
+        return min((n for n in (given, known) if n is not None), default=None)
 
     def one_pass(self, steps):
-        """``steps`` batches, as they come, from the first on."""
+        """``steps`` batches, as they come, from the first on; None: all."""
         self.source.begin()
-        for done in range(steps):
+        for done in itertools.count() if steps is None else range(steps):
             batch = next(self.source, None)
             if batch is None:
-                warn_of_end(done, steps)
+                if steps is not None:
+                    warn_of_end(done, steps)
+                elif not done:
+                    raise no_batches()
                 return
             yield batch
 
@@ -227,6 +232,11 @@ class Streamed:
     def batch(self, batch):
         """``(x, mask, target, weight)`` of a batch."""
         return self.model.batch_of(*_unpacked(batch), self.class_weight)
+
+
+def no_batches():
+    """The error where there is not even one."""
+    return ValueError("x: there are no batches in it.")
 
 
 def warn_of_end(done, steps):
@@ -261,7 +271,7 @@ class JoinedOutputs:
     @property
     def value(self):
         if not self._batches:
-            raise ValueError("predict: x: there are no batches in it.")
+            raise no_batches()
         if isinstance(self._batches[0], list):
             return [_joined(parts) for parts in zip(*self._batches, strict=True)]
         return _joined(self._batches)

@@ -720,6 +720,16 @@ def test_a_terminal_gets_a_bar_that_is_redrawn(capsys, monkeypatch):
     assert threading.active_count() == threads
 
 
+def test_a_terminal_gets_a_line_where_nobody_knows_the_end(capsys, monkeypatch):
+    monkeypatch.setattr("fastrnn.progress._can_redraw", lambda: True)
+    progress = Progress(None)
+    progress.due = 0
+    progress.update(2, lambda: {"loss": 0.25})
+    progress.finish(3, {"loss": 0.5})
+    out = capsys.readouterr().out
+    assert "2/? 0s " in out and "3/3 [====================] 0s" in out and "None" not in out
+
+
 def test_a_broken_run_ends_its_line(capsys, monkeypatch):
     monkeypatch.setattr("fastrnn.progress._can_redraw", lambda: True)
     monkeypatch.setattr("fastrnn.progress.time.perf_counter", lambda: next(clock))

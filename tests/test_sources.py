@@ -45,6 +45,16 @@ class Loader:
         return ([X[own], Y[own]] for own in PIECES)
 
 
+class Unsized:
+    """Batches from the first each time, of which nobody knows how many there are."""
+
+    def __init__(self, batches=3):
+        self.batches = batches
+
+    def __iter__(self):
+        return iter([(X[own], Y[own]) for own in PIECES][: self.batches])
+
+
 def endless():
     while True:
         yield from Loader()
@@ -147,6 +157,46 @@ def test_batches_that_end_early():
         assert model.predict(iter(Loader()), steps=7, verbose=0).shape == (12, 1)
 
 
+@pytest.mark.parametrize("built", [True, False])
+def test_a_generator_without_a_number_of_steps_is_one_epoch(built):
+    model = made(built)
+    found = model.fit(iter(Loader()), verbose=0)
+    expected = made().fit(Loader(), verbose=0)
+    assert found.history == expected.history and found.params["steps"] is None
+    assert not model.stop_training
+    with pytest.warns(UserWarning, match="at an end after epoch 1 of 3.* give steps_per_epoch"):
+        history = made().fit(iter(Loader()), epochs=3, verbose=0, validation_data=(X, Y))
+    assert history.epoch == [0] and history.history["loss"] == expected.history["loss"]
+    assert list(history.history) == ["acc", "loss", "val_acc", "val_loss"]
+
+
+def test_what_can_be_read_again_is_in_each_epoch():
+    history = made().fit(Unsized(), epochs=2, verbose=0, validation_data=Unsized()).history
+    arrays = on_arrays(made(), validation_data=(X, Y), validation_batch_size=4)
+    for name, values in arrays.items():
+        np.testing.assert_allclose(history[name], values, rtol=1e-6)
+
+
+@pytest.mark.parametrize("x", [lambda: iter(Loader()), Unsized])
+def test_evaluation_and_prediction_to_the_end(x):
+    model = made()
+    assert model.evaluate(x(), verbose=0) == model.evaluate(Loader(), verbose=0)
+    assert (model.predict(x(), verbose=0) == model.predict(Loader(), verbose=0)).all()
+    found = model.fit(X, Y, validation_data=x(), verbose=0).history["val_loss"][0]
+    assert found == model.evaluate(Loader(), verbose=0)[0]
+
+
+def test_a_line_without_a_bar_until_the_end(capsys, monkeypatch):
+    model = made()
+    monkeypatch.setattr("time.perf_counter", iter(range(0, 10_000, 20)).__next__)
+    model.fit(Unsized(), epochs=2)
+    model.evaluate(iter(Loader()), verbose=1)
+    lines = [line.split()[:2] for line in capsys.readouterr().out.splitlines()]
+    bar = "[====================]"
+    assert lines[1][0] == "2/?" and ["3/3", bar] in lines and "2/3" in [line[0] for line in lines]
+    assert lines[-1] == ["3/3", bar]
+
+
 def test_training_in_pieces():
     one, two = made(), made()
     found = one.fit(Loader(), epochs=2, truncate=2, verbose=0).history
@@ -154,10 +204,14 @@ def test_training_in_pieces():
 
 
 @pytest.mark.parametrize(("use", "message"), [
-    (lambda m: m.fit(endless()), "steps_per_epoch: expected .* a generator does not say how many"),
-    (lambda m: m.evaluate(endless()), "steps: expected a number of batches.*np.concatenate"),
-    (lambda m: m.predict(endless()), "steps: expected a number of batches"),
-    (lambda m: m.fit(X, Y, validation_data=endless()), "validation_steps: expected a number"),
+    (lambda m: m.fit(X, Y, validation_data=endless(), epochs=2),
+     "validation_steps: expected a number of batches, as a generator can be read once.*np.conc"),
+    (lambda m: m.fit(iter([])), "there are no batches in it"),
+    (lambda m: m.fit(Unsized(0)), "there are no batches in it"),
+    (lambda m: m.evaluate(iter([])), "there are no batches in it"),
+    (lambda m: m.evaluate(Unsized(0)), "there are no batches in it"),
+    (lambda m: m.predict(iter([])), "there are no batches in it"),
+    (lambda m: m.fit(X, Y, validation_data=iter([])), "there are no batches in it"),
     (lambda m: m.fit(Loader(), Y), "fit: y has no place beside an x that makes batches, Loader"),
     (lambda m: m.fit(Loader(), validation_split=0.5), "fit: validation_split has no place"),
     (lambda m: m.evaluate(Loader(), sample_weight=WEIGHT), "evaluate: sample_weight has no place"),

@@ -57,7 +57,7 @@ class Evaluator(Stepper):
         steps = positive("steps", steps, None)
         if is_source(x):
             data = self._streamed("evaluate", x, y=y, sample_weight=sample_weight)
-            total = steps = data.steps("steps", steps)
+            total = steps = data.steps(steps)
         else:
             data = self._data(x, y, sample_weight)
             batch_size = size_of_batches(batch_size, len(data.rows), steps)
@@ -67,7 +67,7 @@ class Evaluator(Stepper):
         progress = Progress(total, verbose)
         try:
             results = self._scores_of(data, batch_size, steps, hooks, progress)
-            progress.finish(total, dict(sorted(results.items())))
+            progress.finish(total or progress.done, dict(sorted(results.items())))
         finally:
             progress.close()
         return as_keras(results, return_dict)
@@ -95,7 +95,7 @@ class Evaluator(Stepper):
                 if end:
                     hooks("on_test_batch_end", done, scores.results())
                 if progress is not None:
-                    progress.update(min((done + 1) * together, progress.steps), scores.results)
+                    progress.update((done + 1) * together, scores.results)
         results = scores.results()
         hooks("on_test_end", results)
         return results
@@ -144,7 +144,7 @@ class Evaluator(Stepper):
         steps = positive("steps", steps, None)
         if is_source(x):
             data = self._streamed("predict", x)
-            steps, take, outputs = data.steps("steps", steps), data.rows, JoinedOutputs()
+            steps, take, outputs = data.steps(steps), data.rows, JoinedOutputs()
         else:
             rows = self._rows(x)
             batch_size = size_of_batches(batch_size, len(rows), steps)
@@ -169,8 +169,8 @@ class Evaluator(Stepper):
                     batch = cut_off(self._to_host(self.run(x_batch, mask)[0]), mask)
                     outputs.put(index, batch)
                     hooks("on_predict_batch_end", done, {"outputs": self.as_given(batch)})
-                    progress.update(min((done + 1) * together, steps), dict)
-            progress.finish(steps, {})
+                    progress.update((done + 1) * together, dict)
+            progress.finish(steps or progress.done, {})
         finally:
             progress.close()
         hooks("on_predict_end")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import warnings
 from typing import Any, NamedTuple
 
 from fastrnn.adapters import split
@@ -11,7 +12,7 @@ from fastrnn.callbacks import CallbackList, History
 from fastrnn.checks import whole
 from fastrnn.interrupts import Shield
 from fastrnn.progress import Progress, level
-from fastrnn.sources import Streamed, is_source, warn_of_end
+from fastrnn.sources import Streamed, is_source, no_batches, warn_of_end
 from fastrnn.training.evaluating import Evaluator, as_keras
 from fastrnn.training.passes import (
     check_batches_alike,
@@ -45,12 +46,20 @@ class Validation(NamedTuple):
     frequency: Any
     data: Any = None
 
-    def on(self, data):
-        """The same of these data."""
+    def on(self, data, epochs):
+        """The same of these data, in a fit of these ``epochs``."""
         if data is None:
             return self
         if isinstance(data, Streamed):
-            return self._replace(data=data, steps=data.steps("validation_steps", self.steps))
+            found = self._replace(data=data, steps=data.steps(self.steps))
+            if found.steps is None and data.source.once and sum(map(found.due, epochs)) > 1:
+                raise ValueError(
+                    "validation_steps: expected a number of batches, as a "
+                    f"{type(data.source.x).__name__} can be read once, and is to validate after "
+                    "several epochs; give validation_steps=..., or collect its batches into arrays "
+                    "(np.concatenate)."
+                )
+            return found
         batch_size = size_of_batches(self.batch_size, len(data.rows), self.steps)
         return self._replace(data=data, batch_size=batch_size)
 
@@ -101,8 +110,9 @@ class Trainer(Evaluator):
             Sequences (L,) or (L, D) need no padding; batches are made of similar lengths.
             A last axis of 1 may be missing or too much, as in Keras: (N, T) for (N, T, 1).
             For several inputs a list of such, or a dict by their names, which may hold more.
-            A generator (with ``steps_per_epoch``), an object with ``__len__`` and ``__getitem__``,
-            as Keras's PyDataset, and a loader give batches: (x, y) or (x, y, sample_weight).
+            A generator, an object with ``__len__`` and ``__getitem__``, as Keras's PyDataset, and
+            a loader give batches: (x, y) or (x, y, sample_weight).  A generator that ends trains
+            one epoch, or as many as ``steps_per_epoch`` cuts it into.
         y : array
             Labels, as the loss takes them.  For several outputs a list of such, or a dict.  Those
             of steps may be a list of sequences of different lengths, as x is.
@@ -169,7 +179,7 @@ class Trainer(Evaluator):
             data, held_out = split(data, validation_split)
         if isinstance(data, Streamed):
             given = positive("steps_per_epoch", steps_per_epoch, None)
-            steps = data.steps("steps_per_epoch", given)
+            steps = data.steps(given)
             batches, shape, sizes = data.source, self.input_shape, []
         else:
             data = self._by_class(data, class_weight)
@@ -180,7 +190,7 @@ class Trainer(Evaluator):
             steps = steps_of_epoch(steps_per_epoch, rows, batch_size)
             batches = Batches(data.rows, batch_size, shuffle)
             sizes = [(reached(rows, batch_size, steps * (epochs - initial_epoch)), batch_size)]
-        validation = validation.on(held_out)
+        validation = validation.on(held_out, range(initial_epoch + 1, epochs + 1))
         check_batches_alike(self, sizes + (validation.sizes if epochs > initial_epoch else []))
         truncation = None if truncate is None else Truncation(self, truncate, shape)
         self._prepare()
@@ -232,18 +242,18 @@ class Trainer(Evaluator):
 
         ``step`` trains on the next of the run's batches.
         """
-        hooks, batches, logs = run.hooks, run.batches, {}
+        hooks, batches, logs, steps = run.hooks, run.batches, {}, run.steps
         # An epoch that was begun when training was interrupted is brought to its end.
         while (epoch := run.epoch) < epochs and (run.step or not self.stop_training):
             if level(verbose) and epochs > 1:
                 print(f"Epoch {epoch + 1}/{epochs}")
             hooks("on_epoch_begin", epoch)
             batches.tell("on_epoch_begin")
-            with contextlib.closing(Progress(run.steps, verbose)) as progress:
+            with contextlib.closing(Progress(steps, verbose)) as progress:
                 done = self._train_epoch(run, step, progress)
-                if batches.exhausted:
-                    warn_of_end(done, run.steps)
-                    self.stop_training = True
+                steps = steps or done
+                if batches.exhausted or not done:
+                    self._end_of_data(run, done, epochs)
                     if not done:
                         break
                 logs = self._scores.results()
@@ -255,6 +265,21 @@ class Trainer(Evaluator):
             batches.tell("on_epoch_end")
             hooks("on_epoch_end", epoch, logs)
         return logs
+
+    def _end_of_data(self, run, done, epochs):
+        """Stop training where there are fewer batches than were asked for, with a warning."""
+        if run.steps is None and not done:
+            raise no_batches()
+        if run.steps is None and run.epoch + 1 < epochs:
+            warnings.warn(
+                f"x: its batches are at an end after epoch {run.epoch + 1} of {epochs}, and "
+                "training with them. A generator can be read once: give steps_per_epoch, or what "
+                "can be read again, such as a PyDataset.", stacklevel=4,
+            )
+            self.stop_training = True
+        elif run.steps is not None:
+            warn_of_end(done, run.steps)
+            self.stop_training = True
 
     def _validated(self, validation, hooks):
         """The scores on validation data, with ``val_`` before their names."""
@@ -269,7 +294,8 @@ class Trainer(Evaluator):
             scores.reset()
         # An epoch that is taken up again may have been over but for its end.
         is_over = run.step and (self.stop_training or run.batches.at_end)
-        for index in itertools.islice(run.batches, 0 if is_over else run.steps - run.step):
+        left = run.steps and run.steps - run.step  # None: all there are
+        for index in itertools.islice(run.batches, 0 if is_over else left):
             if begin:
                 hooks("on_train_batch_begin", run.step)
             step(index)
