@@ -19,7 +19,7 @@ import numpy as np
 
 from fastrnn.values import plain
 
-__all__ = ["StepMask", "counts_of", "mask_where"]
+__all__ = ["NestedMask", "StepMask", "counts_of", "mask_where"]
 
 
 class StepMask:
@@ -167,13 +167,68 @@ class StepMask:
         return np.cumsum(self.pattern, axis=1) - 1
 
 
+class NestedMask:
+    """Which steps count of B rows of S sequences of T steps each.
+
+    An Embedding makes it of ids (B, S, T).  It passes through layers that look at no mask, to a
+    `TimeDistributed`, whose layer is given the masks of the sequences.
+
+    Parameters
+    ----------
+    inner : StepMask
+        Of the B * S sequences.
+    rows, sequences : int
+        B and S.
+    outer : StepMask, optional
+        What was known of the S sequences of each row before.
+
+    Examples
+    --------
+    >>> mask = NestedMask(StepMask.from_lengths([2, 0, 1, 3], steps=3), 2, 2)
+    >>> mask.shape
+    (2, 2, 3)
+    >>> np.asarray(mask.after(None)).astype(int)
+    array([[1, 0],
+           [1, 1]])
+    """
+
+    def __init__(self, inner, rows, sequences, outer=None):
+        self.inner = inner
+        self.shape = rows, sequences, inner.steps
+        self.outer = outer
+
+    @property
+    def given(self):
+        """The sequences that rows of different lengths have; see `StepMask`."""
+        return self.outer and self.outer.given
+
+    @property
+    def counts(self):
+        """Whether each step counts, bool (B, S, T)."""
+        return self.inner.counts.reshape(self.shape)
+
+    def __array__(self, dtype=None, copy=None):
+        return np.asarray(self.inner, dtype).reshape(self.shape)
+
+    def after(self, inner):
+        """The mask where each sequence has become something with the mask ``inner``.
+
+        Where that is None, as of a last output, sequences count that had a step that counts.
+        """
+        rows, sequences, _ = self.shape
+        if inner is not None:
+            return NestedMask(inner, rows, sequences, self.outer)
+        some = np.asarray(plain(self.inner.any)).reshape(rows, sequences)
+        return StepMask.from_array(some).within(self.outer)
+
+
 def counts_of(mask):
-    """`StepMask.counts` of a mask; of what else was given, the array.
+    """The ``counts`` of a mask; of what else was given, the array.
 
     >>> counts_of(StepMask.from_lengths([1, 0], steps=2)).tolist()
     [[True, False], [False, False]]
     """
-    return mask.counts if isinstance(mask, StepMask) else plain(mask)
+    return mask.counts if isinstance(mask, (StepMask, NestedMask)) else plain(mask)
 
 
 def mask_where(x, value=None):

@@ -12,19 +12,22 @@ from fastrnn.layers import (
     GRU,
     LSTM,
     RNN,
+    Add,
     BatchNormalization,
     Bidirectional,
     Dense,
     Dropout,
     Embedding,
+    GlobalAveragePooling1D,
     GRUCell,
+    Input,
     LSTMCell,
     SimpleRNN,
     SpatialDropout1D,
     TimeDistributed,
 )
 from fastrnn.masks import StepMask
-from fastrnn.models import Sequential
+from fastrnn.models import Model, Sequential
 from fastrnn.values import GradientSum, Lookup, RowGradient, add_gradients
 
 MODES = ("concat", "sum", "mul", "ave", None)
@@ -350,6 +353,95 @@ def test_time_distributed_takes_a_lookup(engine):
         np.testing.assert_array_equal(layer.backward(tape, dy), dy)
         table.backward(own, layer.backward(tape, RowGradient(row, np.ones((1, 3)))))
         np.testing.assert_array_equal(table.embeddings.grad[2], 1)
+
+
+SENTENCES = np.array([
+    [[1, 2, 0], [0, 0, 0], [3, 0, 4]], [[1, 1, 1], [0, 2, 0], [1, 2, 0]],
+    [[0, 0, 0], [0, 0, 0], [4, 4, 4]],
+])  # fmt: skip
+
+
+def reads_sentences(*layers):
+    """A model of sentences of words, and the weights that it begins with."""
+    words = Embedding(5, 3, mask_zero=True, dtype="float64")
+    model = Sequential([Input((3, 3)), words, *layers])
+    model.set_weights([np.sin(np.arange(w.size)).reshape(w.shape) for w in model.get_weights()])
+    return model
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("make", [
+    lambda: LSTM(2, dtype="float64"), lambda: Bidirectional(GRU(2, dtype="float64")),
+    lambda: Sequential([SimpleRNN(2, return_sequences=True, dtype="float64"),
+                        SimpleRNN(2, dtype="float64")]),
+    lambda: GlobalAveragePooling1D(dtype="float64"),
+])  # fmt: skip
+def test_each_sentence_has_a_mask_of_its_own(engine, make):
+    with engines.using(engine):
+        model = reads_sentences(Dropout(0.5), TimeDistributed(make()))
+        table, inner = model.layers[0], model.layers[-1].layer
+        found = model.predict(SENTENCES, verbose=0)
+        for i, words in enumerate(SENTENCES):
+            x, mask = table.embeddings.numpy()[words], StepMask.from_array(words != 0)
+            np.testing.assert_allclose(found[i], inner.run(x, mask)[0], rtol=1e-12)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_training_with_masks_of_sentences(engine):
+    with engines.using(engine):
+        def outside():
+            return reads_sentences(
+                TimeDistributed(SimpleRNN(2, return_sequences=True, dtype="float64")),
+                TimeDistributed(SimpleRNN(2, dtype="float64")), SimpleRNN(2, dtype="float64"),
+            )
+
+        model, other = outside(), outside()
+        table, first, second, last = other.layers
+        words, told = Input((3, 3)), Input((3,), dtype="bool")
+        inside = Sequential([table, first.layer, second.layer])
+        other = Model([words, told], last(TimeDistributed(inside)(words), mask=told))
+        some, y = (SENTENCES != 0).any(axis=-1), np.array([[1.0, 0], [0, 1], [1, 1]])
+        for one in (model, other):
+            one.compile("sgd", "mse")
+        history = model.fit(SENTENCES, y, epochs=3, shuffle=False, verbose=0).history["loss"]
+        np.testing.assert_allclose(
+            history, other.fit([SENTENCES, some], y, epochs=3, shuffle=False, verbose=0)
+            .history["loss"], rtol=1e-12,
+        )  # fmt: skip
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_loss_counts_the_words_of_sentences(engine):
+    with engines.using(engine):
+        model = reads_sentences(TimeDistributed(Dense(1, dtype="float64")))
+        model.compile("sgd", "mse", metrics=["mae"])
+        y, counts = model.predict(SENTENCES, verbose=0)[..., 0], SENTENCES != 0
+        found = model.evaluate(SENTENCES, np.zeros((3, 3, 3, 1)), verbose=0)
+    np.testing.assert_allclose(found, [(y**2)[counts].mean(), abs(y)[counts].mean()], rtol=1e-6)
+
+
+def test_documents_of_different_lengths():
+    model = reads_sentences(TimeDistributed(SimpleRNN(2, dtype="float64")),
+                            GRU(2, dtype="float64"))  # fmt: skip
+    documents = [SENTENCES[0], SENTENCES[1, :2], SENTENCES[2, 2:]]
+    alone = [model.predict(document[None], verbose=0) for document in documents]
+    np.testing.assert_allclose(
+        model.predict(documents, verbose=0), np.concatenate(alone), rtol=1e-12
+    )
+
+
+@pytest.mark.parametrize(("layer", "message"), [
+    (lambda x: Add()([x, x]), r"\(Add\).* shape \(3, 3\).* got shape \(3, 3, 3\).* in a Time"),
+    (lambda x: BatchNormalization()(x), r"\(BatchNormalization\): a mask goes with inputs of"),
+])  # fmt: skip
+def test_masks_of_sentences_are_not_for_all_layers(layer, message):
+    x = Input((3, 3))
+    model = Model(x, layer(Embedding(5, 3, mask_zero=True)(x)))
+    with pytest.raises(ValueError, match=message):
+        model.predict(SENTENCES, verbose=0)
+    deeper = Embedding(5, 3, mask_zero=True)
+    with pytest.raises(ValueError, match=r"\(Embedding\): mask_zero=True takes .* \(1, 3, 3, 3\)"):
+        Sequential([Input((3, 3, 3)), deeper]).predict(SENTENCES[None], verbose=0)
 
 
 def test_time_distributed_words_of_sentences():

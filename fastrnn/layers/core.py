@@ -13,7 +13,7 @@ import numpy as np
 from fastrnn import activations, constraints, engines, initializers, random, regularizers
 from fastrnn.checks import whole
 from fastrnn.layers.base import Layer
-from fastrnn.masks import StepMask
+from fastrnn.masks import NestedMask, StepMask
 from fastrnn.values import Lookup, RowGradient, gradient_parts, plain
 
 __all__ = [
@@ -214,9 +214,19 @@ class Embedding(ActivityRegularized):
 
     def compute_mask(self, x, mask=None):
         mask = StepMask.of(mask)
-        if self.mask_zero and (mask is None or mask.given is not None):
-            return engines.current().padding_mask(plain(x)).within(mask)
-        return mask
+        if not self.mask_zero or mask is not None and mask.given is None:
+            return mask
+        x = plain(x) if hasattr(x, "ndim") else np.asarray(x)
+        if x.ndim == 2:
+            return engines.current().padding_mask(x).within(mask)
+        if x.ndim == 3:
+            rows, sequences, steps = x.shape
+            inner = engines.current().padding_mask(x.reshape(rows * sequences, steps))
+            return NestedMask(inner, rows, sequences, mask)
+        raise ValueError(
+            f"Layer '{self.name}' (Embedding): mask_zero=True takes ids of shape (batch, steps) "
+            f"or, before TimeDistributed, (batch, sequences, steps); got shape {x.shape}."
+        )
 
     def get_config(self):
         return super().get_config() | {
@@ -556,9 +566,11 @@ def activation_of(layer, argument, given):
 def check_mask(layer, mask, shape):
     """Raise ValueError unless ``mask`` (None is right) has a flag for each row and step."""
     if mask is not None and mask.shape != tuple(shape):
+        hint = " Put it, and the Embedding whose ids have steps of steps, in a TimeDistributed."
         raise ValueError(
             f"Layer '{layer.name}' ({type(layer).__name__}): expected a mask of shape "
             f"{tuple(shape)}, one flag for each row and step; got shape {mask.shape}."
+            + hint * isinstance(mask, NestedMask)
         )
 
 

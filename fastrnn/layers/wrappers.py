@@ -11,6 +11,7 @@ from fastrnn import engines
 from fastrnn.layers import serialization
 from fastrnn.layers.base import Layer
 from fastrnn.layers.core import check_mask
+from fastrnn.masks import NestedMask
 from fastrnn.registry import custom_object_scope
 from fastrnn.values import GradientSum, Lookup, RowGradient, add_gradients
 
@@ -281,6 +282,9 @@ class TimeDistributed(Layer):
     Notes
     -----
     A mask says which steps count: it passes on to the next layer, and does not reach the inner one.
+    Where ids (B, S, T) went through ``Embedding(mask_zero=True)``, each of the B * S sequences has
+    a mask, which the inner layer is given; if it makes one output of a sequence, those count for
+    the next layer that had a step that counts.
     What the inner layer computes over rows, as `BatchNormalization` does in training, it computes
     over the rows of all steps.
 
@@ -339,11 +343,21 @@ class TimeDistributed(Layer):
 
     # -- the layer's work ----------------------------------------------------------------------
 
-    def forward(self, x, mask=None, training=False):
+    def run(self, x, mask=None, training=False):
         self._inner_shape(x.shape)
-        check_mask(self, mask, x.shape[:2])
+        shape = x.shape[:2]
+        if isinstance(mask, NestedMask):
+            check_mask(self, mask, x.shape[:3])
+            y, inner, tape = self.layer.run(fold(x), mask.inner, training)
+            return unfold(y, shape), mask.after(inner), (tape, shape)
+        check_mask(self, mask, shape)
         y, tape = self.layer.forward(fold(x), training=training)
-        return unfold(y, x.shape[:2]), (tape, x.shape[:2])
+        y = unfold(y, shape)
+        return y, self.output_mask(x, mask, y), (tape, shape)
+
+    def forward(self, x, mask=None, training=False):
+        y, _, tape = self.run(x, mask, training)
+        return y, tape
 
     def backward(self, tape, dy):
         return self._backward(self.layer.backward, tape, dy)
