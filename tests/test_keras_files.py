@@ -1,6 +1,7 @@
 """Files of Keras: what Keras saved is read, what is saved for it Keras reads, and nothing harms."""
 
 import importlib.util
+import io
 import json
 import os
 import subprocess
@@ -764,6 +765,49 @@ def test_state_of_another_optimizer_is_left_out(small):
     with pytest.warns(UserWarning, match="state does not fit 'sgd'.*starts afresh"):
         model = load_model(small[1])
     assert model.optimizer.momentum == 0.5 and model.optimizer.learning_rate == 0.3
+
+
+def without_slots(path, kept):
+    """Leave only the first variables of the optimizer: steps, and learning rate, as Keras does."""
+    def cut(file):
+        if "optimizer_weights" in file:
+            group = file["optimizer_weights"]
+            names = group.attrs["weight_names"]
+            group.attrs["weight_names"] = names[:kept]
+            for name in names[kept:]:
+                del group[name]
+        else:
+            for name in [name for name in file["optimizer/vars"] if int(name) >= kept]:
+                del file[f"optimizer/vars/{name}"]
+
+    if path.suffix == ".h5":
+        with h5py.File(path, "r+") as file:
+            cut(file)
+        return
+    with zipfile.ZipFile(path) as archive:
+        weights = io.BytesIO(archive.read("model.weights.h5"))
+    with h5py.File(weights, "r+") as file:
+        cut(file)
+    rezip(path, model_weights_h5=weights.getvalue())
+
+
+@pytest.mark.parametrize("ending", [".keras", ".h5"])
+@pytest.mark.parametrize("optimizer", ["adam", "sgd", "nadam", None])
+@pytest.mark.filterwarnings("error")
+def test_a_model_that_was_compiled_and_never_trained(tmp_path, small, optimizer, ending):
+    model, path = small[0], tmp_path / f"fresh{ending}"
+    schedule = fastrnn.optimizers.schedules.ExponentialDecay(0.1, 5, 0.5)
+    model.compile(optimizer or fastrnn.optimizers.Adam(schedule), "mse")
+    if optimizer:
+        model.optimizer.learning_rate = 0.25
+    model.save(path)
+    without_slots(path, kept=2 if optimizer else 1)
+    again = load_model(path)
+    assert again.optimizer.iterations == 0
+    assert float(again.optimizer.learning_rate) == float(model.optimizer.learning_rate)
+    x, y = np.ones((4, 3)), np.zeros((4, 1))
+    expected, found = (m.fit(x, y, epochs=3, verbose=0).history for m in (model, again))
+    np.testing.assert_allclose(found["loss"], expected["loss"], rtol=1e-6)
 
 
 class Quartic(fastrnn.losses.Loss):

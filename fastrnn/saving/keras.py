@@ -401,7 +401,13 @@ def _load_optimizer(model, path, arrays):
     if not arrays:
         return
     layout = _layout(model)
-    if [a.shape for a in arrays] != list(layout.values()):
+    numbers = [name for name in ("iteration", "learning_rate") if name in layout]
+    if [a.shape for a in arrays] == [()] * len(numbers) and not arrays[0][()]:
+        # Of a model that was not trained yet Keras writes these alone.
+        layout, derived = numbers, ()
+    elif [a.shape for a in arrays] == list(layout.values()):
+        derived = model.optimizer.derived()
+    else:
         warnings.warn(
             f"{path}: the optimizer's state does not fit '{model.optimizer.name}' (expected "
             f"{len(layout)} arrays; got {len(arrays)}, or other shapes); it starts afresh.",
@@ -409,7 +415,7 @@ def _load_optimizer(model, path, arrays):
         )
         return
     state = {name: array[()] for name, array in zip(layout, arrays, strict=True)}
-    for name in model.optimizer.derived():
+    for name in derived:
         del state[name]
     if "learning_rate" in state:
         state["learning_rate"] = shortest(state["learning_rate"])
