@@ -51,9 +51,10 @@ def load_model(filepath, custom_objects=None, compile=True, safe_mode=True):
     return saving.load_model(filepath, custom_objects, compile, safe_mode)
 
 
-def save_model(model, filepath, overwrite=True):
+def save_model(model, filepath, overwrite=True, zipped=None, include_optimizer=True,
+               save_format=None):
     """Save a model to one file; see `fastrnn.saving.save_model`."""
-    model.save(filepath, overwrite)
+    model.save(filepath, overwrite, zipped, include_optimizer, save_format)
 
 
 def model_from_json(json_string, custom_objects=None):
@@ -435,11 +436,15 @@ class Model(Trainer, Composite):
 
         return loading.as_json(configs.described(self), **kwargs)
 
-    def save(self, filepath, overwrite=True):
+    def save(self, filepath, overwrite=True, zipped=None, include_optimizer=True,
+             save_format=None):
         """Save weights, configuration and optimizer state; see `fastrnn.saving.save_model`."""
         from fastrnn import saving
 
-        saving.save_model(self, filepath, overwrite=overwrite)
+        saving.save_model(
+            self, filepath, overwrite, include_optimizer=include_optimizer,
+            save_format=save_format, zipped=zipped,
+        )
 
     def save_weights(self, filepath, overwrite=True):
         """Save the weights alone; see `fastrnn.saving.save_weights`."""

@@ -143,6 +143,33 @@ def test_overwrite(file):
     assert file.read_bytes() != before
 
 
+@pytest.mark.parametrize(("ending", "kept"), [("fastrnn", False), ("h5", False), ("keras", True)])
+def test_without_the_optimizer(ending, kept, tmp_path):
+    """Keras leaves it out of legacy files only."""
+    if ending != "fastrnn":
+        pytest.importorskip("h5py")
+    model, path = new_model(), tmp_path / f"model.{ending}"
+    model.save(path, include_optimizer=False)
+    again = load_model(path)
+    assert again.compiled == kept
+    ids = np.arange(5)[None]
+    np.testing.assert_array_equal(again.predict(ids, verbose=0), model.predict(ids, verbose=0))
+
+
+@pytest.mark.parametrize("save_format", ["keras", "h5", "tf"])
+def test_the_name_says_the_format(save_format, tmp_path):
+    pytest.importorskip("h5py")
+    model = new_model()
+    for ending, start in (("keras", b"PK"), ("h5", b"\x89H")):
+        fastrnn.models.save_model(model, tmp_path / f"a.{ending}", save_format=save_format)
+        assert (tmp_path / f"a.{ending}").read_bytes()[:2] == start
+    with pytest.raises(ValueError, match=f"no save_format.* got '{save_format}'.*'.keras' or"):
+        model.save(tmp_path / "model", save_format=save_format)
+    with pytest.raises(ValueError, match="zipped: expected True or None"):
+        model.save(tmp_path / "model.keras", zipped=False)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.h5", "a.keras"]
+
+
 def test_what_breaks_off_leaves_the_old_file(file, monkeypatch):
     before = file.read_bytes()
 

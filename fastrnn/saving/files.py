@@ -24,7 +24,8 @@ __all__ = ["load_model", "load_weights", "read_extra", "save_model", "save_weigh
 _ZIP, _HDF5 = b"PK\x03\x04", b"\x89HDF\r\n\x1a\n"
 
 
-def save_model(model, filepath, overwrite=True, extra=None):
+def save_model(model, filepath, overwrite=True, extra=None, include_optimizer=True,
+               save_format=None, zipped=None):
     """Save a model to one file: weights, configuration, and the optimizer's state if compiled.
 
     The file appears all at once: where saving breaks off, what stood there before still stands.
@@ -40,11 +41,18 @@ def save_model(model, filepath, overwrite=True, extra=None):
         Whether a file that is there already may be replaced.
     extra : dict, optional
         Kept with the model, for `read_extra`; anything that JSON holds.  Not in Keras's files.
+    include_optimizer : bool, default True
+        False: not the arguments of ``compile`` and the optimizer's state.  As in Keras, ``.keras``
+        files have them all the same.
+    save_format, zipped
+        Accepted for Keras's sake: the end of the name says what kind of file it is, and all are
+        one file.
 
     Raises
     ------
     ValueError
-        If the model is not built, or two weights have the same name.
+        If the model is not built, two weights have the same name, or a ``save_format`` is given
+        that the end of the name does not say.
     FileExistsError
         If the file is there and ``overwrite`` is False.
     OSError
@@ -66,20 +74,30 @@ def save_model(model, filepath, overwrite=True, extra=None):
     True
     """
     name = os.fspath(filepath)
+    for_keras = name.endswith((".keras", ".h5", ".hdf5"))
+    if save_format and not for_keras:
+        raise ValueError(
+            f"{name}: expected no save_format, as the end of the name says it; got "
+            f"{save_format!r}. Give the file a name that ends in '.keras' or '.h5'."
+        )
+    if zipped is False:
+        raise ValueError(f"{name}: zipped: expected True or None, one file; got False.")
     with _new_file(model, filepath, overwrite) as file:
-        if name.endswith((".keras", ".h5", ".hdf5")):
+        if for_keras:
             from fastrnn.saving import keras
 
             if extra:
                 raise ValueError(
                     f"{name}: Keras's files have no place for extra; save under another name."
                 )
-            write = keras.save_model if name.endswith(".keras") else keras.save_legacy_model
-            write(model, file)
+            if name.endswith(".keras"):
+                keras.save_model(model, file)
+            else:
+                keras.save_legacy_model(model, file, include_optimizer)
         else:
             from fastrnn.saving import native
 
-            native.save_model(model, file, extra)
+            native.save_model(model, file, extra, include_optimizer)
 
 
 def load_model(filepath, custom_objects=None, compile=True, safe_mode=True):

@@ -72,9 +72,9 @@ def save_weights(model, file):
     file.write(_weights_file(model))
 
 
-def save_legacy_model(model, file):
+def save_legacy_model(model, file, include_optimizer=True):
     """Write a model to an open file, as legacy HDF5."""
-    file.write(_hdf5_file(lambda root: _write_legacy(model, root)))
+    file.write(_hdf5_file(lambda root: _write_legacy(model, root, include_optimizer)))
 
 
 def _hdf5_file(write):
@@ -101,7 +101,7 @@ def _weights_file(model):
     return _hdf5_file(write)
 
 
-def _write_legacy(model, root):
+def _write_legacy(model, root, include_optimizer):
     if is_drawn(model):
         raise ValueError(
             f"Model '{model.name}' ({type(model).__name__}): legacy HDF5 has no place for a model "
@@ -122,7 +122,7 @@ def _write_legacy(model, root):
             [(paths[id(p)], p.numpy()) for p in _legacy_weights(layer)],
         )
     _write_arrays(weights.create_group("top_level_model_weights"), [])
-    if model.compiled:
+    if model.compiled and include_optimizer:
         training = dict(model.get_compile_config())
         optimizer = training.pop("optimizer")
         training["optimizer_config"] = {k: optimizer[k] for k in ("class_name", "config")}

@@ -45,9 +45,9 @@ VERSION = 1  # one more for each change that an older fastrnn cannot read
 _OPTIMIZER = "optimizer/"
 
 
-def save_model(model, file, extra=None):
+def save_model(model, file, extra=None, include_optimizer=True):
     """Write a model to an open file."""
-    compiled = model.get_compile_config()
+    compiled = model.get_compile_config() if include_optimizer else None
     metadata = {
         "config": as_json(model.get_config()),
         "class_name": class_name(model),
