@@ -7,7 +7,7 @@ import pytest
 from engine_cases import assert_gradient, dense_gradient
 from test_layers import ENGINES, built, check_gradients
 
-from fastrnn import engines
+from fastrnn import engines, regularizers
 from fastrnn.layers import (
     GRU,
     LSTM,
@@ -27,7 +27,7 @@ from fastrnn.layers import (
     TimeDistributed,
 )
 from fastrnn.masks import StepMask
-from fastrnn.models import Model, Sequential
+from fastrnn.models import Model, Sequential, load_model
 from fastrnn.values import GradientSum, Lookup, RowGradient, add_gradients
 
 MODES = ("concat", "sum", "mul", "ave", None)
@@ -526,6 +526,73 @@ class OwnGRU(GRU):
 class OwnLayer(Dense):
     def __init__(self, units=3, **kwargs):
         super().__init__(units, **kwargs)
+
+
+# -- penalties on the output --------------------------------------------------------
+
+PENALTY = regularizers.L1L2(l1=0.3, l2=0.2)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("make", [
+    lambda: Bidirectional(SimpleRNN(2, dtype="float64"), activity_regularizer=PENALTY),
+    lambda: Bidirectional(SimpleRNN(2, dtype="float64", return_sequences=True), "mul",
+                          activity_regularizer=PENALTY),
+    lambda: Bidirectional(LSTM(2, dtype="float64", return_state=True), None,
+                          activity_regularizer=PENALTY),
+    lambda: TimeDistributed(Dense(3, "tanh", dtype="float64"), activity_regularizer=PENALTY),
+    lambda: TimeDistributed(Dropout(0.5, dtype="float64"), activity_regularizer=PENALTY),
+])  # fmt: skip
+def test_gradients_of_penalties(engine, make):
+    rng = np.random.default_rng(5)
+    with engines.using(engine):
+        layer = built(make(), (None, STEPS, WIDTH))
+        x = sequences()
+        y, tape = layer.forward(x)
+        dy = [rng.normal(size=part.shape) for part in (y if isinstance(y, list) else [y])]
+
+        def outputs():
+            found = layer.forward(x)[0]
+            return found if isinstance(found, list) else [found]
+
+        def loss():
+            layer.activity_penalty = 0.0
+            total = sum(float((a * b).sum()) for a, b in zip(outputs(), dy, strict=True))
+            return total + layer.activity_penalty
+
+        dx = layer.backward(tape, dy if isinstance(y, list) else dy[0])
+        for parameter in layer.parameters:
+            assert_gradient(parameter.grad, loss, parameter.value)
+        assert_gradient(dx, loss, x)
+        layer.activity_penalty = 0.0
+        expected = sum(0.3 * abs(part).sum() + 0.2 * (part**2).sum() for part in outputs()) / ROWS
+        assert layer.activity_penalty == pytest.approx(expected)  # so it is in Keras
+
+
+@pytest.mark.parametrize("wrapper", [Bidirectional, TimeDistributed])
+def test_penalties_in_training_and_in_files(wrapper, tmp_path):
+    def model(penalty):
+        inner = SimpleRNN(2) if wrapper is Bidirectional else Dense(1, "sigmoid")
+        return Sequential([Input((STEPS, WIDTH)), wrapper(inner, activity_regularizer=penalty)])
+
+    free, bound = model(None), model("l2")
+    bound.set_weights(free.get_weights())
+    x = sequences(dtype=np.float32)
+    y = free.predict(x, verbose=0)
+    target = np.zeros_like(y)
+    for one in (free, bound):
+        one.compile("sgd", "mse")
+    losses = [one.evaluate(x, target, verbose=0) for one in (free, bound)]
+    assert losses[1] - losses[0] == pytest.approx(0.01 * (y**2).sum() / ROWS, rel=1e-5)
+    assert bound.losses == pytest.approx([losses[1] - losses[0]], rel=1e-5)
+    before = bound.get_weights()
+    bound.fit(x, target, verbose=0)
+    assert any((a != b).any() for a, b in zip(before, bound.get_weights(), strict=True))
+    assert "activity_regularizer" not in free.layers[0].get_config()
+    bound.save(tmp_path / "bound.fastrnn")
+    again = load_model(tmp_path / "bound.fastrnn")
+    assert again.layers[0].activity_regularizer.l2 == pytest.approx(0.01)
+    assert again.evaluate(x, target, verbose=0) == bound.evaluate(x, target, verbose=0)
 
 
 # -- bad input ----------------------------------------------------------------------

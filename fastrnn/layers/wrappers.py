@@ -10,7 +10,7 @@ import numpy as np
 from fastrnn import engines
 from fastrnn.layers import serialization
 from fastrnn.layers.base import Layer
-from fastrnn.layers.core import check_mask
+from fastrnn.layers.core import ActivityRegularized, check_mask
 from fastrnn.masks import NestedMask
 from fastrnn.registry import custom_object_scope
 from fastrnn.values import GradientSum, Lookup, RowGradient, add_gradients
@@ -20,7 +20,16 @@ __all__ = ["Bidirectional", "TimeDistributed"]
 MERGE_MODES = ("concat", "sum", "mul", "ave", None)
 
 
-class Bidirectional(Layer):
+class Wrapper(ActivityRegularized):
+    """What the two have in common: a penalty on the output, which is in the config if there is one,
+    as Keras has it."""
+
+    def get_config(self):
+        own = super().get_config()
+        return {k: v for k, v in own.items() if k != "activity_regularizer" or v is not None}
+
+
+class Bidirectional(Wrapper):
     """Reads a sequence in both directions and merges the two outputs.
 
     Both directions are made anew from the layer's configuration, named ``forward_…`` and
@@ -38,6 +47,8 @@ class Bidirectional(Layer):
         To start from, those of the forward layer first.
     backward_layer : recurrent layer, optional
         Reads backwards in place of a copy of ``layer``; used as it is.
+    activity_regularizer : default None
+        Of what comes out, besides those of the two layers.
 
     Notes
     -----
@@ -185,11 +196,17 @@ class Bidirectional(Layer):
             outputs[1] = outputs[1][:, ::-1]
         merged = self._merge(*outputs)
         kept = outputs if self.merge_mode == "mul" else [y.shape for y in outputs]
-        return one_or_list([*merged, *last]), (tapes, kept)
+        results = [*merged, *last]
+        for part in results:
+            self.penalise(part)
+        penalised = None if self.activity_regularizer is None else results
+        return one_or_list(results), (tapes, kept, penalised)
 
     def backward(self, tape, dy):
-        tapes, kept = tape
+        tapes, kept, penalised = tape
         dy = as_list(dy)
+        if penalised is not None:
+            dy = [self.penalised(d, y) for d, y in zip(dy, penalised, strict=True)]
         outputs = 2 if self.merge_mode is None else 1
         doutputs, dlast = self._merge_backward(dy[:outputs], kept), dy[outputs:]
         if self.return_sequences and doutputs[1] is not None:
@@ -269,7 +286,7 @@ class Bidirectional(Layer):
         return cls(**config)
 
 
-class TimeDistributed(Layer):
+class TimeDistributed(Wrapper):
     """Applies a layer to every step by itself: (B, T, ...) -> (B, T, ...).
 
     All steps of all rows go through the layer at once, as B * T rows.
@@ -278,6 +295,8 @@ class TimeDistributed(Layer):
     ----------
     layer : Layer
         Also a whole model, such as one that encodes the words of each of T sentences.
+    activity_regularizer : default None
+        Of the output.
 
     Notes
     -----
@@ -349,21 +368,35 @@ class TimeDistributed(Layer):
         if isinstance(mask, NestedMask):
             check_mask(self, mask, x.shape[:3])
             y, inner, tape = self.layer.run(fold(x), mask.inner, training)
-            return unfold(y, shape), mask.after(inner), (tape, shape)
+            y, tape = self._unfolded(y, tape, shape)
+            return y, mask.after(inner), tape
         check_mask(self, mask, shape)
-        y, tape = self.layer.forward(fold(x), training=training)
+        y, tape = self._unfolded(*self.layer.forward(fold(x), training=training), shape)
+        return y, self.output_mask(x, mask, y), tape
+
+    def _unfolded(self, y, tape, shape):
+        """The output and the tape, from those of the inner layer."""
         y = unfold(y, shape)
-        return y, self.output_mask(x, mask, y), (tape, shape)
+        if self.activity_regularizer is None:
+            return y, (tape, shape, None)
+        y = engines.dense(y)
+        self.penalise(y)
+        return y, (tape, shape, y)
 
     def forward(self, x, mask=None, training=False):
         y, _, tape = self.run(x, mask, training)
         return y, tape
 
     def backward(self, tape, dy):
+        y = tape[2]
+        if y is not None:
+            dy = self.penalised(dy, y)
         return self._backward(self.layer.backward, tape, dy)
 
     def last_activation(self, tape):
-        inner, shape = tape
+        inner, shape, y = tape
+        if y is not None:  # the penalty is on what comes out
+            return None, None
         activation, z = self.layer.last_activation(inner)
         return activation, None if z is None else unfold(z, shape)
 
@@ -371,7 +404,7 @@ class TimeDistributed(Layer):
         return self._backward(self.layer.backward_logits, tape, dz)
 
     def _backward(self, backward, tape, gradient):
-        inner, shape = tape
+        inner, shape, _ = tape
         return unfold(backward(inner, fold(gradient)), shape)
 
     # -- configuration -------------------------------------------------------------------------
