@@ -683,6 +683,10 @@ class DrawnModel(OwnAttributes, Model):
             arguments = [take_form(self, arguments, options)]
         return super().__call__(*arguments, mask, training)
 
+    @property
+    def outputs_known(self):
+        return self.built
+
     def expect(self, x):
         """Build the model for data like x.
 

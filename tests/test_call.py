@@ -619,3 +619,29 @@ def test_one_step_at_a_time():
     np.testing.assert_allclose(y, model(X)[:, -1], rtol=1e-5)
     with pytest.raises(ValueError, match="stream: .* is no chain"):
         Sequential([Input((None, 5)), Block()]).stream()
+
+
+@pytest.mark.parametrize("by_name", [True, False])
+def test_losses_by_output_before_the_outputs_are_known(by_name):
+    class Two(Model):
+        def __init__(self):
+            super().__init__()
+            self.rnn, self.a, self.b = layers.GRU(3), layers.Dense(1), layers.Dense(1)
+
+        def call(self, x):
+            h = self.rnn(x)
+            a, b = self.a(h), self.b(h)
+            return {"high": a, "low": b} if by_name else [a, b]
+
+    model = Two()
+    y = np.ones((3, 1))
+    if by_name:
+        model.compile("sgd", {"low": "mae", "high": "mse"}, metrics={"low": ["mse"]})
+        y = {"low": y, "high": y}
+    else:
+        model.compile("sgd", ["mse", "mae"])
+        y = [y, y]
+    history = model.fit(X, y, verbose=0).history
+    assert len(history) == (4 if by_name else 3) and ("low_mse" in history) == by_name
+    with pytest.raises(ValueError, match="Unknown loss: 'msee'"):
+        Two().compile("sgd", {"low": "msee", "high": "mse"})

@@ -73,6 +73,9 @@ class Compiled:
     def _heads(self, given):
         """A `Head` for each output, of the arguments of `compile`."""
         names = self.output_names
+        if not self.outputs_known and _of_outputs(given["loss"]):  # they are looked at again then
+            loss = given["loss"]
+            names = list(loss) if isinstance(loss, dict) else [str(i) for i in range(len(loss))]
         found = [losses.get(loss) for loss in _by_output("loss", given["loss"], names)]
         for loss in found:
             if loss is not None and loss.reduction in ("none", None):
@@ -95,6 +98,12 @@ class Compiled:
                 strict=True,
             )
         ]
+
+    @property
+    def outputs_known(self):
+        """Whether the model knows its outputs' names, so that what is given by them can be held
+        against these."""
+        return True
 
     @property
     def compiled(self):
@@ -172,6 +181,11 @@ def _metrics(argument, given):
     return found
 
 
+def _of_outputs(given):
+    """Whether an argument of ``compile`` is a list or dict by output."""
+    return isinstance(given, (list, tuple)) or _is_by_name(given)
+
+
 def _by_output(argument, given, names):
     """What ``compile`` was given for each output, as a list: one, a list or a dict by name."""
     if len(names) == 1:
@@ -179,7 +193,7 @@ def _by_output(argument, given, names):
         if len(found) > 1:
             raise ValueError(f"compile: expected one {argument}, for one output; got {given!r}.")
         return found or [None]
-    if isinstance(given, (list, tuple)) or _is_by_name(given):
+    if _of_outputs(given):
         return entries(f"compile: {argument}", given, names, missing=True)
     return [given] * len(names)
 

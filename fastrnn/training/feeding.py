@@ -70,7 +70,8 @@ class Fed(Compiled):
         """x, y and weights as `Data`, checked."""
         rows = self._rows(x)
         names = self.output_names
-        if len(names) != len(self._scores.heads):  # compiled before it was built
+        if [h.name for h in self._scores.heads] != (names if len(names) > 1 else [None]):
+            # Compiled before it was built.
             self._scores = self._scores_for(self._compiled)
         heads = self._scores.heads
         if y is None:
