@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from fastrnn import engines
 from fastrnn.masks import StepMask
 from fastrnn.operands import Operand, weights_drawn
-from fastrnn.values import add_gradients
+from fastrnn.values import Lookup, add_gradients
 
 __all__ = ["Graph", "Node", "SymbolicTensor", "apply", "as_lists", "flatten", "is_symbolic", "pack"]
 
@@ -271,7 +271,8 @@ class Step:
         if self.converters:
             read = list(values)
             for slot, convert in self.converters.items():
-                read[slot] = convert(read[slot])
+                if not isinstance(read[slot], Lookup):  # of an Embedding before, for every reader
+                    read[slot] = convert(read[slot])
         x = pack(self.source, [read[slot] for slot in slots])
         mask = pack(self.source, [masks[slot] for slot in slots])
         if isinstance(self.mask, MaskOf):

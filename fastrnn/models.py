@@ -16,6 +16,7 @@ from fastrnn.graph import MaskOf, SymbolicTensor, apply, as_lists, flatten
 from fastrnn.layers import Input, InputLayer, Layer, serialization
 from fastrnn.layers.composite import (
     Composite,
+    Drawn,
     Form,
     OwnAttributes,
     layers_in,
@@ -490,6 +491,11 @@ class Sequential(Model):
 
     # -- putting together ------------------------------------------------------------------------
 
+    def expect(self, x):
+        # A first layer that is written as a `call` knows what it reads once it is drawn.
+        if self._layers and isinstance(self._layers[0], (Drawn, DrawnModel)):
+            self.build(rows_of(x, np.asarray).build_shape)
+
     def add(self, layer, rebuild=True):
         """Append a layer (or, at first, an `Input`).
 
@@ -664,6 +670,7 @@ class DrawnModel(OwnAttributes, Model):
 
     def create(self, input_shape):
         self._form = self._form or Form.of_one(self._shapes)
+        self._owner = self
         self.draw(self.call, self._shapes, self._form)
 
     @property

@@ -10,19 +10,26 @@ import contextvars
 
 import numpy as np
 
-__all__ = ["OPERATORS", "Operand", "drawing", "weights_drawn"]
+__all__ = ["OPERATORS", "Operand", "drawing", "drawn_owner", "weights_drawn"]
 
 _weights = contextvars.ContextVar("weights", default=None)
+_owner = contextvars.ContextVar("owner", default=None)
 
 
 @contextlib.contextmanager
-def drawing():
-    """Inside, a graph is drawn: a weight stands for a symbolic tensor."""
-    token = _weights.set({})
+def drawing(owner=None):
+    """Inside, a graph is drawn, of the `call` of ``owner``: weights stand for symbolic tensors."""
+    weights, before = _weights.set({}), _owner.set(owner)
     try:
         yield
     finally:
-        _weights.reset(token)
+        _weights.reset(weights)
+        _owner.reset(before)
+
+
+def drawn_owner():
+    """The layer whose `call` is drawn, if it is one's."""
+    return _owner.get()
 
 
 def weights_drawn():
@@ -54,7 +61,19 @@ class Operand:
     def __abs__(self):
         return OPERATORS["function"]("absolute", self)
 
-    # Not == and !=, which say whether two are one and the same.
+    # Of two operands == and != say whether they are one and the same.
+
+    __hash__ = object.__hash__
+
+    def __eq__(self, other):
+        if other is None or isinstance(other, (Operand, str)) or not hasattr(other, "__abs__"):
+            return self is other
+        return OPERATORS["function"]("equal", self, other)
+
+    def __ne__(self, other):
+        if other is None or isinstance(other, (Operand, str)) or not hasattr(other, "__abs__"):
+            return self is not other
+        return OPERATORS["function"]("not_equal", self, other)
 
     def __lt__(self, other):
         return OPERATORS["function"]("less", self, other)

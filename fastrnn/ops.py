@@ -77,7 +77,6 @@ cos = _of_one("cos")
 elu = _of_one("elu")
 exp = _of_one("exp")
 expm1 = _of_one("expm1")
-gelu = _of_one("gelu")
 hard_sigmoid = _of_one("hard_sigmoid")
 hard_silu = _of_one("hard_silu")
 hard_tanh = _of_one("hard_tanh")
@@ -118,6 +117,13 @@ logical_or = _of_two("logical_or")
 maximum = _of_two("maximum")
 minimum = _of_two("minimum")
 not_equal = _of_two("not_equal")
+
+
+def gelu(x, approximate=True):
+    """``gelu`` of each entry, by way of tanh unless ``approximate`` is False."""
+    if not approximate:
+        return applied("gelu", x)
+    return x * (0.5 + 0.5 * tanh(0.7978845608028654 * (x + 0.044715 * x * x * x)))
 
 
 def negative(x):
@@ -292,13 +298,17 @@ def flip(x, axis):
 
 
 def cast(x, dtype):
-    """The same in another type; symbolic tensors are floats of their layer's type, and stay that.
+    """The same in another type.  Symbolic tensors are floats of their layer's type and stay that:
+    for whole numbers without what is behind the point, for booleans 1 where they are not 0.
 
     >>> cast(np.array([True, False]), "float32")
     array([1., 0.], dtype=float32)
     """
     x = operand(x)
-    return x if isinstance(x, SymbolicTensor) else np.asarray(x).astype(dtype)
+    if not isinstance(x, SymbolicTensor):
+        return np.asarray(x).astype(dtype)
+    kind = np.dtype(dtype).kind
+    return x if kind == "f" else not_equal(x, 0.0) if kind == "b" else applied("trunc", x)
 
 
 def convert_to_tensor(x, dtype=None):

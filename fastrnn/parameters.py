@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from fastrnn import engines
-from fastrnn.operands import Operand
+from fastrnn.operands import Operand, weights_drawn
 
 __all__ = ["Parameter", "ParameterStore"]
 
@@ -120,6 +120,11 @@ class Parameter(Operand):
 
     def no_operator(self, ufunc, method, *inputs, **kwargs):
         """A function of NumPy, of the values."""
+        if weights_drawn() is not None:
+            raise TypeError(
+                f"weight '{self.path}': {ufunc.__name__} of NumPy, in a call, would take it for a "
+                "constant; use functions of fastrnn.ops."
+            )
         inputs = [part.numpy() if isinstance(part, Parameter) else part for part in inputs]
         return getattr(ufunc, method)(*inputs, **kwargs)
 

@@ -645,3 +645,193 @@ def test_losses_by_output_before_the_outputs_are_known(by_name):
     assert len(history) == (4 if by_name else 3) and ("low_mse" in history) == by_name
     with pytest.raises(ValueError, match="Unknown loss: 'msee'"):
         Two().compile("sgd", {"low": "msee", "high": "mse"})
+
+
+# -- what would be silently wrong ------------------------------------------------------------------
+
+
+def test_lengths_that_a_call_looked_at():
+    """Another length is drawn anew: in a layer, a model, and one layer at two places."""
+    def mean(x):
+        total = x[:, 0]
+        for t in range(1, x.shape[1]):
+            total = total + x[:, t]
+        return total / ops.shape(x)[1]
+
+    layer = calling(mean)
+    for steps in (6, 3, 4, 6):
+        np.testing.assert_allclose(layer(np.ones((2, steps, 3))), 1, rtol=1e-6)
+    a, b = Input((5, 3)), Input((2, 3))
+    both = Model([a, b], [layer(a), layer(b)]).predict([np.ones((2, 5, 3)), np.ones((2, 2, 3))])
+    np.testing.assert_allclose(both, np.ones((2, 2, 3)), rtol=1e-6)
+
+    class Own(Model):
+        def call(self, x, training=False):
+            return mean(x) * (2 if training else 1)
+
+    model = Own()
+    for steps in (6, 3, 6):
+        np.testing.assert_allclose(model.predict(np.ones((2, steps, 3)), verbose=0), 1, rtol=1e-6)
+        np.testing.assert_allclose(model(np.ones((2, steps, 3)), training=True), 2, rtol=1e-6)
+
+
+class Weighted(layers.Layer):
+    def __init__(self, function, **kwargs):
+        super().__init__(**kwargs)
+        self.function = function
+
+    def build(self, input_shape):
+        self.w = self.add_weight((input_shape[-1], 3), "glorot_uniform", name="w")
+        self.s = self.add_weight((), "ones", name="s")
+
+    def call(self, x):
+        return self.function(x, self.w, self.s)
+
+
+@pytest.mark.parametrize("f", [
+    lambda x, w, s: ops.matmul(x, w.value),
+    lambda x, w, s: ops.sigmoid(s) * (x @ w) + (1 - s) * 2 + s * 2 - (-s),
+    lambda x, w, s: x @ (w * np.tri(5, 3) - ops.sum(w) * 2),
+    lambda x, w, s: ops.where(x[:, :, :3] == 0.0, s, x @ w),
+    lambda x, w, s: (x @ w) ** 0 + x @ w,
+    lambda x, w, s: (x @ w) ** np.array([0.0, 1.0, 2.0]),
+], ids=range(6))  # fmt: skip
+def test_gradients_of_what_is_written_so(f):
+    x = X.copy()
+    x[0, 0] = 0.0
+    model, (x,) = double(Weighted(f, dtype="float64"), x)
+    dy = RNG.normal(size=(3, 4, 3))
+
+    def loss():
+        outputs, _, tape = model.run_outputs([x], [None])
+        return float((outputs[0] * dy).sum()), tape
+
+    for p in model.parameters:
+        p.grad[...] = 0
+    (dx,) = model.backward_outputs(loss()[1], [dy])
+    for p in model.parameters:
+        assert_gradient(p.grad, lambda: loss()[0], p.value)
+    assert np.isfinite(dx).all()
+
+
+@pytest.mark.parametrize(("f", "error", "message"), [
+    (lambda x, w, s: x @ np.exp(w), TypeError, "exp of NumPy, in a call.*functions of fastrnn.ops"),
+    (lambda x, w, s: x[..., 0] * w.value[0, 0:1], TypeError, "parts of its value would be const"),
+    (lambda x, w, s: x @ w[[0, 0, 2, 1, 3]], TypeError, "only whole numbers and slices"),
+    (lambda x, w, s: x if ops.greater(x, 0) else w, TypeError, "nothing can be decided by it"),
+])  # fmt: skip
+def test_what_would_lose_a_gradient(f, error, message):
+    with pytest.raises(error, match=message):
+        Weighted(f)(X)
+
+
+def test_masks_of_ones_own_and_from_inside():
+    class Positions(layers.Layer):
+        def __init__(self, says, **kwargs):
+            super().__init__(**kwargs)
+            self.supports_masking = not says
+            self.words = layers.Embedding(7, 3, mask_zero=True)
+
+        def call(self, ids):
+            return self.words(ids) * 1.0 if self.supports_masking is False else self.words(ids)
+
+    class Saying(Positions):
+        def compute_mask(self, ids, mask=None):
+            return self.words.compute_mask(ids)
+
+    ids = np.array([[0, 0, 1, 2], [3, 0, 1, 0]])
+    for layer in (Positions(False), Saying(True)):
+        model = Sequential([Input((4,)), layer, layers.GRU(2)])
+        plain = Sequential([Input((4,)), layers.Embedding(7, 3, mask_zero=True), layers.GRU(2)])
+        plain.set_weights(model.get_weights())
+        np.testing.assert_allclose(model.predict(ids, verbose=0), plain.predict(ids, verbose=0))
+
+
+def test_masks_by_the_name_of_an_argument():
+    class Look(layers.Layer):
+        def call(self, query, values, values_mask=None, mask=None):
+            assert mask is None and values_mask is not None
+            counts = ops.expand_dims(values_mask, -1)
+            return query + ops.sum(values * counts, axis=1) / ops.sum(counts, axis=1)
+
+    values = np.concatenate([X[:, :1] * 0, X[:, 1:]], axis=1)
+    x = Input((4, 5))
+    model = Model(x, Look()(x[:, 0], layers.Masking()(x)))
+    expected = values[:, 0] + values[:, 1:].mean(axis=1)
+    np.testing.assert_allclose(model.predict(values, verbose=0), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_behind_an_embedding_that_is_read_twice():
+    class Residual(layers.Layer):
+        def __init__(self, **kwargs):
+            super().__init__(**kwargs)
+            self.rnn = layers.GRU(3, return_sequences=True)
+
+        def call(self, x):
+            return x + self.rnn(x)
+
+    model = Sequential([Input((4,)), layers.Embedding(7, 3), Residual(), layers.Dense(1)])
+    model.compile("sgd", "mse")
+    model.fit(IDS, np.zeros((6, 4, 1)), verbose=0)
+    first = Sequential([Residual(), layers.Dense(1)])
+    first.compile("sgd", "mse")
+    first.fit(X[..., :3], np.zeros((3, 4, 1)), verbose=0)
+    assert first.predict(X[..., :3], verbose=0).shape == (3, 4, 1)
+
+
+def test_a_cell_of_layers():
+    class Layered(layers.Layer):
+        def __init__(self, units, **kwargs):
+            super().__init__(**kwargs)
+            self.state_size = self.output_size = units
+            self.inward, self.onward = layers.Dense(units), layers.Dense(units, use_bias=False)
+
+        def call(self, inputs, states):
+            h = ops.tanh(self.inward(inputs) + self.onward(states[0]))
+            return h, [h]
+
+    model = Sequential([Input((4, 5)), layers.RNN(Layered(3)), layers.Dense(1)])
+    plain = Sequential([Input((4, 5)), layers.SimpleRNN(3), layers.Dense(1)])
+    kernel, bias, recurrent, *rest = model.get_weights()
+    plain.set_weights([kernel, recurrent, bias, *rest])
+    np.testing.assert_allclose(model.predict(X, verbose=0), plain.predict(X, verbose=0), rtol=1e-5)
+    model.compile("sgd", "mse")
+    model.fit(X, np.ones((3, 1)), verbose=0)
+
+
+def test_nested_lists_of_layers_are_saved(tmp_path):
+    class Nested(layers.Layer):
+        def __init__(self, **kwargs):
+            super().__init__(**kwargs)
+            self.blocks = [[layers.Dense(3), layers.LayerNormalization()], [layers.Dense(3)]]
+            self.named = {"a": [layers.Dense(2)]}
+
+        def call(self, x):
+            for block in self.blocks:
+                for layer in block:
+                    x = layer(x)
+            return self.named["a"][0](x)
+
+    model, other = (Sequential([Input((4, 5)), Nested()]) for _ in range(2))
+    for suffix in (".fastrnn", *[".weights.h5"] * bool(pytest.importorskip("h5py"))):
+        other.set_weights([w * 0 for w in other.get_weights()])
+        model.save_weights(tmp_path / f"w{suffix}")
+        other.load_weights(tmp_path / f"w{suffix}")
+        np.testing.assert_array_equal(other(X), model(X))
+
+
+def test_weights_come_in_the_order_of_keras():
+    """Trained ones first; a weight that two sublayers have, once."""
+    class Scaled(layers.Layer):
+        def build(self, input_shape):
+            self.mean = self.add_weight((5,), "zeros", trainable=False, name="mean")
+            self.scale = self.add_weight((5,), "ones", name="scale")
+            self.first = layers.Dense(5)
+            self.again = [self.first]
+
+        def call(self, x):
+            return self.again[0](self.first((x - self.mean) * self.scale))
+
+    layer = Scaled()
+    layer(X)
+    assert [w.name for w in layer.weights] == ["scale", "mean", "kernel", "bias"]

@@ -238,3 +238,16 @@ def test_no_mask_is_passed_on():
     np.testing.assert_allclose(
         Model(x, pooled).predict(given, verbose=0), np.tanh(given).mean(axis=1), rtol=1e-5
     )
+
+
+def test_types_of_tensors():
+    """Whole numbers lose what is behind the point, booleans are 0 and 1; gelu is by way of tanh."""
+    x = Input((5,))
+    given = np.array([[-1.7, -0.2, 0.0, 0.4, 2.9]], np.float32)
+    for y, expected in (
+        (ops.cast(ops.cast(x, "int32"), "float32"), [-1, 0, 0, 0, 2]),
+        (ops.cast(x, "bool"), [1, 1, 0, 1, 1]), (ops.cast(x, "float32"), given[0]),
+        (ops.gelu(x), activations.gelu(given[0], approximate=True)),
+        (ops.gelu(x, approximate=False), activations.gelu(given[0])),
+    ):
+        np.testing.assert_allclose(Model(x, y)(given)[0], expected, atol=2e-5)

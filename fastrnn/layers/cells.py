@@ -85,9 +85,15 @@ class RecurrentCell(Layer):
         size = self.state_size
         return list(size) if isinstance(size, (list, tuple)) else [size]
 
+    _output_size = None
+
     @property
     def output_size(self):
-        return self.state_sizes[0]
+        return self.state_sizes[0] if self._output_size is None else self._output_size
+
+    @output_size.setter
+    def output_size(self, size):
+        self._output_size = size
 
     def compute_output_shape(self, input_shape):
         return *input_shape[:-1], self.output_size

@@ -2,8 +2,8 @@
 
 A class that has `call` in the place of ``forward`` and ``backward`` is run once with symbolic
 tensors.  What its layers, operators and `fastrnn.ops` make of them is a graph, and that has both.
-So Python code in `call` runs when the layer is built, and never again; what depends on values in
-the data cannot be written there.
+So Python code in `call` runs when the layer is built, once more for lengths that were not drawn
+yet, and never again; what depends on values in the data cannot be written there.
 """
 
 from __future__ import annotations
@@ -48,15 +48,21 @@ class Composite(Layer):
 
     graph = training_graph = None
     input = output = None
+    _owner = None  # the layer whose `call` it is
+    _written = None  # of a `call`: itself, the form of its arguments, the first shapes
 
-    def _connect(self, inputs, outputs):
-        """Make the graph between tensors, with an `InputLayer` wherever it begins."""
+    def _connect(self, inputs, outputs, graphs=None):
+        """Make the graph between tensors, with an `InputLayer` wherever it begins.
+
+        ``graphs``, where there are already two: to run and to train with.
+        """
         entrances = [
             tensor if tensor.node.inputs is None
             else Input(batch_shape=tensor.shape, dtype=tensor.dtype)
             for tensor in inputs
         ]
-        self.graph = self.training_graph = Graph(self.name, inputs, outputs, entrances)
+        graphs = graphs or [Graph(self.name, inputs, outputs, entrances)] * 2
+        self.graph, self.training_graph = graphs
         self.input_names = names_of(self.input, entrances)
         self.output_names = names_of(self.output, outputs)
         self.input_shapes = [tensor.shape for tensor in inputs]
@@ -80,21 +86,47 @@ class Composite(Layer):
         TypeError
             If it gives something else than symbolic tensors.
         """
+        self._written = call, form, input_shape
+        self._graphs = {}
+        self.input, self.output, graphs = self._drawn(input_shape)
+        self._connect(flatten(as_lists(self.input)), flatten(as_lists(self.output)), graphs)
+
+    def _drawn(self, input_shape):
+        """Inputs, outputs, and the graphs between them, as `_graphs` has them, of a `call`."""
+        call, form, _ = self._written
         asked = inspect.signature(call).parameters
-        self.input = mapped(lambda shape: Input(batch_shape=shape, dtype=self.dtype), input_shape)
-        arguments, options = form.filled(self.input)
-        graphs = []
-        for training in (True, False) if "training" in asked else (None,):
+        given = mapped(lambda shape: Input(batch_shape=shape, dtype=self.dtype), input_shape)
+        arguments, options = form.filled(given)
+        inputs, graphs = flatten(as_lists(given)), []
+        for training in (False, True) if "training" in asked else (None,):
             if training is not None:
                 options["training"] = training
-            with drawing():
-                if "mask" in asked:
-                    options["mask"] = mapped(_counted, self.input)
-                made = call(*arguments, **options)
-            self.output = tensors(f"'{self.name}': call", made)
-            self._connect(flatten(as_lists(self.input)), flatten(as_lists(self.output)))
-            graphs.append(self.graph)
-        self.training_graph = graphs[0]
+            with drawing(self._owner):
+                made = call(*arguments, **options, **_masks(asked, arguments, options))
+            output = tensors(f"'{self.name}': call", made)
+            graphs.append(Graph(self.name, inputs, flatten(as_lists(output)), inputs))
+        shapes = [tuple(tensor.shape) for tensor in inputs]
+        self._graphs[tuple(shapes)] = graphs[0], graphs[-1]
+        return given, output, (graphs[0], graphs[-1])
+
+    def graphs_for(self, shapes):
+        """The graph to run with and the one to train with, for inputs of these shapes.
+
+        A `call` may have looked at the lengths for which it was drawn: for others it is drawn anew.
+        """
+        if self._written is None:
+            return self.graph, self.training_graph
+        shapes = [(None, *shape[1:]) for shape in shapes]
+        for known, graphs in self._graphs.items():
+            if all(map(_serves, known, shapes)):
+                return graphs
+        if len(self._graphs) > MOST_SHAPES:
+            self._graphs = {}
+        leaves = iter(shapes)
+        form = self._written[2]
+        if isinstance(form, dict):
+            form = {name: form[name] for name in sorted(form)}
+        return self._drawn(mapped(lambda _: next(leaves), form))[-1]
 
     # -- what goes in and comes out --------------------------------------------------------------
 
@@ -112,8 +144,9 @@ class Composite(Layer):
         return self.output_dtypes[0]
 
     def compute_output_shape(self, input_shape):
-        shapes = input_shape if len(self.input_shapes) > 1 else [input_shape]
-        return one_or_all(self.graph.output_shapes([tuple(shape) for shape in shapes]))
+        shapes = [*map(tuple, input_shape if len(self.input_shapes) > 1 else [input_shape])]
+        graph, _ = self.graphs_for(shapes)
+        return one_or_all(graph.output_shapes(shapes))
 
     @property
     def sublayers(self):
@@ -167,6 +200,8 @@ class Composite(Layer):
         if not isinstance(x, list):
             x, mask = [x], [mask]
         graph = self.training_graph if training else self.graph
+        if self._written is not None:
+            graph = self.graphs_for([part.shape for part in x])[bool(training)]
         outputs, masks, tape = graph.forward(x, mask or [None] * len(x), training)
         return outputs, masks, (graph, tape)
 
@@ -181,8 +216,40 @@ class Composite(Layer):
         return graph.backward(tape, gradients, from_logits)
 
 
+# So many graphs of a `call` are kept.
+MOST_SHAPES = 64
+
+
+def _serves(known, shape):
+    """Whether what was drawn for a shape, with None for any length, may be given another."""
+    return len(known) == len(shape) and all(
+        k is None or k == n for k, n in zip(known[1:], shape[1:], strict=True)
+    )
+
+
+def _masks(asked, arguments, options):
+    """What a call is given for its arguments ``mask`` and, of the argument x, ``x_mask``."""
+    names = [name for name in asked if name not in options]
+    given = dict(zip(names, arguments, strict=False)) | options
+    found = {
+        name: mapped(_counted, given[of])
+        for name in asked if name.endswith("_mask") and name not in given
+        and _has_tensors(given.get(of := name.removesuffix("_mask")))
+    }
+    if "mask" in asked and "mask" not in given and sum(map(_has_tensors, given.values())) == 1:
+        found["mask"] = mapped(_counted, next(filter(_has_tensors, given.values())))
+    return found
+
+
+def _has_tensors(value):
+    if isinstance(value, dict):
+        return any(map(_has_tensors, value.values()))
+    parts = value if isinstance(value, (list, tuple)) else [value]
+    return any(isinstance(part, SymbolicTensor) for part in parts)
+
+
 def _counted(x):
-    return Counted(dtype=x.dtype)(x) if x.ndim > 2 else None
+    return Counted(dtype=x.dtype)(x) if isinstance(x, SymbolicTensor) and x.ndim > 2 else None
 
 
 # -- layers that are written as a call -------------------------------------------------------------
@@ -252,7 +319,9 @@ class Form:
         return tuple(map(fill, self._arguments)), mapped(fill, self._options)
 
     def __eq__(self, other):
-        return (self._arguments, self._options) == (other._arguments, other._options)
+        return isinstance(other, Form) and (
+            (self._arguments, self._options) == (other._arguments, other._options)
+        )
 
     __hash__ = None
 
@@ -286,7 +355,7 @@ class OwnAttributes:
     """Keeps the layers of a class of one's own from names that mean something else here."""
 
     def __setattr__(self, name, value):
-        if isinstance(value, Layer) and name != "_composite":
+        if isinstance(value, Layer) and name not in _NOT_OWN:
             for base in type(self).__mro__:
                 if base.__module__.partition(".")[0] == "fastrnn" and name in vars(base):
                     raise AttributeError(
@@ -316,6 +385,7 @@ class Drawn(OwnAttributes, Layer):
         if self._composite is None:
             self._form = self._form or Form.of_one(self.input_shape)
             composite = Composite(name=self.name, dtype=self.dtype)
+            composite._owner = self
             composite.draw(self.call, self.input_shape, self._form)
             self._composite = composite
         return self._composite
@@ -331,6 +401,13 @@ class Drawn(OwnAttributes, Layer):
             return own
         drawn = [*self._composite.graph.layers, *self._composite.training_graph.layers]
         return [*dict.fromkeys([*own, *drawn])]
+
+    @property
+    def parameters(self):
+        """As in Keras: its own that are trained, its own others, its sublayers'; each once."""
+        own = sorted(self._parameters, key=lambda p: not p.trainable)
+        inner = (p for layer in self.sublayers for p in layer.parameters)
+        return [*dict.fromkeys([*own, *inner])]
 
     def finish_build(self, input_shape):
         """What `build` does when a class has its own, which need not do it."""
@@ -367,13 +444,18 @@ class Drawn(OwnAttributes, Layer):
 
     def run(self, x, mask=None, training=False):
         y, own, tape = self.composite.run(x, mask, training)
-        return y, self.compute_mask(x, mask) if self.supports_masking else own, tape
+        if type(self).compute_mask is not Drawn.compute_mask:
+            own = self.compute_mask(x, mask)
+        elif own is None and self.supports_masking:
+            own = mask
+        return y, own, tape
 
     def forward(self, x, mask=None, training=False):
         return self.composite.forward(x, mask, training)
 
     def compute_mask(self, x, mask=None):
-        return mask if self.supports_masking else self.composite.compute_mask(x, mask)
+        own = self.composite.compute_mask(x, mask)
+        return mask if own is None and self.supports_masking else own
 
     def backward(self, tape, dy):
         return self.composite.backward(tape, dy)
@@ -404,6 +486,7 @@ class DrawnCell(Drawn, RecurrentCell):
     def composite(self):
         if self._composite is None:
             composite = Composite(name=self.name, dtype=self.dtype)
+            composite._owner = self
             rows, width = self.input_shape
             inputs = [(rows, width), *((rows, size) for size in self.state_sizes)]
             x, *states = map(Place, range(len(inputs)))
@@ -411,6 +494,18 @@ class DrawnCell(Drawn, RecurrentCell):
             self._check_outputs(composite)
             self._composite = composite
         return self._composite
+
+    # Drawn as soon as it is built, for layers inside have their weights from then on; but not by
+    # the super().build() of a class's own, which has weights to make yet.
+
+    def build(self, input_shape):
+        super().build(input_shape)
+        if type(self).build is DrawnCell.build:
+            self.composite  # noqa: B018
+
+    def finish_build(self, input_shape):
+        super().finish_build(input_shape)
+        self.composite  # noqa: B018
 
     def _check_outputs(self, composite):
         shapes = [tensor.shape for tensor in composite.graph.outputs]
@@ -422,7 +517,8 @@ class DrawnCell(Drawn, RecurrentCell):
             )
 
     def forward(self, x, states, training=False):
-        (y, *new), _, tape = self.composite.run_outputs([x, *states], None, training)
+        given = [*map(engines.current().asarray, (x, *states))]  # x: a step of a sequence
+        (y, *new), _, tape = self.composite.run_outputs(given, None, training)
         return y, new, tape
 
     def backward(self, tape, dy, dstates):
@@ -449,7 +545,7 @@ Layer.drawn_by = staticmethod(_drawn_by)
 RecurrentCell.drawn_by = staticmethod(lambda cls: DrawnCell)
 
 # Attributes of a layer that are layers and no sublayers.
-_NOT_OWN = frozenset({"_composite", "nodes"})
+_NOT_OWN = frozenset({"_composite", "_owner"})
 
 
 def layers_in(attributes):

@@ -23,7 +23,7 @@ from fastrnn.layers.base import Layer
 from fastrnn.layers.core import check_given
 from fastrnn.layers.merging import filled
 from fastrnn.names import unique_name, unknown
-from fastrnn.operands import weights_drawn
+from fastrnn.operands import drawn_owner, weights_drawn
 from fastrnn.parameters import Parameter
 
 __all__ = ["FUNCTIONS", "Counted", "Operation", "Weight", "applied", "operand"]
@@ -52,9 +52,25 @@ class Weight(Layer):
         return []
 
 
+def _weight_of(array):
+    """The weight whose value an array is, in the call of its layer; else the array."""
+    owner = drawn_owner()
+    for p in [] if owner is None else owner.parameters:
+        if array is p.value:
+            return p
+        if isinstance(p.value, np.ndarray) and np.may_share_memory(array, p.value):
+            raise TypeError(
+                f"weight '{p.path}': parts of its value would be constants in a call, without a "
+                "gradient; take them of the weight itself."
+            )
+    return array
+
+
 def operand(x):
     """What stands for ``x`` where a graph is drawn: for a weight a tensor, else itself."""
     drawn = weights_drawn()
+    if drawn is not None and isinstance(x, np.ndarray):
+        x = _weight_of(x)
     if drawn is None or not isinstance(x, Parameter):
         return x
     if x not in drawn:
@@ -105,6 +121,10 @@ class Counted(Layer):
         engine = engines.current()
         counts = np.ones(x.shape[:2], self.dtype) if mask is None else np.asarray(mask, self.dtype)
         return engine.asarray(counts), None
+
+    def output_mask(self, x, mask, y):
+        given = getattr(mask, "given", None)
+        return None if given is None else given.all_given()
 
     def backward(self, tape, dy):
         return None
@@ -289,6 +309,14 @@ def _chosen(select):
     return backward
 
 
+def _plain_key(key):
+    """A key of whole numbers and slices; of a list the same entry might come twice."""
+    for k in key if isinstance(key, tuple) else (key,):
+        if not (k is None or k is Ellipsis or isinstance(k, (int, np.integer, slice))):
+            raise TypeError(f"[{key!r:.60}]: of weights only whole numbers and slices are taken.")
+    return key
+
+
 def _part_backward(dy, y, x, key):
     dx = engines.current().zeros(x.shape, dy.dtype)
     dx[key] = dy
@@ -366,6 +394,7 @@ FUNCTIONS = {
     "sin": Function(np.sin, lambda dy, y, x: dy * np.cos(x)),
     "cos": Function(np.cos, lambda dy, y, x: -dy * np.sin(x)),
     "sign": Function(np.sign, None),
+    "trunc": Function(np.trunc, None),
     "logical_not": Function(lambda x: x == 0, None),
     "stop_gradient": Function(lambda x: x, None),
     "zeros_like": Function(np.zeros_like, None),
@@ -406,8 +435,8 @@ FUNCTIONS = {
     ),
     "not_before": Function(lambda x: _not_before(x), None),
     "get_item": Function(
-        lambda x, key: x[key], _part_backward,
-        lambda shape, key: np.broadcast_to(0.0, shape)[key].shape, _rows,
+        lambda x, key: x[_plain_key(key)], _part_backward,
+        lambda shape, key: np.broadcast_to(0.0, shape)[_plain_key(key)].shape, _rows,
     ),
     "flip": Function(
         lambda x, axis: _flipped(x, axis), lambda dy, y, x, axis: _flipped(dy, axis), same, _along,

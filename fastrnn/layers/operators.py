@@ -247,7 +247,12 @@ _OPERATIONS = {
         "true_divide", operator.truediv, lambda a, b, dy: dy / b,
         lambda a, b, dy: -dy * a / (b * b),
     ),
-    "power": Operation("power", operator.pow, lambda a, b, dy: dy * b * a ** (b - 1), None),
+    "power": Operation(
+        "power", operator.pow,
+        lambda a, b, dy: dy * b * a ** (b - 1) if np.all(np.asarray(b) != 0) else dy * np.where(
+            np.asarray(b) == 0, 0, b * a ** np.where(np.asarray(b) == 0, 0, np.asarray(b) - 1)
+        ).astype(dy.dtype), None,
+    ),
 }  # fmt: skip
 
 
@@ -309,9 +314,10 @@ class Arithmetic(Layer):
                                shapes)  # fmt: skip
         if self.constant is not None:
             own = self.constant.shape
-            if len(own) > len(shapes[0]) or len(own) == len(shapes[0]) and own[0] != 1:
+            of_rows, fewer = shapes[0][:1] == (None,), len(shapes[0]) - len(own)  # or a weight's
+            if of_rows and (fewer < 0 or fewer == 0 and own[0] != 1):
                 raise self._misfit(f"an input with more axes than the constant's {own}", shapes)
-            shapes.append((1,) * (len(shapes[0]) - len(own)) + own)
+            shapes.append((1,) * (len(shapes[0]) - len(own)) + tuple(own))
         shapes = [self._with_all_axes(shape, shapes) for shape in shapes]
         return tuple(self._common(sizes, shapes) for sizes in zip(*shapes, strict=True))
 

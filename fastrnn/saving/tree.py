@@ -112,22 +112,33 @@ def _parts(layer):
             # A layer with one cell has the cell's weights, and calls them its own.
             parts.append((value, "" if attribute == "cell" else attribute, attribute))
         elif isinstance(value, (list, tuple, dict)):
-            value = value.values() if isinstance(value, dict) else value
-            members = [part for part in value if isinstance(part, Layer) and id(part) in inner]
-            parts += [
-                (part, f"{attribute}/{i}", f"{attribute}/{n}")
-                for i, (part, n) in enumerate(_numbered(members))
-            ]
+            parts += _members(value, attribute, attribute, inner)
     if isinstance(layer, Model):
         return [(part, part.name, path) for part, _, path in parts]
     return parts
 
 
+def _members(container, name, path, inner):
+    """The layers in a list, tuple or dict, and in those inside, with their names and paths."""
+    found, values = [], container.values() if isinstance(container, dict) else container
+    kept = [
+        v for v in values
+        if isinstance(v, (list, tuple, dict)) or isinstance(v, Layer) and id(v) in inner
+    ]
+    for i, (part, n) in enumerate(_numbered(kept)):
+        if isinstance(part, Layer):
+            found.append((part, f"{name}/{i}", f"{path}/{n}"))
+        else:
+            found += _members(part, f"{name}/{i}", f"{path}/{n}", inner)
+    return found
+
+
 def _numbered(layers):
-    """Pairs of each layer and its class in snake case, numbered where it came before."""
+    """Pairs of each layer and its class in snake case, numbered where it came before; lists are
+    a "container"."""
     count = Counter()
     for layer in layers:
-        name = snake_case(class_name(layer))
+        name = snake_case(class_name(layer)) if isinstance(layer, Layer) else "container"
         yield layer, f"{name}_{count[name]}" if count[name] else name
         count[name] += 1
 
