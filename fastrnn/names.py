@@ -25,11 +25,19 @@ def unknown(kind, given, known):
 def nearest(given, known):
     """The part of a message that asks whether the nearest name was meant; empty if none is near.
 
+    One that begins with another letter must be nearer: "init" was not meant to be "units".
+
     >>> nearest("rmsprob", ["adam", "rmsprop"])
     " Did you mean 'rmsprop'?"
+    >>> nearest("init", ["units", "activation"])
+    ''
     """
-    lowered = {name.lower(): name for name in known}
-    near = difflib.get_close_matches(str(given).lower(), lowered, n=1, cutoff=0.5)
+    given, lowered = str(given).lower(), {name.lower(): name for name in known}
+    alike = [name for name in lowered if name[:1] == given[:1]]
+    near = [
+        *difflib.get_close_matches(given, lowered, n=1, cutoff=0.7),
+        *difflib.get_close_matches(given, alike, n=1, cutoff=0.5),
+    ]
     return f" Did you mean '{lowered[near[0]]}'?" if near else ""
 
 

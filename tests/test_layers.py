@@ -467,6 +467,7 @@ def test_without_tapes_there_is_no_way_back():
     (lambda: LSTM(3, return_sequence=True), "LSTM: .*'return_sequence'.*mean 'return_sequences'"),
     (lambda: GRUCell(3, reset_before=True), "GRUCell: .*'reset_before'.*mean 'reset_after'"),
     (lambda: Dense(3, activaton="relu"), "Dense: .*'activaton'.*mean 'activation'"),
+    (lambda: Dense(3, init="zeros"), "Dense: there is no argument 'init'[.]$"),
     (lambda: layers.Bidirectional(LSTM(3), mergemode="sum"), "Bidirectional: .*'merge_mode'"),
 ])
 def test_an_argument_that_there_is_not(make, message):
