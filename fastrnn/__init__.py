@@ -37,9 +37,14 @@ __version__ = "0.1.0"
 
 # Where each public name is found; None: the name is a submodule itself.
 _HOMES = {
+    "Initializer": "initializers",
     "Input": "layers",
     "Layer": "layers",
+    "Loss": "losses",
+    "Metric": "metrics",
     "Model": "models",
+    "Optimizer": "optimizers",
+    "Regularizer": "regularizers",
     "Sequential": "models",
     "activations": None,
     "backend": None,

@@ -14,8 +14,8 @@ import contextvars
 from fastrnn.names import nearest, unknown
 
 __all__ = [
-    "Configurable", "Registry", "custom_object_scope", "own", "register_keras_serializable",
-    "registered_name", "with_own",
+    "Configurable", "CustomObjectScope", "Registry", "custom_object_scope", "get_custom_objects",
+    "own", "register_keras_serializable", "registered_name", "with_own",
 ]
 
 # A variable, so that what is made inside of something else need not be told.
@@ -55,6 +55,29 @@ def custom_object_scope(custom_objects):
         yield
     finally:
         _own.reset(before)
+
+
+CustomObjectScope = custom_object_scope  # Keras has this name too
+
+
+def get_custom_objects():
+    """All classes and functions of one's own that are known in the whole process, by name.
+
+    Returns
+    -------
+    dict
+        What is put into it is known from then on.
+
+    Examples
+    --------
+    >>> from fastrnn import layers
+    >>> class Broad(layers.Dense):
+    ...     pass
+    >>> get_custom_objects()["Broad"] = Broad
+    >>> layers.deserialize({"class_name": "Broad", "config": {"units": 3}}).units
+    3
+    """
+    return _registered
 
 
 def register_keras_serializable(package="Custom", name=None):
@@ -122,7 +145,7 @@ def own(name, full_name=None):
     """
     scope = _own.get() or {}
     found = scope.get(name, scope.get(full_name))
-    return _registered.get(full_name or name) if found is None else found
+    return _registered.get(full_name, _registered.get(name)) if found is None else found
 
 
 def with_own(value):

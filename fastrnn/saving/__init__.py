@@ -6,13 +6,20 @@ recurrent layers.  `tree` says which array belongs to which weight, `loading` ma
 configurations that are not to be trusted.
 """
 
-from fastrnn.registry import custom_object_scope, register_keras_serializable
+from fastrnn.registry import (
+    CustomObjectScope,
+    custom_object_scope,
+    get_custom_objects,
+    register_keras_serializable,
+)
 from fastrnn.saving.files import load_model, load_weights, read_extra, save_model, save_weights
 from fastrnn.saving.torch import from_torch, to_torch
 
 __all__ = [
+    "CustomObjectScope",
     "custom_object_scope",
     "from_torch",
+    "get_custom_objects",
     "load_model",
     "load_weights",
     "read_extra",

@@ -4,23 +4,31 @@ from __future__ import annotations
 
 import gc
 
-import numpy as np
-
-from fastrnn.checks import numbers
-from fastrnn.config import floatx
+from fastrnn.graph import SymbolicTensor
 from fastrnn.names import forget_names
 from fastrnn.random import set_random_seed
-from fastrnn.registry import custom_object_scope, register_keras_serializable
+from fastrnn.registry import (
+    CustomObjectScope,
+    custom_object_scope,
+    get_custom_objects,
+    register_keras_serializable,
+)
 from fastrnn.sources import PyDataset
+from fastrnn.utils.arrays import normalize, split_dataset, to_categorical
 
 __all__ = [
+    "CustomObjectScope",
     "PyDataset",
     "Sequence",
     "clear_session",
     "custom_object_scope",
+    "get_custom_objects",
+    "is_keras_tensor",
+    "normalize",
     "pad_sequences",
     "register_keras_serializable",
     "set_random_seed",
+    "split_dataset",
     "to_categorical",
 ]
 
@@ -47,46 +55,16 @@ def clear_session(free_memory=True):
         gc.collect()
 
 
-def to_categorical(x, num_classes=None):
-    """Class numbers as one-hot rows.
-
-    Parameters
-    ----------
-    x : array of whole numbers from 0 on
-        A last axis of one is dropped.
-    num_classes : int, optional
-        C; default: the largest number plus one.
-
-    Returns
-    -------
-    float array of shape (\\*x.shape, C)
-
-    Raises
-    ------
-    ValueError
-        If a number is none of the classes.
+def is_keras_tensor(x):
+    """Whether ``x`` is a symbolic tensor: what an `Input` is, or a layer gives for one.
 
     Examples
     --------
-    >>> to_categorical([0, 2])
-    array([[1., 0., 0.],
-           [0., 0., 1.]], dtype=float32)
+    >>> from fastrnn import Input
+    >>> is_keras_tensor(Input((3,))), is_keras_tensor([1.0])
+    (True, False)
     """
-    x = numbers("to_categorical", x)
-    if x.ndim > 1 and x.shape[-1] == 1:
-        x = x[..., 0]
-    if num_classes is None:
-        num_classes = int(x.max()) + 1 if x.size else 0
-    classes = x.astype(np.int64)
-    wrong = (classes != x) | (classes < 0) | (classes >= num_classes)
-    if wrong.any():
-        raise ValueError(
-            f"to_categorical: expected class numbers from 0 to {num_classes - 1}; "
-            f"got {x[wrong].flat[0]}."
-        )
-    onehot = np.zeros((classes.size, num_classes), floatx())
-    onehot[np.arange(classes.size), classes.reshape(-1)] = 1
-    return onehot.reshape(*classes.shape, num_classes)
+    return isinstance(x, SymbolicTensor)
 
 
 def __getattr__(name):
