@@ -9,45 +9,15 @@ same way: "br" is coded where the word index holds it, as in IMDB's, and left ou
 import operator
 from collections.abc import Iterable
 
-# Keras's: all of ASCII's punctuation except the apostrophe, and tab and newline.
-_FILTERS = '!"#$%&()*+,-./:;<=>?@[\\]^_`{|}~\t\n'
+from fastrnn.preprocessing.tokenizer import Tokenizer, tokenizer_from_json
+from fastrnn.preprocessing.words import hashing_trick, one_hot, text_to_word_sequence
+
+__all__ = [
+    "Tokenizer", "decode", "encode", "hashing_trick", "one_hot", "text_to_word_sequence",
+    "tokenizer_from_json",
+]
 
 _PADDING = 0
-
-
-def text_to_word_sequence(text, filters=_FILTERS, lower=True, split=" "):
-    """Split a text into words by Keras's rule.
-
-    Parameters
-    ----------
-    text : str
-    filters : str, default ASCII's punctuation without "'", tab and newline
-        Characters to take for ``split``.
-    lower : bool, default True
-        Whether to make the text lower case.
-    split : str, default " "
-        What separates the words.
-
-    Returns
-    -------
-    list of str
-
-    Raises
-    ------
-    TypeError
-        If ``text`` is not a str.
-
-    Examples
-    --------
-    >>> text_to_word_sequence("Great acting -- but it's far too long!")
-    ['great', 'acting', 'but', "it's", 'far', 'too', 'long']
-    """
-    if not isinstance(text, str):
-        raise TypeError(f"text must be a str, got {type(text).__name__}")
-    if lower:
-        text = text.lower()
-    text = text.translate(str.maketrans(dict.fromkeys(filters, split)))
-    return [word for word in text.split(split) if word]
 
 
 def encode(texts, word_index, num_words=None, start_char=1, oov_char=2, index_from=3):
