@@ -192,7 +192,7 @@ class Streamed:
         self.source = source
         self.class_weight = class_weight
         if not model.built:
-            model.inputs_of(_unpacked(source.first())[0])
+            model.inputs_of(_inputs(source.first()))
 
     def steps(self, given):
         """How many batches there are to be: those given, else those of a pass; None if nobody
@@ -227,7 +227,7 @@ class Streamed:
 
     def rows(self, batch):
         """``(x, mask)`` of a batch."""
-        return self.model.inputs_of(_unpacked(batch)[0])
+        return self.model.inputs_of(_inputs(batch))
 
     def batch(self, batch):
         """``(x, mask, target, weight)`` of a batch."""
@@ -245,6 +245,11 @@ def warn_of_end(done, steps):
         f"x: there are {done} batches where {steps} were asked for; what was begun ends with "
         "them.", stacklevel=3,
     )
+
+
+def _inputs(batch):
+    """The x of a batch, which an array is by itself where nothing else is asked for."""
+    return batch if isinstance(batch, np.ndarray) else _unpacked(batch)[0]
 
 
 def _unpacked(batch):

@@ -29,6 +29,7 @@ __all__ = [
     "register_keras_serializable",
     "set_random_seed",
     "split_dataset",
+    "timeseries_dataset_from_array",
     "to_categorical",
 ]
 
@@ -68,8 +69,8 @@ def is_keras_tensor(x):
 
 
 def __getattr__(name):
-    if name == "pad_sequences":
-        from fastrnn.preprocessing.sequence import pad_sequences
+    if name in ("pad_sequences", "timeseries_dataset_from_array"):
+        from fastrnn.preprocessing import sequence, timeseries
 
-        return pad_sequences
+        return getattr(sequence if name == "pad_sequences" else timeseries, name)
     raise AttributeError(f"module 'fastrnn.utils' has no attribute {name!r}")
