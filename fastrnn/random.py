@@ -94,6 +94,10 @@ class Stream:
         """The next call's numbers in [0, 1), float32 of this shape."""
         return self.next().random(shape, np.float32)
 
+    def normal(self, shape):
+        """The next call's numbers of mean 0 and variance 1, float32 of this shape."""
+        return self.next().standard_normal(shape, np.float32)
+
 
 def streams_of(layer):
     """The streams of a layer and of the layers inside it, a list in an order that stays.

@@ -25,6 +25,8 @@ from fastrnn.layers import (
     Dense,
     Dropout,
     Embedding,
+    GaussianNoise,
+    Identity,
     LayerNormalization,
     Masking,
     StackedRNNCells,
@@ -228,7 +230,7 @@ def _step_stage(layer, rows):
         raise _refused(layer, f"its input, of shape {layer.input_shape}, has no axis of steps")
     if isinstance(layer, Masking):
         return _Masked(layer, rows), True
-    if isinstance(layer, Dropout):
+    if isinstance(layer, (Dropout, GaussianNoise, Identity)):
         return None, True
     if isinstance(layer, (Dense, Activation)):
         return _Affine(layer, rows), True
@@ -245,7 +247,7 @@ def _step_stage(layer, rows):
 
 def _row_stage(layer, rows):
     """The stage for a layer behind the last axis of steps: a function of rows."""
-    if isinstance(layer, Dropout):
+    if isinstance(layer, (Dropout, GaussianNoise, Identity)):
         return None
     if isinstance(layer, (Dense, Activation)) and len(layer.input_shape) == 2:
         return _Affine(layer, rows)
@@ -256,8 +258,8 @@ def _refused(layer, reason):
     return ValueError(
         f"stream: layer '{layer.name}' ({type(layer).__name__}) cannot take one step at a time: "
         f"{reason}. Layers that can: Embedding, Masking, SimpleRNN, LSTM, GRU, RNN, Dense, "
-        "Activation, Dropout, TokenDropout, normalisation of features, and TimeDistributed around "
-        "any other."
+        "Activation, Dropout, TokenDropout, Gaussian noise, normalisation of features, and "
+        "TimeDistributed around any other."
     )
 
 

@@ -1,10 +1,14 @@
 """Attention, and layers that apply a function: values of Keras 3.15.1, gradients, files."""
 
+import json
+
 import numpy as np
 import pytest
 from engine_cases import assert_gradient
+from test_layers import check_gradients
 
 from fastrnn import Input, Model, Sequential, engines, layers, ops
+from fastrnn.masks import StepMask
 from fastrnn.models import clone_model, load_model
 
 
@@ -135,9 +139,12 @@ def test_an_encoder_and_a_decoder_with_attention(tmp_path):
     (lambda: layers.ReLU(max_value=-1), r"\(ReLU\): max_value must be 0 or more; got -1"),
     (lambda: layers.PReLU()(Input((None, 3))), "known lengths of all axes but those of shared_"),
     (lambda: layers.Lambda(lambda x: x, mask=True), r"\(Lambda\): mask is not supported"),
+    (lambda: layers.Rescaling("half"), r"\(Rescaling\): scale must be a number .* got 'half'"),
+    (lambda: layers.UnitNormalization("last"), r"axis must be a whole number, .* got 'last'"),
+    (lambda: layers.UnitNormalization(0)(QUERY), "may not depend on the rows beside it"),
 ])  # fmt: skip
 def test_what_is_refused(make, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((TypeError, ValueError), match=message):
         make()
 
 
@@ -154,6 +161,11 @@ FUNCTIONS = {
     "lambda": (
         lambda: layers.Lambda(lambda x, n: x * n, arguments={"n": 2}), [-8, -1.5, 0.5, 11.5, 18],
     ),
+    "scale": (lambda: layers.Rescaling(2.0, 0.5), [-7.5, -1, 1, 12, 18.5]),
+    "scales": (
+        lambda: layers.Rescaling(np.arange(5), offset=[1, 1, 1, 0, 0]),
+        [1, 0.25, 1.5, 17.25, 36],
+    ),
 }  # fmt: skip
 
 
@@ -169,6 +181,38 @@ def test_functions_as_in_keras(name):
     again(X)
     again.set_weights(layer.get_weights())
     np.testing.assert_array_equal(again(X), layer(X))
+
+
+UNITS = {
+    -1: [0, 1, 0.988170, 0.153361, -0.619522, -0.784979],
+    1: [0, 0.655576, 0.768614, 0.109944, -0.639713, -0.747082],
+    (1, 2): [0, 0.482054, 0.520910, 0.080844, -0.433550, -0.549340],
+}
+
+
+@pytest.mark.parametrize("axis", UNITS)
+def test_norms_as_in_keras(axis):
+    layer = layers.UnitNormalization(axis)
+    np.testing.assert_allclose(layer(wave(2, 3, 2))[0].ravel(), UNITS[axis], atol=1e-6)
+    again = layers.UnitNormalization.from_config(json.loads(json.dumps(layer.get_config())))
+    np.testing.assert_array_equal(again(wave(2, 3, 2)), layer(wave(2, 3, 2)))
+    tiny = layers.UnitNormalization()(np.array([[1e-8, 0], [0, 0], [1e-6, 1e-6]]))
+    np.testing.assert_allclose(tiny, [[1, 0], [0, 0], [0.5**0.5, 0.5**0.5]], rtol=1e-6)
+
+
+@pytest.mark.parametrize("engine", ["reference", "cpu"])
+@pytest.mark.parametrize("make", [
+    lambda: layers.Rescaling([2.0, -1.0], 0.5, dtype="float64"),
+    lambda: layers.UnitNormalization(dtype="float64"),
+    lambda: layers.UnitNormalization((1, 2), dtype="float64"),
+], ids=["scales", "norms", "norms of rows"])  # fmt: skip
+def test_gradients_of_formulas(make, engine):
+    with engines.using(engine):
+        layer = make()
+        layer.build((None, 3, 2))
+        check_gradients(layer, wave(2, 3, 2) + 0.1)
+        mask = StepMask.from_lengths([2, 3], 3)
+        assert layer.run(wave(2, 3, 2), mask)[1] is mask
 
 
 def test_a_function_in_a_model(tmp_path):

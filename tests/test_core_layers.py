@@ -13,6 +13,9 @@ from fastrnn.layers import (
     Dense,
     Dropout,
     Embedding,
+    GaussianDropout,
+    GaussianNoise,
+    Identity,
     Masking,
     SpatialDropout1D,
 )
@@ -81,6 +84,7 @@ def test_penalties_of_calls_add_up_and_are_means_over_rows():
 @pytest.mark.parametrize("layer", [
     Dense(2, activity_regularizer=regularizers.L1(0.1)), ActivityRegularization(0.1, 0.2),
     Embedding(4, 2, activity_regularizer="l2"), SpatialDropout1D(0.2, seed=3),
+    GaussianDropout(0.2, seed=3), GaussianNoise(0.2), Identity(),
 ], ids=lambda layer: type(layer).__name__)  # fmt: skip
 def test_config_round_trip(layer):
     config = json.loads(json.dumps(layer.get_config()))
@@ -120,6 +124,46 @@ def test_spatial_dropout(engine):
     assert layer.compute_mask(x, mask) is mask
     with pytest.raises(ValueError, match=r"\(batch, steps, features\).*got shape \(2, 3\)"):
         layer(np.ones((2, 3)))
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize(("make", "deviation"), [
+    # sqrt(0.2 / 0.8) is the deviation of the factors.
+    (lambda **k: GaussianDropout(0.2, seed=3, **k), 3 * 0.5),
+    (lambda **k: GaussianNoise(0.5, seed=3, **k), 0.5),
+], ids=["factors", "sums"])  # fmt: skip
+def test_noise(engine, make, deviation):
+    x = np.full((100, 2000), 3, np.float32)
+    with engines.using(engine):
+        layer = make()
+        check_gradients(make(dtype="float64"), sequences(), training=True)
+        np.testing.assert_array_equal(layer(x), x)
+        first, second = layer(x, training=True), layer(x, training=True)
+        assert first.dtype == np.float32
+        for y in (first, second):
+            np.testing.assert_allclose([y.mean(), y.std()], [3, deviation], rtol=0.01)
+        assert abs(np.corrcoef(first.ravel(), second.ravel())[0, 1]) < 0.01
+    np.testing.assert_array_equal(make()(x, training=True), first)
+    mask = StepMask.from_lengths([2], 4)
+    assert layer.compute_mask(x, mask) is mask
+
+
+def test_identity_hands_on_what_it_is_given():
+    table, layer = Embedding(5, 3), Identity()
+    check_gradients(Identity(dtype="float64"), sequences())
+    table.build((None, 2))
+    lookup, mask = table.forward(np.array([[1, 2]], np.int32))[0], StepMask.from_lengths([1], 2)
+    y, passed, tape = layer.run(lookup, mask)
+    assert y is lookup and passed is mask and layer.backward(tape, y) is y
+
+
+def test_noise_that_cannot_be():
+    with pytest.raises(ValueError, match=r"\(GaussianNoise\): stddev must lie in \[0, 1\]; got -1"):
+        GaussianNoise(-1)
+    with pytest.raises(ValueError, match=r"\(GaussianDropout\): rate must be below 1"):
+        GaussianDropout(1.0)
+    x = sequences()
+    np.testing.assert_array_equal(GaussianNoise(0.0, dtype="float64")(x, training=True), x)
 
 
 @pytest.mark.parametrize("noise_shape", [(None, 1), (None, 2, None), (1, 1, 1, 1)])

@@ -12,19 +12,26 @@ from fastrnn.layers import (
     Add,
     Bidirectional,
     Concatenate,
+    Cropping1D,
     Dense,
     Dot,
     Embedding,
     Flatten,
+    GaussianNoise,
     GlobalAveragePooling1D,
     GlobalMaxPooling1D,
+    Identity,
     Layer,
     LSTMCell,
     Masking,
     Permute,
+    Rescaling,
     Reshape,
     SimpleRNN,
     TimeDistributed,
+    UnitNormalization,
+    UpSampling1D,
+    ZeroPadding1D,
 )
 from fastrnn.masks import StepMask
 
@@ -73,6 +80,9 @@ CHAINS = {
         RNN(LSTMCell(2), return_sequences=True, go_backwards=True), GlobalMaxPooling1D(),
     ],
     "a layer of one's own": lambda: [Twice(), GRU(3)],
+    "one formula": lambda: [
+        Identity(), Rescaling(2.0, 0.5), GaussianNoise(0.0), UnitNormalization(), GRU(3),
+    ],
     "step by step": lambda: [TimeDistributed(Dense(3)), GRU(3)],
 }  # fmt: skip
 GRAPHS = {
@@ -117,12 +127,21 @@ def test_a_row_does_not_depend_on_those_beside_it(make, name):
         np.testing.assert_allclose(a - b, np.mean(own, axis=0), atol=1e-6)
 
 
-@pytest.mark.parametrize("layer", [Flatten(), Permute((2, 1)), Reshape((-1, 2))])
+@pytest.mark.parametrize("layer", [
+    Flatten(), Permute((2, 1)), Reshape((-1, 2)), ZeroPadding1D(), Cropping1D((0, 1)),
+    UpSampling1D(),
+], ids=lambda layer: layer.name)  # fmt: skip
 def test_what_would_take_filling_for_data_says_so(layer):
     layer.build((None, None, 4))
     mask = StepMask.from_ragged([3, 1], 3)
     with pytest.raises(ValueError, match=rf"{layer.name}.*different lengths.*pad_sequences"):
         layer.forward(np.zeros((2, 3, 4)), mask)
+
+
+def test_steps_of_different_lengths_are_not_normalized_together():
+    model = Sequential([Input((None,)), Embedding(9, 4), UnitNormalization(axis=1), GRU(2)])
+    with pytest.raises(ValueError, match="cannot take sequences of different lengths"):
+        model.predict(ROWS, verbose=0)
 
 
 def test_products_of_sequences_of_different_lengths():

@@ -1,4 +1,4 @@
-"""RepeatVector, Flatten, Reshape and Permute."""
+"""RepeatVector, Flatten, Reshape and Permute; ZeroPadding1D, Cropping1D and UpSampling1D."""
 
 import json
 
@@ -7,7 +7,16 @@ import pytest
 from test_layers import ENGINES, check_gradients
 
 from fastrnn import engines
-from fastrnn.layers import Embedding, Flatten, Permute, RepeatVector, Reshape
+from fastrnn.layers import (
+    Cropping1D,
+    Embedding,
+    Flatten,
+    Permute,
+    RepeatVector,
+    Reshape,
+    UpSampling1D,
+    ZeroPadding1D,
+)
 from fastrnn.masks import StepMask
 
 # Layer, shape of the input, and what NumPy makes of it.
@@ -24,6 +33,16 @@ CASES = [
     (lambda **k: Reshape([2, -1, 3], **k), (2, 12), lambda x: x.reshape(2, 2, 2, 3)),
     (lambda **k: Permute((2, 1), **k), (2, 3, 4), lambda x: x.transpose(0, 2, 1)),
     (lambda **k: Permute((3, 1, 2), **k), (2, 3, 4, 2), lambda x: x.transpose(0, 3, 1, 2)),
+    (lambda **k: ZeroPadding1D(**k), (2, 3, 4), lambda x: np.pad(x, ((0, 0), (1, 1), (0, 0)))),
+    (lambda **k: ZeroPadding1D((0, 2), **k), (2, 3, 4),
+     lambda x: np.pad(x, ((0, 0), (0, 2), (0, 0)))),
+    (lambda **k: ZeroPadding1D(2, "channels_first", **k), (2, 3, 4),
+     lambda x: np.pad(x, ((0, 0), (0, 0), (2, 2)))),
+    (lambda **k: Cropping1D(**k), (2, 3, 4), lambda x: x[:, 1:2]),
+    (lambda **k: Cropping1D([2, 0], **k), (2, 5, 4), lambda x: x[:, 2:]),
+    (lambda **k: Cropping1D(0, **k), (2, 5, 4), lambda x: x),
+    (lambda **k: UpSampling1D(**k), (2, 3, 4), lambda x: np.repeat(x, 2, axis=1)),
+    (lambda **k: UpSampling1D(3, **k), (2, 3, 1), lambda x: np.repeat(x, 3, axis=1)),
 ]
 
 
@@ -48,6 +67,8 @@ def test_unknown_sizes_stay_unknown():
     assert Reshape((-1, 2)).compute_output_shape((None, None, 6)) == (None, None, 2)
     assert Reshape((-1, 2)).compute_output_shape((None, 6)) == (None, 3, 2)
     assert Permute((2, 1)).compute_output_shape((None, None, 6)) == (None, 6, None)
+    for layer in (ZeroPadding1D(), Cropping1D(), UpSampling1D()):
+        assert layer.compute_output_shape((None, None, 6)) == (None, None, 6)
 
 
 def test_lookups_are_carried_out():
@@ -81,6 +102,14 @@ def test_config_round_trip(make):
     (lambda: Reshape((0, -1)).build((None, 4)), "do not fit"),
     (lambda: Permute((0, 1)), r"from 1 on, each once.*\(0, 1\)"),
     (lambda: Permute((1, 1)), "each once"),
+    (lambda: ZeroPadding1D(-1), r"\(ZeroPadding1D\): padding must be a whole .* two; got -1"),
+    (lambda: ZeroPadding1D((1, 2, 3)), r"padding must be .* got \(1, 2, 3\)"),
+    (lambda: ZeroPadding1D(1, "first"), "data_format must be"),
+    (lambda: ZeroPadding1D().build((None, 4)), r"\(batch, steps, features\).*\(None, 4\)"),
+    (lambda: Cropping1D("12"), "cropping must be .* got '12'"),
+    (lambda: Cropping1D((2, 1)).build((None, 3, 4)), r"\(2, 1\) leaves no step.*\(None, 3, 4\)"),
+    (lambda: Cropping1D((2, 1)).forward(np.ones((2, 3, 4))), "leaves no step"),
+    (lambda: UpSampling1D(0), "size must be a positive whole number; got 0"),
     (lambda: Permute((2, 1)).build((None, 4)), r"3 axes for dims=\(2, 1\).*\(None, 4\)"),
 ])  # fmt: skip
 def test_bad_input(make, message):

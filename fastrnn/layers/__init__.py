@@ -16,10 +16,22 @@ from fastrnn.layers.core import (
     Dense,
     Dropout,
     Embedding,
+    GaussianDropout,
+    GaussianNoise,
+    Identity,
     Masking,
     SpatialDropout1D,
 )
-from fastrnn.layers.functions import ELU, Lambda, LeakyReLU, PReLU, ReLU, Softmax
+from fastrnn.layers.functions import (
+    ELU,
+    Lambda,
+    LeakyReLU,
+    PReLU,
+    ReLU,
+    Rescaling,
+    Softmax,
+    UnitNormalization,
+)
 from fastrnn.layers.input import Input, InputLayer
 from fastrnn.layers.merging import (
     Add,
@@ -50,7 +62,15 @@ from fastrnn.layers.pooling import (
 )
 from fastrnn.layers.recurrent import GRU, LSTM, RNN, SimpleRNN
 from fastrnn.layers.serialization import deserialize, registry, serialize
-from fastrnn.layers.shaping import Flatten, Permute, RepeatVector, Reshape
+from fastrnn.layers.shaping import (
+    Cropping1D,
+    Flatten,
+    Permute,
+    RepeatVector,
+    Reshape,
+    UpSampling1D,
+    ZeroPadding1D,
+)
 from fastrnn.layers.tokens import TokenDropout
 from fastrnn.layers.wrappers import Bidirectional, TimeDistributed
 from fastrnn.names import snake_case
@@ -66,6 +86,7 @@ __all__ = [
     "BatchNormalization",
     "Bidirectional",
     "Concatenate",
+    "Cropping1D",
     "Dense",
     "Dot",
     "Dropout",
@@ -74,11 +95,14 @@ __all__ = [
     "Flatten",
     "GRU",
     "GRUCell",
+    "GaussianDropout",
+    "GaussianNoise",
     "GetItem",
     "GlobalAveragePooling1D",
     "GlobalAvgPool1D",
     "GlobalMaxPool1D",
     "GlobalMaxPooling1D",
+    "Identity",
     "Input",
     "InputLayer",
     "LSTM",
@@ -98,6 +122,7 @@ __all__ = [
     "ReLU",
     "RecurrentCell",
     "RepeatVector",
+    "Rescaling",
     "Reshape",
     "SimpleRNN",
     "SimpleRNNCell",
@@ -107,6 +132,9 @@ __all__ = [
     "Subtract",
     "TimeDistributed",
     "TokenDropout",
+    "UnitNormalization",
+    "UpSampling1D",
+    "ZeroPadding1D",
     "add",
     "average",
     "concatenate",

@@ -22,6 +22,9 @@ __all__ = [
     "Dense",
     "Dropout",
     "Embedding",
+    "GaussianDropout",
+    "GaussianNoise",
+    "Identity",
     "Masking",
     "SpatialDropout1D",
 ]
@@ -438,8 +441,12 @@ class Dropout(Layer):
         if not training or self.rate == 0:
             return x, None
         x = engines.dense(x)
-        keep = dropout_mask(self.stream, self._mask_shape(x), self.rate, self.dtype)
-        return x * keep, keep
+        factors = self.factors(x)
+        return x * factors, factors
+
+    def factors(self, x):
+        """What the entries of x are multiplied by in training."""
+        return dropout_mask(self.stream, self._mask_shape(x), self.rate, self.dtype)
 
     def _mask_shape(self, x):
         """The shape of the mask for this input."""
@@ -493,6 +500,96 @@ class SpatialDropout1D(Dropout):
         config = super().get_config()
         del config["noise_shape"]
         return config
+
+
+class GaussianDropout(Dropout):
+    """In training, multiplies each entry by a number of mean 1 and variance ``rate / (1 - rate)``.
+
+    These are the mean and the variance that `Dropout` has with that rate.
+
+    Parameters
+    ----------
+    rate : float in [0, 1)
+    seed : int, optional
+        Default: drawn from the global generator (`fastrnn.utils.set_random_seed`).
+
+    Examples
+    --------
+    >>> y = GaussianDropout(0.5, seed=1)(np.ones((1, 10000)), training=True)
+    >>> round(float(y.mean()), 1), round(float(y.std()), 1)
+    (1.0, 1.0)
+    """
+
+    def __init__(self, rate, seed=None, **kwargs):
+        super().__init__(rate, seed=seed, **kwargs)
+        if rate == 1:
+            raise ValueError(
+                f"Layer '{self.name}' (GaussianDropout): rate must be below 1, where its noise "
+                "becomes infinite; got 1."
+            )
+
+    def factors(self, x):
+        return 1 + _normal(self, x.shape, (self.rate / (1 - self.rate)) ** 0.5)
+
+    def get_config(self):
+        config = super().get_config()
+        del config["noise_shape"]
+        return config
+
+
+class GaussianNoise(Layer):
+    """In training, adds to each entry a number of mean 0 and deviation ``stddev``.
+
+    Parameters
+    ----------
+    stddev : float in [0, 1]
+    seed : int, optional
+        Default: drawn from the global generator (`fastrnn.utils.set_random_seed`).
+
+    Examples
+    --------
+    >>> y = GaussianNoise(0.5, seed=1)(np.ones((1, 10000)), training=True)
+    >>> round(float(y.mean()), 1), round(float(y.std()), 1)
+    (1.0, 0.5)
+    """
+
+    supports_masking = True
+
+    def __init__(self, stddev, seed=None, **kwargs):
+        super().__init__(**kwargs)
+        self.stddev = fraction(self, "stddev", stddev)
+        self.seed = seed
+        self.stream = random.Stream(seed)
+
+    def forward(self, x, mask=None, training=False):
+        if not training or self.stddev == 0:
+            return x, None
+        x = engines.dense(x)
+        return x + _normal(self, x.shape, self.stddev), None
+
+    def backward(self, tape, dy):
+        return dy
+
+    def get_config(self):
+        return super().get_config() | {"stddev": self.stddev, "seed": self.seed}
+
+
+class Identity(Layer):
+    """Gives what it is given.
+
+    Examples
+    --------
+    >>> Identity()(np.ones((1, 2)))
+    array([[1., 1.]], dtype=float32)
+    """
+
+    supports_masking = True
+
+    def forward(self, x, mask=None, training=False):
+        return x, None
+
+    def backward(self, tape, dy):
+        return dy
 
 
 class Masking(Layer):
@@ -618,6 +715,12 @@ def _check_ids(layer, x):
         )
     if x.dtype.itemsize > 4 or x.dtype.kind in "uf":
         layer.check_input(x)  # before the conversion to int32 could wrap them round
+
+
+def _normal(layer, shape, deviation):
+    """Numbers of mean 0 by the next call of the layer's stream, an array of the engine."""
+    drawn = layer.stream.normal(shape) * np.float32(deviation)
+    return engines.current().asarray(drawn, layer.dtype)
 
 
 def dropout_mask(stream, shape, rate, dtype):

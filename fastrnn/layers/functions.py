@@ -1,4 +1,4 @@
-"""Layers that apply a function: one of one's own, or an activation with its arguments.
+"""Layers that apply a function: one of one's own, an activation with its arguments, a scale.
 
 They are written as a `call`: see `fastrnn.layers.composite`.  An activation without arguments is
 an `Activation`, which has kernels.
@@ -8,11 +8,17 @@ from __future__ import annotations
 
 import functools
 
+import numpy as np
+
 from fastrnn import constraints, initializers, ops, regularizers
 from fastrnn.layers.base import Layer
 from fastrnn.layers.composite import Drawn
 
-__all__ = ["ELU", "Lambda", "LeakyReLU", "PReLU", "ReLU", "Softmax"]
+__all__ = [
+    "ELU", "Lambda", "LeakyReLU", "PReLU", "ReLU", "Rescaling", "Softmax", "UnitNormalization",
+]
+
+LEAST_SQUARE = 1e-24  # of a norm to divide by, as in Keras
 
 
 class Lambda(Drawn):
@@ -35,7 +41,6 @@ class Lambda(Drawn):
 
     Examples
     --------
-    >>> import numpy as np
     >>> Lambda(lambda x: x[:, -1] - x[:, 0])(np.array([[1.0, 5.0, 4.0]])[..., None])
     array([[3.]], dtype=float32)
     """
@@ -70,7 +75,6 @@ class Softmax(Layer):
 
     Examples
     --------
-    >>> import numpy as np
     >>> Softmax(axis=1)(np.zeros((1, 4, 1)))[0, :, 0]
     array([0.25, 0.25, 0.25, 0.25], dtype=float32)
     """
@@ -96,7 +100,6 @@ class ReLU(Layer):
 
     Examples
     --------
-    >>> import numpy as np
     >>> ReLU(max_value=6.0, negative_slope=0.5)(np.array([[-4.0, 3.0, 9.0]]))
     array([[-2.,  3.,  6.]], dtype=float32)
     """
@@ -124,7 +127,6 @@ class LeakyReLU(Layer):
 
     Examples
     --------
-    >>> import numpy as np
     >>> LeakyReLU(0.5)(np.array([[-4.0, 3.0]]))
     array([[-2.,  3.]], dtype=float32)
     """
@@ -149,7 +151,6 @@ class ELU(Layer):
 
     Examples
     --------
-    >>> import numpy as np
     >>> ELU(2.0)(np.array([[-100.0, 3.0]]))
     array([[-2.,  3.]], dtype=float32)
     """
@@ -177,7 +178,6 @@ class PReLU(Layer):
 
     Examples
     --------
-    >>> import numpy as np
     >>> PReLU("ones", shared_axes=[1])(np.array([[[-4.0, 3.0]]]))
     array([[[-4.,  3.]]], dtype=float32)
     """
@@ -214,6 +214,77 @@ class PReLU(Layer):
             "alpha_constraint": constraints.serialize(self.alpha_constraint),
             "shared_axes": self.shared_axes,
         }
+
+
+class Rescaling(Layer):
+    """y = ``scale x + offset``.
+
+    Parameters
+    ----------
+    scale : float or array
+    offset : float or array, default 0
+        Arrays have a number for each feature, or a shape that fits the input.
+
+    Examples
+    --------
+    >>> Rescaling(1 / 4, offset=-1)(np.array([[0.0, 4.0, 8.0]]))
+    array([[-1.,  0.,  1.]], dtype=float32)
+    """
+
+    supports_masking = True
+
+    def __init__(self, scale, offset=0.0, **kwargs):
+        super().__init__(**kwargs)
+        self.scale = _plain(self, "scale", scale)
+        self.offset = _plain(self, "offset", offset)
+
+    def call(self, inputs):
+        scaled = inputs * np.asarray(self.scale)
+        return scaled + np.asarray(self.offset) if np.any(self.offset) else scaled
+
+
+class UnitNormalization(Layer):
+    """Vectors along an axis, divided by their norm; zeros stay zeros.
+
+    Parameters
+    ----------
+    axis : int or tuple of int, default -1
+        Several: all entries along them make one vector.  The batch's is none of them.
+
+    Examples
+    --------
+    >>> UnitNormalization()(np.array([[3.0, 4.0], [0.0, 0.0]])).round(4)
+    array([[0.6, 0.8],
+           [0. , 0. ]], dtype=float32)
+    """
+
+    supports_masking = True
+
+    def __init__(self, axis=-1, **kwargs):
+        super().__init__(**kwargs)
+        self.axis = list(axis) if isinstance(axis, (list, tuple)) else axis
+        axes = self.axis if isinstance(self.axis, list) else [axis]
+        if not axes or any(isinstance(a, bool) or not isinstance(a, int) for a in axes):
+            raise TypeError(
+                f"Layer '{self.name}' (UnitNormalization): axis must be a whole number, or a tuple "
+                f"of them; got {axis!r}."
+            )
+
+    def call(self, inputs):
+        axis = tuple(self.axis) if isinstance(self.axis, list) else self.axis
+        squares = ops.sum(ops.square(inputs), axis=axis, keepdims=True)
+        return inputs * ops.rsqrt(ops.maximum(squares, LEAST_SQUARE))
+
+
+def _plain(layer, argument, value):
+    """A number, or numbers, as configs can have them."""
+    try:
+        return np.asarray(value, np.float64).tolist()
+    except (TypeError, ValueError):
+        raise TypeError(
+            f"Layer '{layer.name}' ({type(layer).__name__}): {argument} must be a number or an "
+            f"array of numbers; got {value!r:.60}."
+        ) from None
 
 
 def _from_zero(layer, argument, value):

@@ -1,4 +1,5 @@
-"""Layers that only arrange their input anew: RepeatVector, Flatten, Reshape and Permute.
+"""Layers that only arrange their input anew: RepeatVector, Flatten, Reshape and Permute; and those
+that add steps or take some away: ZeroPadding1D, Cropping1D and UpSampling1D.
 
 As in Keras, none of them passes a mask on: the steps that it speaks of are gone. Sequences of
 different lengths cannot be arranged anew: what they are filled up with would be data.
@@ -12,11 +13,14 @@ import operator
 import numpy as np
 
 from fastrnn import engines
+from fastrnn.checks import whole
 from fastrnn.layers.base import Layer
 from fastrnn.layers.core import check_given, positive
 from fastrnn.layers.pooling import check_data_format
 
-__all__ = ["Flatten", "Permute", "RepeatVector", "Reshape"]
+__all__ = [
+    "Cropping1D", "Flatten", "Permute", "RepeatVector", "Reshape", "UpSampling1D", "ZeroPadding1D",
+]
 
 
 class RepeatVector(Layer):
@@ -208,3 +212,170 @@ class Permute(Layer):
 
     def get_config(self):
         return super().get_config() | {"dims": list(self.dims)}
+
+
+class OtherSteps(Layer):
+    """What layers share that have other steps than their input: (B, T, D) -> (B, n, D)."""
+
+    axis = 1  # that of the steps
+
+    def create(self, input_shape):
+        self.compute_output_shape(input_shape)
+
+    def compute_output_shape(self, input_shape):
+        self.check_rank(input_shape, 3, "(batch, steps, features)")
+        shape = list(input_shape)
+        if shape[self.axis] is not None:
+            shape[self.axis] = self.steps_of(shape[self.axis], shape)
+        return tuple(shape)
+
+    def steps_of(self, steps, shape):
+        """The number of steps that so many of an input become."""
+        raise NotImplementedError
+
+    def keeps_steps(self, ndim):
+        return False
+
+    def steps(self, part):
+        """The index of a part of the steps."""
+        return (slice(None),) * self.axis + (part,)
+
+    def given(self, x, mask):
+        """``x`` as an array, checked."""
+        check_given(self, mask)
+        x = engines.dense(x)
+        self.compute_output_shape(x.shape)
+        return x
+
+    def pair(self, argument, value):
+        """A whole number, or two, as what belongs to the beginning and the end."""
+        numbers = [value] * 2 if whole(value, least=0) else value
+        if (not isinstance(numbers, (list, tuple)) or len(numbers) != 2
+                or not all(whole(n, least=0) for n in numbers)):
+            raise ValueError(
+                f"Layer '{self.name}' ({type(self).__name__}): {argument} must be a whole number "
+                f"from 0 on, or two; got {value!r}."
+            )
+        return tuple(map(int, numbers))
+
+
+class ZeroPadding1D(OtherSteps):
+    """Steps of zeros before the first step and behind the last.
+
+    Parameters
+    ----------
+    padding : int or (int, int), default 1
+        How many at both ends, or at each.
+    data_format : {"channels_last", "channels_first"}, default "channels_last"
+        With "channels_first" the steps are the last axis: (B, D, T).
+
+    Examples
+    --------
+    >>> ZeroPadding1D((0, 1))(np.ones((1, 2, 1)))[0, :, 0]
+    array([1., 1., 0.], dtype=float32)
+    """
+
+    def __init__(self, padding=1, data_format=None, **kwargs):
+        super().__init__(**kwargs)
+        self.padding = self.pair("padding", padding)
+        self.data_format = check_data_format(self, data_format)
+        self.axis = 1 if self.data_format == "channels_last" else 2
+
+    def steps_of(self, steps, shape):
+        return steps + sum(self.padding)
+
+    def forward(self, x, mask=None, training=False):
+        x = self.given(x, mask)
+        y = engines.current().zeros(self.compute_output_shape(x.shape), x.dtype)
+        y[self._inner(x.shape[self.axis])] = x
+        return y, x.shape[self.axis]
+
+    def backward(self, tape, dy):
+        return engines.current().asarray(dy[self._inner(tape)])
+
+    def _inner(self, steps):
+        """Where so many steps of the input are in the output."""
+        return self.steps(slice(self.padding[0], self.padding[0] + steps))
+
+    def get_config(self):
+        return super().get_config() | {
+            "padding": list(self.padding), "data_format": self.data_format,
+        }
+
+
+class Cropping1D(OtherSteps):
+    """Without the first and the last steps.
+
+    Parameters
+    ----------
+    cropping : int or (int, int), default (1, 1)
+        How many less at both ends, or at each.
+
+    Raises
+    ------
+    ValueError
+        If no step would be left.
+
+    Examples
+    --------
+    >>> Cropping1D((2, 1))(np.arange(5.0).reshape(1, 5, 1))[0, :, 0]
+    array([2., 3.], dtype=float32)
+    """
+
+    def __init__(self, cropping=(1, 1), **kwargs):
+        super().__init__(**kwargs)
+        self.cropping = self.pair("cropping", cropping)
+
+    def steps_of(self, steps, shape):
+        if steps <= sum(self.cropping):
+            raise ValueError(
+                f"Layer '{self.name}' (Cropping1D): cropping={self.cropping} leaves no step of "
+                f"inputs of shape {tuple(shape)}."
+            )
+        return steps - sum(self.cropping)
+
+    def forward(self, x, mask=None, training=False):
+        x = self.given(x, mask)
+        return engines.current().asarray(x[self._kept(x.shape[1])]), x.shape
+
+    def backward(self, tape, dy):
+        dx = engines.current().zeros(tape, dy.dtype)
+        dx[self._kept(tape[1])] = dy
+        return dx
+
+    def _kept(self, steps):
+        return self.steps(slice(self.cropping[0], steps - self.cropping[1]))
+
+    def get_config(self):
+        return super().get_config() | {"cropping": list(self.cropping)}
+
+
+class UpSampling1D(OtherSteps):
+    """Each step several times.
+
+    Parameters
+    ----------
+    size : int, default 2
+
+    Examples
+    --------
+    >>> UpSampling1D(2)(np.array([[[1.0], [2.0]]]))[0, :, 0]
+    array([1., 1., 2., 2.], dtype=float32)
+    """
+
+    def __init__(self, size=2, **kwargs):
+        super().__init__(**kwargs)
+        self.size = positive(self, "size", size)
+
+    def steps_of(self, steps, shape):
+        return steps * self.size
+
+    def forward(self, x, mask=None, training=False):
+        return np.repeat(self.given(x, mask), self.size, axis=1), None
+
+    def backward(self, tape, dy):
+        rows, steps, width = dy.shape
+        return dy.reshape(rows, steps // self.size, self.size, width).sum(axis=2)
+
+    def get_config(self):
+        return super().get_config() | {"size": self.size}

@@ -28,8 +28,9 @@ _MEANINGLESS = (
 )
 # Layers whose output has the mask of their input.
 _MASK_PASSES = (
-    "Activation", "BatchNormalization", "Bidirectional", "Dense", "Dropout", "GRU", "LSTM",
-    "LayerNormalization", "RNN", "SimpleRNN", "SpatialDropout1D", "TimeDistributed",
+    "Activation", "BatchNormalization", "Bidirectional", "Dense", "Dropout", "GRU",
+    "GaussianDropout", "GaussianNoise", "Identity", "LSTM", "LayerNormalization", "RNN",
+    "Rescaling", "SimpleRNN", "SpatialDropout1D", "TimeDistributed", "UnitNormalization",
 )
 # fastrnn's own options: how something is computed, not what.
 _OURS = ("recompute",)
