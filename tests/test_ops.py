@@ -145,6 +145,18 @@ def test_no_gradient_passes():
     np.testing.assert_array_equal(model.backward_outputs(tape, [ones])[0], ones)
 
 
+@pytest.mark.parametrize("name", ["sum", "mean", "max", "min"])
+def test_several_axes_as_a_list_and_in_files(name, tmp_path):
+    function = getattr(ops, name)
+    expected = getattr(np, name)(A, axis=(1, 2))
+    np.testing.assert_allclose(function(A, axis=[1, 2]), expected)
+    x = Input(A.shape[1:], dtype="float64")
+    model = Model(x, function(x, axis=(1, 2)))
+    model.save(tmp_path / "model.fastrnn")
+    for made in (model, load_model(tmp_path / "model.fastrnn"), Model(x, function(x, [1, 2]))):
+        np.testing.assert_allclose(made(A), expected)
+
+
 @pytest.mark.parametrize(("steps", "expected"), [(None, None), (3, 3)])
 def test_lengths_that_are_not_known(steps, expected):
     x = Input((steps, 5))

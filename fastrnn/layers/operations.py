@@ -248,6 +248,15 @@ def _opened(a, x, axis, keepdims):
     return a if keepdims else _with_axes(a, axes_of(axis, x.ndim))
 
 
+def _over(function):
+    """A function along axes, which files have as a list; NumPy's takes tuples alone."""
+    def over(x, axis=None, keepdims=False):
+        axis = tuple(axis) if isinstance(axis, list) else axis
+        return function(x, axis=axis, keepdims=keepdims)
+
+    return over
+
+
 def _sum_backward(dy, y, x, axis=None, keepdims=False):
     return np.broadcast_to(_opened(dy, x, axis, keepdims), x.shape)
 
@@ -408,10 +417,10 @@ FUNCTIONS = {
     "maximum": Function(np.maximum, _chosen(lambda a, b: a >= b), stretched),
     "minimum": Function(np.minimum, _chosen(lambda a, b: a <= b), stretched),
     "where": Function(lambda c, a, b: np.where(c != 0, a, b), _where_backward, stretched),
-    "sum": Function(np.sum, _sum_backward, _reduced, _along),
-    "mean": Function(np.mean, _mean_backward, _reduced, _along),
-    "max": Function(np.max, _extreme_backward, _reduced, _along),
-    "min": Function(np.min, _extreme_backward, _reduced, _along),
+    "sum": Function(_over(np.sum), _sum_backward, _reduced, _along),
+    "mean": Function(_over(np.mean), _mean_backward, _reduced, _along),
+    "max": Function(_over(np.max), _extreme_backward, _reduced, _along),
+    "min": Function(_over(np.min), _extreme_backward, _reduced, _along),
     "matmul": Function(_matmul, _matmul_backward, _product, _of_product),
     "expand_dims": Function(
         np.expand_dims, lambda dy, y, x, axis: dy.reshape(x.shape),
