@@ -162,15 +162,20 @@ def measure_import(options, repeats):
     """Return seconds of imports in fresh processes that hold NumPy already.
 
     By name: "package" of the package itself, "script" with all that a script imports; each
-    median, min and max.
+    median, min and max.  Bytecode is kept, whatever the environment says: what pip installs has it,
+    and a tree has it from the second time on.
     """
     times = {}
     for name, library, python in libraries(options):
         code = IMPORT_TIMES.format(package=library.package, script=library.script)
-        backend = {"KERAS_BACKEND": PEERS[name][2][0]} if PEERS[name][2] else {}
+        environment = {"PYTHONDONTWRITEBYTECODE": ""}
+        if PEERS[name][2]:
+            environment["KERAS_BACKEND"] = PEERS[name][2][0]
         with left_out(name):
-            lines = [output_of(python, "-c", code, **backend).split() for _ in range(repeats + 1)]
-            # The first reads the files from the disk.
+            lines = [
+                output_of(python, "-c", code, **environment).split() for _ in range(repeats + 1)
+            ]
+            # The first reads the files from the disk, and may write bytecode.
             columns = zip(*(map(float, line) for line in lines[1:]), strict=True)
             times[name] = dict(zip(("package", "script"), map(spread, columns), strict=True))
     return times
