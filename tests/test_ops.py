@@ -5,8 +5,9 @@ import pytest
 from engine_cases import assert_gradient
 
 from fastrnn import Input, Model, activations, engines, ops
+from fastrnn.differentiable import FUNCTIONS
 from fastrnn.layers import LSTM, Dense, GlobalAveragePooling1D, Masking
-from fastrnn.layers.operations import FUNCTIONS, Operation
+from fastrnn.layers.operations import Operation
 from fastrnn.models import clone_model, load_model
 
 RNG = np.random.default_rng(3)

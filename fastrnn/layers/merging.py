@@ -15,6 +15,7 @@ import numpy as np
 
 from fastrnn import engines
 from fastrnn.config import epsilon
+from fastrnn.differentiable import stretched, summed_to
 from fastrnn.layers.base import Layer
 from fastrnn.layers.core import check_given, check_mask
 from fastrnn.masks import StepMask, counts_of
@@ -68,15 +69,10 @@ class Merge(Layer):
     def compute_output_shape(self, input_shape):
         shapes = self.check_shapes(input_shape)
         ndim = max(map(len, shapes))
-        stretched = [aligned(shape, ndim) for shape in shapes]
-        return tuple(self._common(sizes, shapes) for sizes in zip(*stretched, strict=True))
-
-    def _common(self, sizes, shapes):
-        """The size of an axis from those in all inputs; None is any."""
-        known = {n for n in sizes if n not in (None, 1)}
-        if len(known) > 1:
-            raise self.misfit("inputs whose shapes are equal, or 1", shapes)
-        return None if None in sizes else max(known, default=1)
+        try:
+            return stretched(*(aligned(shape, ndim) for shape in shapes))
+        except ValueError:
+            raise self.misfit("inputs whose shapes are equal, or 1", shapes) from None
 
     def check_shapes(self, shapes):
         """The shapes as a list, or ValueError unless there are as many as there must be."""
@@ -504,9 +500,7 @@ def aligned(shape, ndim):
 
 def unstretched(dx, shape):
     """The gradient of an array of that shape, which was aligned and stretched to that of ``dx``."""
-    own = aligned(shape, dx.ndim)
-    axes = tuple(a for a, n in enumerate(own) if n == 1 and dx.shape[a] != 1)
-    return (dx.sum(axis=axes, keepdims=True) if axes else dx).reshape(shape)
+    return summed_to(dx, aligned(shape, dx.ndim)).reshape(shape)
 
 
 def steps_of(mask, x, ndim):

@@ -18,11 +18,12 @@ import numpy as np
 from fastrnn import engines
 from fastrnn.checks import numbers
 from fastrnn.config import floatx
+from fastrnn.differentiable import stretched, summed_to
 from fastrnn.graph import SymbolicTensor
 from fastrnn.layers.base import Layer
 from fastrnn.layers.core import check_given
 from fastrnn.layers.merging import filled
-from fastrnn.layers.operations import Constant, applied, operand, summed_to
+from fastrnn.layers.operations import Constant, applied, operand
 from fastrnn.masks import StepMask
 from fastrnn.names import unique_name, unknown
 from fastrnn.operands import OPERATORS
@@ -226,7 +227,7 @@ def _ragged(lengths):
 # -- arithmetic ------------------------------------------------------------------------------------
 
 
-class Operation(NamedTuple):
+class Binary(NamedTuple):
     """y = f(a, b); ``d_left`` and ``d_right`` give the gradients of a and b from (a, b, dy)."""
 
     name: str  # as Keras numbers its layers
@@ -236,18 +237,18 @@ class Operation(NamedTuple):
 
 
 _OPERATIONS = {
-    "add": Operation("add", operator.add, lambda a, b, dy: dy, lambda a, b, dy: dy),
-    "subtract": Operation(
+    "add": Binary("add", operator.add, lambda a, b, dy: dy, lambda a, b, dy: dy),
+    "subtract": Binary(
         "subtract", operator.sub, lambda a, b, dy: dy, lambda a, b, dy: -dy
     ),
-    "multiply": Operation(
+    "multiply": Binary(
         "multiply", operator.mul, lambda a, b, dy: dy * b, lambda a, b, dy: dy * a
     ),
-    "divide": Operation(
+    "divide": Binary(
         "true_divide", operator.truediv, lambda a, b, dy: dy / b,
         lambda a, b, dy: -dy * a / (b * b),
     ),
-    "power": Operation(
+    "power": Binary(
         "power", operator.pow,
         lambda a, b, dy: dy * b * a ** (b - 1) if np.all(np.asarray(b) != 0) else dy * np.where(
             np.asarray(b) == 0, 0, b * a ** np.where(np.asarray(b) == 0, 0, np.asarray(b) - 1)
@@ -319,7 +320,10 @@ class Arithmetic(Layer):
                 raise self._misfit(f"an input with more axes than the constant's {own}", shapes)
             shapes.append((1,) * (len(shapes[0]) - len(own)) + tuple(own))
         shapes = [self._with_all_axes(shape, shapes) for shape in shapes]
-        return tuple(self._common(sizes, shapes) for sizes in zip(*shapes, strict=True))
+        try:
+            return stretched(*shapes)
+        except ValueError:
+            raise self._misfit("shapes that are equal, or 1", shapes) from None
 
     def _with_all_axes(self, shape, shapes):
         """A weight's shape with axes of length 1 before it, as many as the other's."""
@@ -327,13 +331,6 @@ class Arithmetic(Layer):
         if missing and shape[:1] == (None,):
             raise self._misfit("inputs of equally many axes, such as x and v[:, None]", shapes)
         return (1,) * missing + shape
-
-    def _common(self, sizes, shapes):
-        """The size of an axis from that in both; None is any."""
-        known = {n for n in sizes if n not in (None, 1)}
-        if len(known) > 1:
-            raise self._misfit("shapes that are equal, or 1", shapes)
-        return None if None in sizes else max(known, default=1)
 
     def _misfit(self, expected, shapes):
         return ValueError(

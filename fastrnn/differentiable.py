@@ -1,0 +1,378 @@
+"""Functions of arrays with what a graph must know of them: gradients, shapes, and what they mix.
+
+`FUNCTIONS` has them by name.  All are formulas in NumPy's functions, which take an engine's arrays
+as they are.
+
+Letters: x is what goes in, y what comes out, dx and dy the gradients of the loss by them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from fastrnn import activations, engines
+
+__all__ = ["FUNCTIONS", "Function", "stretched", "summed_to"]
+
+
+# -- shapes, with None where any length may be -----------------------------------------------------
+
+
+def same(shape, *_, **__):
+    """The shape of what is computed entry by entry."""
+    return tuple(shape)
+
+
+def stretched(*shapes, **_):
+    """The shape that arrays have in common once they are stretched, as NumPy does it."""
+    ndim = max(map(len, shapes))
+    common = []
+    for sizes in zip(*((1,) * (ndim - len(shape)) + tuple(shape) for shape in shapes), strict=True):
+        known = {n for n in sizes if n not in (None, 1)}
+        if len(known) > 1:
+            raise ValueError("shapes whose axes, counted from the last, are equal, or 1")
+        common.append(None if None in sizes else max(known, default=1))
+    return tuple(common)
+
+
+def axes_of(axis, ndim):
+    """Axes, counted from 0, ascending; None stands for all."""
+    if axis is None:
+        return tuple(range(ndim))
+    axes = axis if isinstance(axis, (list, tuple)) else (axis,)
+    for a in axes:
+        if not isinstance(a, (int, np.integer)) or not -ndim <= a < ndim:
+            raise ValueError(f"an axis from {-ndim} to {ndim - 1}, not {a!r}")
+    return tuple(sorted(int(a) % ndim for a in axes))
+
+
+def _reduced(shape, axis=None, keepdims=False):
+    axes = axes_of(axis, len(shape))
+    return tuple(1 if a in axes else n for a, n in enumerate(shape) if keepdims or a not in axes)
+
+
+def _product(a, b):
+    if len(a) < 2 or not b:
+        raise ValueError("arrays of two axes or more (that on the right may have one)")
+    if len(b) == 2 and b[0] is None:
+        raise ValueError("on the right a matrix that all rows share, or three axes, one for each")
+    left, right = a[-1], b[-2] if len(b) > 1 else b[0]
+    if None not in (left, right) and left != right:
+        raise ValueError("as many columns on the left as there are rows on the right")
+    if len(b) < 3:
+        return (*a[:-1], *b[1:])
+    return (*stretched(a[:-2], b[:-2]), a[-2], b[-1])
+
+
+def _reshaped(shape, newshape):
+    n = None if None in shape[1:] else math.prod(shape[1:])
+    wanted = list(newshape)
+    if wanted[:1] != [-1] and (not wanted or wanted[0] != shape[0]):
+        raise ValueError(f"a shape that begins with -1, for the batch, not {tuple(newshape)}")
+    rest = math.prod(size for size in wanted[1:] if size != -1)
+    fits = n is None or n == rest or -1 in wanted[1:] and n % rest == 0
+    if wanted[1:].count(-1) > 1 or not fits:
+        raise ValueError(f"a shape of as many entries in a row, not {tuple(newshape)}")
+    return (shape[0], *((n and n // rest) if size == -1 else size for size in wanted[1:]))
+
+
+def _transposed(shape, axes=None):
+    order = tuple(axes or reversed(range(len(shape))))
+    if sorted(order) != [*range(len(shape))] or shape[0] is None and order[0] != 0:
+        raise ValueError(f"all axes in another order, the batch first, not {order}")
+    return tuple(shape[a] for a in order)
+
+
+def _squeezed(shape, axis):
+    axes = axes_of(axis, len(shape))
+    if any(shape[a] != 1 for a in axes):
+        raise ValueError(f"an axis of length 1, not axis={axis}")
+    return tuple(n for a, n in enumerate(shape) if a not in axes)
+
+
+def _concatenated(*shapes, axis):
+    ndim = len(shapes[0])
+    [along] = axes_of(axis, ndim)
+    joined = []
+    for a, sizes in enumerate(zip(*shapes, strict=True)):
+        if a == along:
+            joined.append(None if None in sizes else sum(sizes))
+        elif len({n for n in sizes if n is not None}) > 1:
+            raise ValueError("shapes that differ in no axis but that along which they are joined")
+        else:
+            joined.append(sizes[0])
+    return tuple(joined)
+
+
+# -- gradients -------------------------------------------------------------------------------------
+
+
+def _shape(x):
+    """The shape of an array of whatever engine, or of a number."""
+    return getattr(x, "shape", ())
+
+
+def summed_to(d, shape):
+    """The gradient of an array of ``shape``, which was stretched to that of ``d``."""
+    extra = d.ndim - len(shape)
+    own = (1,) * extra + tuple(shape)
+    axes = tuple(a for a, n in enumerate(own) if n == 1 and (a < extra or d.shape[a] != 1))
+    return (d.sum(axis=axes) if axes else d).reshape(shape)
+
+
+def _with_axes(a, axes):
+    """An array with axes of length 1 at these places."""
+    shape = list(a.shape)
+    for place in axes:
+        shape.insert(place, 1)
+    return a.reshape(shape)
+
+
+def _opened(a, x, axis, keepdims):
+    """What was reduced, with axes of length 1 in the place of those of ``x``."""
+    return a if keepdims else _with_axes(a, axes_of(axis, x.ndim))
+
+
+def _over(function):
+    """A function along axes, which files have as a list; NumPy's takes tuples alone."""
+    def over(x, axis=None, keepdims=False):
+        axis = tuple(axis) if isinstance(axis, list) else axis
+        return function(x, axis=axis, keepdims=keepdims)
+
+    return over
+
+
+def _sum_backward(dy, y, x, axis=None, keepdims=False):
+    return np.broadcast_to(_opened(dy, x, axis, keepdims), x.shape)
+
+
+def _mean_backward(dy, y, x, axis=None, keepdims=False):
+    n = math.prod(x.shape[a] for a in axes_of(axis, x.ndim))
+    return _sum_backward(dy / n, y, x, axis, keepdims)
+
+
+def _extreme_backward(dy, y, x, axis=None, keepdims=False):
+    """Entries that are equally large share the gradient."""
+    found = (x == _opened(y, x, axis, keepdims)).astype(x.dtype)
+    share = found.sum(axis=axes_of(axis, x.ndim), keepdims=True)
+    return found * (_opened(dy, x, axis, keepdims) / share)
+
+
+def _matmul(a, b):
+    if b.ndim > 2:
+        return np.matmul(a, b)
+    y = a.reshape(-1, a.shape[-1]) @ (b if b.ndim == 2 else b[:, None])
+    return y.reshape(*a.shape[:-1], *b.shape[1:])
+
+
+def _matmul_backward(dy, y, a, b):
+    if b.ndim > 2:
+        da, db = np.matmul(dy, b.swapaxes(-1, -2)), np.matmul(a.swapaxes(-1, -2), dy)
+        return summed_to(da, a.shape), summed_to(db, b.shape)
+    table = b if b.ndim == 2 else b[:, None]
+    rows, dy = a.reshape(-1, a.shape[-1]), dy.reshape(-1, table.shape[1])
+    return (dy @ table.T).reshape(a.shape), (rows.T @ dy).reshape(b.shape)
+
+
+def _softmax_backward(dy, y, x, axis=-1):
+    return y * (dy - (dy * y).sum(axis=axis, keepdims=True))
+
+
+def _log_softmax_backward(dy, y, x, axis=-1):
+    return dy - np.exp(y) * dy.sum(axis=axis, keepdims=True)
+
+
+def _concatenate_backward(dy, y, *x, axis):
+    ends = np.cumsum([part.shape[axis] for part in x])
+    pieces, index = [], [slice(None)] * dy.ndim
+    for part, end in zip(x, ends.tolist(), strict=True):
+        index[axis] = slice(end - part.shape[axis], end)
+        pieces.append(dy[tuple(index)])
+    return pieces
+
+
+def _chosen(select):
+    """The gradients of two arrays of which each entry of y is one: the first where ``select``."""
+    def backward(dy, y, a, b):
+        first = select(a, b)
+        return (
+            summed_to(np.where(first, dy, 0), _shape(a)),
+            summed_to(np.where(first, 0, dy), _shape(b)),
+        )
+
+    return backward
+
+
+def _plain_key(key):
+    """A key of whole numbers and slices; of a list the same entry might come twice."""
+    for k in key if isinstance(key, tuple) else (key,):
+        if not (k is None or k is Ellipsis or isinstance(k, (int, np.integer, slice))):
+            raise TypeError(f"[{key!r:.60}]: of weights only whole numbers and slices are taken.")
+    return key
+
+
+def _part_backward(dy, y, x, key):
+    dx = engines.current().zeros(x.shape, dy.dtype)
+    dx[key] = dy
+    return dx
+
+
+def _where_backward(dy, y, condition, a, b):
+    of_a, of_b = np.where(condition != 0, dy, 0), np.where(condition != 0, 0, dy)
+    return None, summed_to(of_a, _shape(a)), summed_to(of_b, _shape(b))
+
+
+# -- the table -------------------------------------------------------------------------------------
+
+
+# Along which axes entries are mixed, by the numbers of axes of what goes in.
+
+
+def _nothing(*_, **__):
+    return ()
+
+
+def _along(*ndims, axis=None, **_):
+    return axes_of(axis, max(ndims))
+
+
+def _along_one(ndim, axis=-1):
+    return axes_of(axis, ndim)
+
+
+def _rows(*ndims, **_):
+    """All that lies in a row."""
+    return range(1, max(ndims))
+
+
+def _of_product(left, right):
+    n = max(left, right)
+    return (n - 1,) if right < 3 else (n - 2, n - 1)
+
+
+class Function(NamedTuple):
+    """A function of arrays.
+
+    Attributes
+    ----------
+    forward : callable
+        ``forward(*x, **options) -> y``.
+    backward : callable or None
+        ``backward(dy, y, *x, **options)``: dx, for several x each of them, None where there is
+        none; where it is None, for all.
+    shape : callable
+        ``shape(*shapes, **options)``, or ValueError with what it expects.
+    mixes : callable
+        ``mixes(*ndims, **options)``: the axes along which an entry of y depends on others of x.
+    """
+
+    forward: Callable
+    backward: Callable | None
+    shape: Callable = same
+    mixes: Callable = _nothing
+
+
+def _activation(name):
+    found = activations.named(name)
+    return Function(found.forward, lambda dy, y, x: found.backward(x, y, dy))
+
+
+FUNCTIONS = {
+    "exp": Function(np.exp, lambda dy, y, x: dy * y),
+    "expm1": Function(np.expm1, lambda dy, y, x: dy * (y + 1)),
+    "log": Function(np.log, lambda dy, y, x: dy / x),
+    "log1p": Function(np.log1p, lambda dy, y, x: dy / (1 + x)),
+    "sqrt": Function(np.sqrt, lambda dy, y, x: dy / (2 * y)),
+    "square": Function(np.square, lambda dy, y, x: 2 * dy * x),
+    "absolute": Function(np.absolute, lambda dy, y, x: dy * np.sign(x)),
+    "sin": Function(np.sin, lambda dy, y, x: dy * np.cos(x)),
+    "cos": Function(np.cos, lambda dy, y, x: -dy * np.sin(x)),
+    "sign": Function(np.sign, None),
+    "trunc": Function(np.trunc, None),
+    "logical_not": Function(lambda x: x == 0, None),
+    "stop_gradient": Function(lambda x: x, None),
+    "zeros_like": Function(np.zeros_like, None),
+    "ones_like": Function(np.ones_like, None),
+    "clip": Function(
+        lambda x, x_min, x_max: np.clip(x, x_min, x_max),
+        lambda dy, y, x, x_min, x_max: dy * ((x >= x_min) & (x <= x_max)),
+    ),
+    "softmax": Function(activations.softmax, _softmax_backward, mixes=_along_one),
+    "log_softmax": Function(activations.log_softmax, _log_softmax_backward, mixes=_along_one),
+    "maximum": Function(np.maximum, _chosen(lambda a, b: a >= b), stretched),
+    "minimum": Function(np.minimum, _chosen(lambda a, b: a <= b), stretched),
+    "where": Function(lambda c, a, b: np.where(c != 0, a, b), _where_backward, stretched),
+    "sum": Function(_over(np.sum), _sum_backward, _reduced, _along),
+    "mean": Function(_over(np.mean), _mean_backward, _reduced, _along),
+    "max": Function(_over(np.max), _extreme_backward, _reduced, _along),
+    "min": Function(_over(np.min), _extreme_backward, _reduced, _along),
+    "matmul": Function(_matmul, _matmul_backward, _product, _of_product),
+    "expand_dims": Function(
+        np.expand_dims, lambda dy, y, x, axis: dy.reshape(x.shape),
+        lambda shape, axis: _expanded(shape, axis),
+        lambda ndim, axis: axes_of(axis, ndim + 1),
+    ),
+    "squeeze": Function(
+        lambda x, axis: x.reshape(_squeezed(x.shape, axis)),
+        lambda dy, y, x, axis: dy.reshape(x.shape), _squeezed, _along,
+    ),
+    "reshape": Function(
+        lambda x, newshape: x.reshape(_reshaped(x.shape, (-1, *newshape[1:]))),
+        lambda dy, y, x, newshape: dy.reshape(x.shape), _reshaped, _rows,
+    ),
+    "transpose": Function(
+        np.transpose, lambda dy, y, x, axes=None: np.transpose(dy, np.argsort(_order(x, axes))),
+        _transposed, _rows,
+    ),
+    "concatenate": Function(
+        lambda *x, axis: np.concatenate(x, axis), _concatenate_backward, _concatenated, _along,
+    ),
+    "not_before": Function(lambda x: _not_before(x), None),
+    "get_item": Function(
+        lambda x, key: x[_plain_key(key)], _part_backward,
+        lambda shape, key: np.broadcast_to(0.0, shape)[_plain_key(key)].shape, _rows,
+    ),
+    "flip": Function(
+        lambda x, axis: _flipped(x, axis), lambda dy, y, x, axis: _flipped(dy, axis), same, _along,
+    ),
+} | {
+    name: _activation(name)
+    for name in (
+        "celu", "elu", "exponential", "gelu", "hard_shrink", "hard_sigmoid", "hard_silu",
+        "hard_tanh", "leaky_relu", "linear", "log_sigmoid", "mish", "relu", "relu6", "selu",
+        "sigmoid", "silu", "soft_shrink", "softplus", "softsign", "sparse_plus", "sparse_sigmoid",
+        "squareplus", "tanh", "tanh_shrink",
+    )
+} | {
+    name: Function(getattr(np, name), None, stretched)
+    for name in (
+        "equal", "not_equal", "less", "less_equal", "greater", "greater_equal", "logical_and",
+        "logical_or",
+    )
+}  # fmt: skip
+
+
+def _not_before(x):
+    """1 where the last axis is at most as far on as the one before it, else 0."""
+    engine = engines.current()
+    return engine.asarray(np.broadcast_to(np.tri(*x.shape[-2:], dtype=x.dtype), x.shape))
+
+
+def _flipped(x, axis):
+    axes = axes_of(axis, x.ndim)
+    return x[tuple(slice(None, None, -1 if a in axes else None) for a in range(x.ndim))]
+
+
+def _expanded(shape, axis):
+    [place] = axes_of(axis, len(shape) + 1)
+    if place == 0 and shape[:1] == (None,):
+        raise ValueError("an axis behind the batch, not axis=0")
+    return (*shape[:place], 1, *shape[place:])
+
+
+def _order(x, axes):
+    return axes or tuple(reversed(range(x.ndim)))
