@@ -94,6 +94,31 @@ def _squeezed(shape, axis):
     return tuple(n for a, n in enumerate(shape) if a not in axes)
 
 
+def _longer(shape, repeats, axis):
+    [along] = axes_of(axis, len(shape))
+    return tuple(n and n * repeats if a == along else n for a, n in enumerate(shape))
+
+
+def _padded(shape, pad_width, value):
+    if len(pad_width) != len(shape):
+        raise ValueError(f"a pair of numbers for each axis, not {pad_width}")
+    return tuple(n and n + sum(pair) for n, pair in zip(shape, pad_width, strict=True))
+
+
+def _taken(shape, indices, axis):
+    [along] = axes_of(axis, len(shape))
+    n, indices = shape[along], np.asarray(indices)
+    if n is not None and not ((-n <= indices) & (indices < n)).all():
+        raise ValueError(f"places that axis {axis} has")
+    return (*shape[:along], *indices.shape, *shape[along + 1 :])
+
+
+def _looked_up(table, ids):
+    if len(table) != 2 or None in table:
+        raise ValueError("a table (rows, columns) that all rows share, and places in it")
+    return (*ids, table[1])
+
+
 def _concatenated(*shapes, axis):
     ndim = len(shapes[0])
     [along] = axes_of(axis, ndim)
@@ -221,9 +246,160 @@ def _part_backward(dy, y, x, key):
     return dx
 
 
+def _along_axis(x, axis, part):
+    """A key that takes this part of one axis."""
+    [along] = axes_of(axis, x.ndim)
+    return (slice(None),) * along + (part,)
+
+
+def _cumsum_backward(dy, y, x, axis):
+    return _flipped(np.cumsum(_flipped(dy, axis), axis), axis)
+
+
+def _repeat_backward(dy, y, x, repeats, axis):
+    [along] = axes_of(axis, x.ndim)
+    each = *x.shape[: along + 1], repeats, *x.shape[along + 1 :]
+    return dy.reshape(each).sum(axis=along + 1)
+
+
+def _inner(x, pad_width):
+    """Where, in what was padded, x is."""
+    pairs = zip(x.shape, pad_width, strict=True)
+    return tuple(slice(before, before + n) for n, (before, _) in pairs)
+
+
+def _pad(x, pad_width, value):
+    y = engines.current().zeros(_padded(x.shape, pad_width, value), x.dtype)
+    if value:
+        y[...] = value
+    y[_inner(x, pad_width)] = x
+    return y
+
+
+def _take_backward(dy, y, x, indices, axis):
+    dx = engines.current().zeros(x.shape, dy.dtype)
+    np.add.at(dx, _along_axis(x, axis, np.asarray(indices)), dy)
+    return dx
+
+
+def _lookup(table, ids):
+    return engines.current().lookup(_as_ids(ids), table)
+
+
+def _lookup_backward(dy, y, table, ids):
+    engine = engines.current()
+    dtable = engine.zeros(table.shape, dy.dtype)
+    engine.lookup_backward(_as_ids(ids), engine.asarray(dy), dtable)
+    return dtable, None
+
+
+def _as_ids(ids):
+    return engines.current().asarray(ids, np.int32)
+
+
 def _where_backward(dy, y, condition, a, b):
     of_a, of_b = np.where(condition != 0, dy, 0), np.where(condition != 0, 0, dy)
     return None, summed_to(of_a, _shape(a)), summed_to(of_b, _shape(b))
+
+
+# -- sums of products, as Einstein wrote them ------------------------------------------------------
+
+
+def _terms(equation):
+    """The letters of the axes of each array, and those of what comes out.
+
+    >>> _terms("btd, bsd -> bts")
+    (['btd', 'bsd'], 'bts')
+    """
+    inputs, arrow, output = equation.replace(" ", "").partition("->")
+    terms = inputs.split(",")
+    letters = "".join(terms)
+    if not arrow:
+        output = "".join(sorted(a for a in letters if letters.count(a) == 1))
+    repeated = any(len({*term}) < len(term) for term in (*terms, output))
+    if repeated or not {*output} <= {*letters} or not (letters + output).isalpha():
+        raise ValueError(
+            "an equation such as 'btd,bsd->bts': a letter for each axis, none twice for an array; "
+            f"not {equation!r}"
+        )
+    return terms, output
+
+
+def _einsum_shape(*shapes, equation):
+    terms, output = _terms(equation)
+    if [*map(len, terms)] != [*map(len, shapes)]:
+        raise ValueError(f"a letter for each axis, not {equation!r}")
+    sizes = {}
+    for term, shape in zip(terms, shapes, strict=True):
+        if shape[:1] == (None,) and output[:1] != term[0]:
+            raise ValueError(f"the batch first in the output, as in the inputs, not {equation!r}")
+        for letter, n in zip(term, shape, strict=True):
+            if sizes.setdefault(letter, n) not in (n, None) and n is not None:
+                raise ValueError(f"axes of one length where {equation!r} has one letter")
+            sizes[letter] = n if sizes[letter] is None else sizes[letter]
+    batches = {term[0] for term, shape in zip(terms, shapes, strict=True) if shape[:1] == (None,)}
+    return tuple(None if letter in batches else sizes[letter] for letter in output)
+
+
+def _einsum_mixes(*ndims, equation):
+    """Those axes that are not in their place in the output, of arrays that have its batch."""
+    terms, output = _terms(equation)
+    own = [term for term in terms if output[:1] in term]
+    return {a for term in own for a, letter in enumerate(term) if output[a : a + 1] != letter}
+
+
+def _einsum(*x, equation):
+    terms, output = _terms(equation)
+    a, left = x[0], terms[0]
+    for i, (b, right) in enumerate(zip(x[1:], terms[1:], strict=True), 2):
+        a, left = _sum_of_products(a, left, b, right, {*output, *"".join(terms[i:])})
+    a, left = _summed_out(a, left, output)
+    return _in_order(a, left, output)
+
+
+def _einsum_backward(dy, y, *x, equation):
+    terms, output = _terms(equation)
+    gradients = []
+    for i, own in enumerate(terms):
+        others = [(output, dy), *((t, a) for j, (t, a) in enumerate(zip(terms, x, strict=True))
+                                  if j != i)]  # fmt: skip
+        found = "".join(letter for letter in own if any(letter in term for term, _ in others))
+        letters = ",".join(term for term, _ in others) + "->" + found
+        d = _einsum(*(a for _, a in others), equation=letters)
+        d = _with_axes(d, [a for a, letter in enumerate(own) if letter not in found])
+        gradients.append(np.broadcast_to(d, x[i].shape))
+    return gradients if len(x) > 1 else gradients[0]
+
+
+def _sum_of_products(a, left, b, right, wanted):
+    """Two arrays, of axes with these letters, as one, and its letters: a product of matrices."""
+    a, left = _summed_out(a, left, {*right, *wanted})
+    b, right = _summed_out(b, right, {*left, *wanted})
+    both = "".join(letter for letter in left if letter in right)
+    batch = "".join(letter for letter in both if letter in wanted)
+    inner = "".join(letter for letter in both if letter not in wanted)
+    rows = "".join(letter for letter in left if letter not in both)
+    columns = "".join(letter for letter in right if letter not in both)
+    a, b = _in_order(a, left, batch + rows + inner), _in_order(b, right, batch + inner + columns)
+    of_batch, of_rows = a.shape[: len(batch)], a.shape[len(batch) : len(batch + rows)]
+    of_columns = b.shape[len(batch + inner) :]
+    matrices = [math.prod(of_batch)] if batch else []
+    n, k, m = math.prod(of_rows), math.prod(a.shape[len(batch + rows) :]), math.prod(of_columns)
+    product = np.matmul(a.reshape(*matrices, n, k), b.reshape(*matrices, k, m))
+    return product.reshape((*of_batch, *of_rows, *of_columns)), batch + rows + columns
+
+
+def _summed_out(a, letters, wanted):
+    """The array without the axes whose letters nobody wants, and the letters of the others."""
+    axes = tuple(i for i, letter in enumerate(letters) if letter not in wanted)
+    left = "".join(letter for letter in letters if letter in wanted)
+    return (a.sum(axis=axes) if axes else a), left
+
+
+def _in_order(a, letters, wanted):
+    if letters == wanted:
+        return a
+    return engines.current().asarray(np.transpose(a, [letters.index(letter) for letter in wanted]))
 
 
 # -- the table -------------------------------------------------------------------------------------
@@ -291,7 +467,14 @@ FUNCTIONS = {
     "absolute": Function(np.absolute, lambda dy, y, x: dy * np.sign(x)),
     "sin": Function(np.sin, lambda dy, y, x: dy * np.cos(x)),
     "cos": Function(np.cos, lambda dy, y, x: -dy * np.sin(x)),
+    "tan": Function(np.tan, lambda dy, y, x: dy * (1 + y * y)),
+    "arctan": Function(np.arctan, lambda dy, y, x: dy / (1 + x * x)),
+    "sinh": Function(np.sinh, lambda dy, y, x: dy * np.cosh(x)),
+    "cosh": Function(np.cosh, lambda dy, y, x: dy * np.sinh(x)),
     "sign": Function(np.sign, None),
+    "ceil": Function(np.ceil, None),
+    "floor": Function(np.floor, None),
+    "round": Function(np.round, None),
     "trunc": Function(np.trunc, None),
     "logical_not": Function(lambda x: x == 0, None),
     "stop_gradient": Function(lambda x: x, None),
@@ -310,6 +493,12 @@ FUNCTIONS = {
     "mean": Function(_over(np.mean), _mean_backward, _reduced, _along),
     "max": Function(_over(np.max), _extreme_backward, _reduced, _along),
     "min": Function(_over(np.min), _extreme_backward, _reduced, _along),
+    "argmax": Function(_over(np.argmax), None, _reduced, _along),
+    "argmin": Function(_over(np.argmin), None, _reduced, _along),
+    "cumsum": Function(
+        lambda x, axis: np.cumsum(x, axis), _cumsum_backward, mixes=_along,
+    ),
+    "einsum": Function(_einsum, _einsum_backward, _einsum_shape, _einsum_mixes),
     "matmul": Function(_matmul, _matmul_backward, _product, _of_product),
     "expand_dims": Function(
         np.expand_dims, lambda dy, y, x, axis: dy.reshape(x.shape),
@@ -330,6 +519,22 @@ FUNCTIONS = {
     ),
     "concatenate": Function(
         lambda *x, axis: np.concatenate(x, axis), _concatenate_backward, _concatenated, _along,
+    ),
+    "repeat": Function(
+        lambda x, repeats, axis: np.repeat(x, repeats, axis), _repeat_backward, _longer, _along,
+    ),
+    "pad": Function(
+        _pad, lambda dy, y, x, pad_width, value: dy[_inner(x, pad_width)], _padded,
+        lambda ndim, pad_width, value: [a for a, pair in enumerate(pad_width) if any(pair)],
+    ),
+    "take": Function(
+        lambda x, indices, axis: np.take(x, indices, axis), _take_backward, _taken,
+        lambda ndim, indices, axis: axes_of(axis, ndim),
+    ),
+    "lookup": Function(_lookup, _lookup_backward, _looked_up),
+    "full": Function(
+        lambda x, shape, value: _full(x, shape, value), None,
+        lambda own, shape, value: (own[0], *shape), _rows,
     ),
     "not_before": Function(lambda x: _not_before(x), None),
     "get_item": Function(
@@ -354,6 +559,14 @@ FUNCTIONS = {
         "logical_or",
     )
 }  # fmt: skip
+
+
+def _full(x, shape, value):
+    """An array of one value with as many rows as x has."""
+    y = engines.current().zeros((len(x), *shape), x.dtype)
+    if value:
+        y[...] = value
+    return y
 
 
 def _not_before(x):

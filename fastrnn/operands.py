@@ -10,21 +10,27 @@ import contextvars
 
 import numpy as np
 
-__all__ = ["OPERATORS", "Operand", "drawing", "drawn_owner", "weights_drawn"]
+__all__ = ["OPERATORS", "Operand", "drawing", "drawn_inputs", "drawn_owner", "weights_drawn"]
 
 _weights = contextvars.ContextVar("weights", default=None)
 _owner = contextvars.ContextVar("owner", default=None)
+_inputs = contextvars.ContextVar("inputs", default=())
 
 
 @contextlib.contextmanager
-def drawing(owner=None):
-    """Inside, a graph is drawn, of the `call` of ``owner``: weights stand for symbolic tensors."""
-    weights, before = _weights.set({}), _owner.set(owner)
+def drawing(owner=None, inputs=()):
+    """Inside, a graph is drawn, of the `call` of ``owner``: weights stand for symbolic tensors.
+
+    ``inputs`` are the symbolic tensors that it begins from.
+    """
+    before = [(var, var.set(value)) for var, value in (
+        (_weights, {}), (_owner, owner), (_inputs, inputs),
+    )]  # fmt: skip
     try:
         yield
     finally:
-        _weights.reset(weights)
-        _owner.reset(before)
+        for var, token in before:
+            var.reset(token)
 
 
 def drawn_owner():
@@ -32,9 +38,15 @@ def drawn_owner():
     return _owner.get()
 
 
+def drawn_inputs():
+    """The symbolic tensors from which the graph begins that is drawn."""
+    return _inputs.get()
+
+
 def weights_drawn():
     """The symbolic tensors of the weights that the graph has so far; None if none is drawn."""
     return _weights.get()
+
 
 # By name: functions of one or two operands.
 OPERATORS = {}
@@ -116,6 +128,9 @@ class Operand:
 
     def __pow__(self, exponent):
         return OPERATORS["power"](self, exponent)
+
+    def __rpow__(self, base):
+        return OPERATORS["power"](base, self)
 
     def __matmul__(self, other):
         return OPERATORS["matmul"](self, other)

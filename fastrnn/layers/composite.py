@@ -101,7 +101,7 @@ class Composite(Layer):
         for training in (False, True) if "training" in asked else (None,):
             if training is not None:
                 options["training"] = training
-            with drawing(self._owner):
+            with drawing(self._owner, inputs):
                 made = call(*arguments, **options, **_masks(asked, arguments, options))
             output = tensors(f"'{self.name}': call", made)
             graphs.append(Graph(self.name, inputs, flatten(as_lists(output)), inputs))

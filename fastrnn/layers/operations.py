@@ -251,13 +251,21 @@ class Operation(Layer):
         }
 
 
+def as_arrays(x):
+    """All as arrays, but for numbers beside arrays, which take their type."""
+    numbers = [isinstance(part, (int, float)) for part in x]
+    return [
+        part if own and not all(numbers) else np.asarray(part)
+        for part, own in zip(x, numbers, strict=True)
+    ]
+
+
 def applied(function, *x, **options):
     """The function of arrays, of NumPy's; or, where there is a symbolic tensor, a tensor."""
     x = [operand(part) for part in x]
     tensors = [part for part in x if isinstance(part, SymbolicTensor)]
     if not tensors:
-        arrays = [np.asarray(part) for part in x]
-        return FUNCTIONS[function].forward(*arrays, **options)
+        return FUNCTIONS[function].forward(*as_arrays(x), **options)
     floats = [t.dtype for t in tensors if t.dtype in ("float32", "float64")]
     constants = {i: part for i, part in enumerate(x) if not isinstance(part, SymbolicTensor)}
     layer = Operation(function, options, constants, **({"dtype": floats[0]} if floats else {}))

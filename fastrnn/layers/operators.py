@@ -23,7 +23,7 @@ from fastrnn.graph import SymbolicTensor
 from fastrnn.layers.base import Layer
 from fastrnn.layers.core import check_given
 from fastrnn.layers.merging import filled
-from fastrnn.layers.operations import Constant, applied, operand
+from fastrnn.layers.operations import Constant, applied, as_arrays, operand
 from fastrnn.masks import StepMask
 from fastrnn.names import unique_name, unknown
 from fastrnn.operands import OPERATORS
@@ -236,6 +236,19 @@ class Binary(NamedTuple):
     d_right: Callable
 
 
+def _power_left(a, b, dy):
+    """dy b a^(b - 1): 0 where b is 0, whatever a is."""
+    zero = np.asarray(b) == 0
+    if not zero.any():
+        return dy * b * a ** (b - 1)
+    return dy * np.where(zero, 0, b * a ** np.where(zero, 0, np.asarray(b) - 1)).astype(dy.dtype)
+
+
+def _power_right(a, b, dy):
+    """dy a^b log a: 0 where a is not positive."""
+    return dy * a**b * np.log(np.where(a > 0, a, 1)).astype(dy.dtype)
+
+
 _OPERATIONS = {
     "add": Binary("add", operator.add, lambda a, b, dy: dy, lambda a, b, dy: dy),
     "subtract": Binary(
@@ -248,17 +261,12 @@ _OPERATIONS = {
         "true_divide", operator.truediv, lambda a, b, dy: dy / b,
         lambda a, b, dy: -dy * a / (b * b),
     ),
-    "power": Binary(
-        "power", operator.pow,
-        lambda a, b, dy: dy * b * a ** (b - 1) if np.all(np.asarray(b) != 0) else dy * np.where(
-            np.asarray(b) == 0, 0, b * a ** np.where(np.asarray(b) == 0, 0, np.asarray(b) - 1)
-        ).astype(dy.dtype), None,
-    ),
+    "power": Binary("power", operator.pow, _power_left, _power_right),
 }  # fmt: skip
 
 
 class Arithmetic(Layer):
-    """Two tensors, or a tensor and numbers, entry by entry: a + b, a - b, a * b, a / b or a ** c.
+    """Two tensors, or a tensor and numbers, entry by entry: a + b, a - b, a * b, a / b or a ** b.
 
     Axes of length 1 are stretched, as NumPy does it; the batch is not.
 
@@ -285,10 +293,10 @@ class Arithmetic(Layer):
         super().__init__(name=name or unique_name(_OPERATIONS[operation].name), **kwargs)
         self.operation = operation
         self.left, self.right = self._constant("left", left), self._constant("right", right)
-        if left is not None and right is not None or operation == "power" and right is None:
+        if left is not None and right is not None:
             raise ValueError(
-                f"Layer '{self.name}' (Arithmetic): expected left or right, or none of them, and "
-                f"for a power right; got operation={operation!r}, left={left!r}, right={right!r}."
+                f"Layer '{self.name}' (Arithmetic): expected left or right, or none of them; got "
+                f"left={left!r}, right={right!r}."
             )
 
     def _constant(self, argument, value):
@@ -438,10 +446,8 @@ def _arithmetic(operation):
         a, b = operand(a), operand(b)
         symbolic = [isinstance(part, SymbolicTensor) for part in (a, b)]
         if not any(symbolic):
-            return _OPERATIONS[operation].forward(np.asarray(a), np.asarray(b))
+            return _OPERATIONS[operation].forward(*as_arrays([a, b]))
         dtype = _float_type(a if symbolic[0] else b)
-        if operation == "power" and symbolic[1]:  # its gradient would need a logarithm
-            return NotImplemented
         if all(symbolic):
             return Arithmetic(operation, dtype=dtype)([a, b])
         constant = b if symbolic[0] else a
