@@ -385,7 +385,8 @@ def _sum_of_products(a, left, b, right, wanted):
     of_columns = b.shape[len(batch + inner) :]
     matrices = [math.prod(of_batch)] if batch else []
     n, k, m = math.prod(of_rows), math.prod(a.shape[len(batch + rows) :]), math.prod(of_columns)
-    product = np.matmul(a.reshape(*matrices, n, k), b.reshape(*matrices, k, m))
+    multiply = np.matmul if inner else np.multiply
+    product = multiply(a.reshape(*matrices, n, k), b.reshape(*matrices, k, m))
     return product.reshape((*of_batch, *of_rows, *of_columns)), batch + rows + columns
 
 

@@ -1759,3 +1759,56 @@ def test_a_model_that_is_written_as_a_call(recordings, rng, attention):
     for own, other in zip(found[2], wanted[2], strict=True):
         np.testing.assert_allclose(own, other, rtol=1e-4, atol=1e-6)
     assert (sum(recordings) > 4) == (attention is Attention)
+
+
+class Mixed(layers.Layer):
+    """Functions that rearrange, look up, and sum products, with a state that begins as zeros."""
+
+    def build(self, input_shape):
+        self.table = self.add_weight((3, input_shape[-1]), "random_normal", name="table")
+        self.kernel = self.add_weight((input_shape[-1], 2), "glorot_uniform", name="kernel")
+
+    def call(self, x):
+        longer = ops.pad(x, ((0, 0), (0, 1), (0, 0)), constant_values=2.0)
+        first, second = ops.split(longer, 2, axis=1)
+        places = ops.take(self.table, ops.argmax(x, axis=-1), axis=0)
+        products = ops.einsum("btd,bsd,dk->btk", first, places * x, self.kernel)
+        products = ops.repeat(products, 2, axis=1) + ops.zeros((ops.shape(x)[0], 1, 2))
+        return products + ops.take(ops.cumsum(second, axis=1), [1, 0, 1, 0], axis=1)
+
+
+@pytest.mark.compiled
+def test_functions_of_calls(rng):
+    """Values and gradients are those of the reference engine."""
+    x, dy = rng.normal(size=(3, 3, 2)), rng.normal(size=(3, 4, 2))
+    layer = Mixed(dtype="float64")
+    layer.build((None, 3, 2))
+    found = []
+    for name in ("reference", "cuda"):
+        with engines.using(name):
+            layer.move()
+            for p in layer.parameters:
+                p.grad[...] = 0
+            asarray, host = engines.current().asarray, engines.current().to_host
+            y, _, tape = layer.run(asarray(x))
+            dx = layer.backward(tape, asarray(dy))
+            found.append([np.array(host(a)) for a in (y, dx, *(p.grad for p in layer.parameters))])
+    for wanted, own in zip(*found, strict=True):
+        np.testing.assert_allclose(own, wanted, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.compiled
+def test_noise_that_the_host_draws(recordings, rng):
+    """It is drawn anew for each step, so that no step may be recorded with the last one's."""
+    x, y = rng.normal(size=(8, 3)), rng.normal(size=(8, 1))
+
+    def run(device):
+        with engines.using(device):
+            fastrnn.utils.set_random_seed(5)
+            parts = layers.GaussianNoise(0.5), layers.Dense(2), layers.GaussianDropout(0.5)
+            model = fastrnn.Sequential([fastrnn.Input((3,)), *parts, layers.Dense(1)])
+            model.compile("sgd", "mse")
+            return model.fit(x, y, batch_size=2, epochs=3, verbose=0).history["loss"]
+
+    np.testing.assert_allclose(run("cuda"), run("cpu"), rtol=1e-5)
+    assert sum(recordings) == 0
