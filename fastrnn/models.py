@@ -22,6 +22,7 @@ from fastrnn.layers.composite import (
     layers_in,
     made_from,
     mapped,
+    of_any_rows,
     one_or_all,
     plain_arguments,
     shapes_of,
@@ -671,7 +672,7 @@ class DrawnModel(OwnAttributes, Model):
     def create(self, input_shape):
         self._form = self._form or Form.of_one(self._shapes)
         self._owner = self
-        self.draw(self.call, self._shapes, self._form)
+        self.draw(self.call, of_any_rows(self._shapes), self._form)
 
     @property
     def is_drawn(self):

@@ -96,6 +96,35 @@ class TwoStates(layers.RecurrentCell):
         return self.out(ops.concatenate([new, slow * 0.5], axis=-1)), [new, fast]
 
 
+class Stepped(layers.Layer):
+    """Cells that it goes through the steps with; their outputs, of all steps."""
+
+    def __init__(self, cell, first=None, **kwargs):
+        super().__init__(**kwargs)
+        self.cell, self.first = cell, first
+
+    def call(self, x, training=None):
+        states = self.first and self.first(x[:, 0])
+        found = []
+        for t in range(x.shape[1]):
+            y, states = self.cell(x[:, t], states, training=training)
+            found.append(y)
+        return ops.stack(found, axis=1)
+
+
+class Residual(layers.Layer):
+    """A cell with another in it."""
+
+    def __init__(self, units=5, cell=layers.LSTMCell, **kwargs):
+        super().__init__(**kwargs)
+        self.cell = cell(units, dtype=self.dtype)
+        self.state_size, self.output_size = self.cell.state_size, units
+
+    def call(self, inputs, states):
+        y, states = self.cell(inputs, states)
+        return y + inputs, states
+
+
 class Reader(Model):
     """Layers of the library, one of one's own, and a branch that asks for `training`."""
 
@@ -125,6 +154,11 @@ def double(layer, *arrays):
     return Model(tensors, layer(*tensors)), [np.array(a, np.float64) for a in arrays]
 
 
+def stack():
+    cells = layers.LSTMCell(3, dtype="float64"), Cell(2, dtype="float64")
+    return layers.StackedRNNCells(cells, dtype="float64")
+
+
 CASES = {
     "attention": lambda: double(Attention(dtype="float64"), X),
     "block": lambda: double(Block(dtype="float64"), X),
@@ -136,6 +170,14 @@ CASES = {
     "cells": lambda: double(
         layers.RNN([Cell(dtype="float64"), TwoStates(dtype="float64")], return_sequences=True,
                    dtype="float64"), X,
+    ),
+    "cells for each step": lambda: double(Stepped(stack(), dtype="float64"), X),
+    "a cell from a state": lambda: double(
+        Stepped(layers.GRUCell(3, dtype="float64"), layers.Dense(3, "tanh", dtype="float64"),
+                dtype="float64"), X,
+    ),
+    "a cell in a cell": lambda: double(
+        layers.RNN(Residual(dtype="float64"), return_sequences=True, dtype="float64"), X,
     ),
     "backwards": lambda: double(
         layers.Bidirectional(layers.RNN(TwoStates(dtype="float64"), dtype="float64"),
@@ -797,6 +839,78 @@ def test_a_cell_of_layers():
     np.testing.assert_allclose(model.predict(X, verbose=0), plain.predict(X, verbose=0), rtol=1e-5)
     model.compile("sgd", "mse")
     model.fit(X, np.ones((3, 1)), verbose=0)
+
+
+@pytest.mark.parametrize("name", ["SimpleRNN", "LSTM", "GRU"])
+def test_a_cell_step_by_step_is_its_layer(name):
+    stepped = Sequential([Input((4, 5)), Stepped(getattr(layers, f"{name}Cell")(3))])
+    whole = Sequential([Input((4, 5)), getattr(layers, name)(3, return_sequences=True)])
+    assert [w.shape for w in stepped.get_weights()] == [w.shape for w in whole.get_weights()]
+    stepped.set_weights(whole.get_weights())
+    x, y = X.astype(np.float32), RNG.normal(size=(3, 4, 3))
+    for model in (stepped, whole):
+        model.compile("sgd", "mse")
+        model.fit(x, y, epochs=3, verbose=0)
+    np.testing.assert_allclose(
+        stepped.predict(x, verbose=0), whole.predict(x, verbose=0), rtol=1e-5, atol=1e-6
+    )
+
+
+def test_states_that_cells_begin_with():
+    """Zeros for as many rows as come, whatever the layer was built for."""
+    class Four(Stepped):
+        def call(self, x):
+            given = [
+                self.cell.get_initial_state(batch_size=ops.shape(x)[0]), None, ops.zeros((None, 3)),
+                self.cell.get_initial_state(),
+            ]
+            return ops.stack([self.cell(x[:, 0], states)[0] for states in given], axis=1)
+
+    layer = Four(layers.GRUCell(3))
+    layer.build((7, 4, 5))
+    found = layer(X)
+    assert found.shape == (3, 4, 3) and layer(X[:2]).shape == (2, 4, 3)
+    zeros = np.zeros((3, 3), np.float32)
+    for part in found.swapaxes(0, 1):
+        np.testing.assert_array_equal(part, layer.cell(X[:, 0], zeros)[0])
+
+
+def test_dropout_of_a_cell_in_a_call():
+    """As the call says, or else as the layer trains."""
+    layer = Stepped(layers.SimpleRNNCell(3, dropout=0.5))
+    np.testing.assert_array_equal(layer(X), layer(X))
+    assert not np.array_equal(layer(X, training=True), layer(X, training=True))
+
+
+def test_cells_between_symbolic_tensors(tmp_path):
+    """Two steps with one cell; what is made has its weights once, in files too."""
+    x, h, c = Input((2, 5)), Input((3,)), Input((3,))
+    cell = layers.LSTMCell(3)
+    _, states = cell(x[:, 0], [h, c])
+    y, states = cell(x[:, 1], states)
+    model = Model([x, h, c], [y, *states])
+    assert model.count_params() == cell.count_params() and len(model.trainable_weights) == 3
+    given = [X[:, :2], X[:, 0, :3], X[:, 1, :3]]
+    found = model.predict(given, verbose=0)
+    whole, expected = layers.LSTM(3, return_state=True), [Input((2, 5)), Input((3,)), Input((3,))]
+    other = Model(expected, whole(expected[0], initial_state=expected[1:]))
+    other.set_weights(model.get_weights())
+    for a, b in zip(found, other.predict(given, verbose=0), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+    model.save(tmp_path / "model.fastrnn")
+    made = load_model(tmp_path / "model.fastrnn")
+    for a, b in zip(found, made.predict(given, verbose=0), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize(("call", "message"), [
+    (lambda x: layers.LSTMCell(3)(x), r"'lstm_cell.* \(LSTMCell\): expected a step's input"),
+    (lambda x: layers.LSTMCell(3)(x[:, 0], x[:, 1]), r"\[\(None, 3\), \(None, 3\)\]; got"),
+    (lambda x: layers.GRUCell(3)(x[:, 0], x[:, 1]), r"\[\(None, 3\)\]; got shapes \(None, 5"),
+])  # fmt: skip
+def test_what_cells_do_not_take(call, message):
+    with pytest.raises(ValueError, match=message):
+        call(Input((4, 5)))
 
 
 def test_nested_lists_of_layers_are_saved(tmp_path):

@@ -54,7 +54,7 @@ FILES = [
 
 
 # Of classes that are written as a `call`.
-CALLS = ["reader", "pair"]
+CALLS = ["reader", "pair", "cells"]
 _spec = importlib.util.spec_from_file_location("calls", HERE / "calls.py")
 calls = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(calls)

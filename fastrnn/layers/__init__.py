@@ -4,6 +4,7 @@ from fastrnn.layers import composite  # noqa: F401 - what runs a class with a `c
 from fastrnn.layers.attention import AdditiveAttention, Attention
 from fastrnn.layers.base import Layer
 from fastrnn.layers.cells import (
+    CellStep,
     GRUCell,
     LSTMCell,
     RecurrentCell,
@@ -85,6 +86,7 @@ __all__ = [
     "Average",
     "BatchNormalization",
     "Bidirectional",
+    "CellStep",
     "Concatenate",
     "Cropping1D",
     "Dense",

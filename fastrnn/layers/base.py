@@ -297,7 +297,8 @@ class Layer:
         if not self.trainable:
             return []
         own = [p for p in self._parameters if p.trainable]
-        return [*own, *(p for layer in self.sublayers for p in layer.trainable_parameters)]
+        inner = (p for layer in self.sublayers for p in layer.trainable_parameters)
+        return [*dict.fromkeys([*own, *inner])]  # a layer may stand in several of them
 
     @property
     def weights(self):

@@ -16,12 +16,16 @@ import numpy as np
 
 from fastrnn import activations, constraints, engines, initializers, random, regularizers
 from fastrnn.cells import CellSpec
+from fastrnn.graph import apply, is_symbolic
 from fastrnn.layers.base import Layer
 from fastrnn.layers.core import activation_of, dropout_mask, fraction, positive
+from fastrnn.layers.operations import applied
 from fastrnn.layers.serialization import deserialize, serialize
+from fastrnn.names import unique_name
+from fastrnn.operands import drawn_inputs
 from fastrnn.values import Lookup
 
-__all__ = ["GRUCell", "LSTMCell", "RecurrentCell", "SimpleRNNCell", "StackedRNNCells"]
+__all__ = ["CellStep", "GRUCell", "LSTMCell", "RecurrentCell", "SimpleRNNCell", "StackedRNNCells"]
 
 cell_spec = lru_cache(CellSpec)  # every call of a layer asks for its own, and few differ
 
@@ -99,9 +103,18 @@ class RecurrentCell(Layer):
         return *input_shape[:-1], self.output_size
 
     def get_initial_state(self, batch_size=None):
-        """Zeros to start from, a list of arrays (batch_size, state_size)."""
+        """Zeros to start from, a list of arrays (batch_size, state_size).
+
+        In a `call`, without ``batch_size`` or with None: of symbolic tensors.
+        """
+        if batch_size is None and drawn_inputs():
+            return self.zero_states(drawn_inputs()[0])
         zeros = engines.current().zeros
         return [zeros((batch_size, size), self.dtype) for size in self.state_sizes]
+
+    def zero_states(self, x):
+        """Symbolic zeros to start from, with as many rows as the tensor x."""
+        return [applied("full", x, shape=[size], value=0.0) for size in self.state_sizes]
 
     def nest(self, states):
         """The flat list of states in the structure that users see."""
@@ -175,21 +188,44 @@ class RecurrentCell(Layer):
             dy = np.where(k, 0, dy)
         return dx, dstates
 
-    # -- use on NumPy arrays -----------------------------------------------------------------------
+    # -- use on NumPy arrays, and on symbolic tensors ----------------------------------------------
 
-    def __call__(self, x, states=None, training=False):
-        """One step on NumPy arrays: ``(y, states)``."""
+    def __call__(self, x, states=None, training=None):
+        """One step: ``(y, states)``, of NumPy arrays, or of symbolic tensors.
+
+        Parameters
+        ----------
+        x : array or SymbolicTensor of shape (B, D)
+        states : array of shape (B, state_size), or a list of them, nested as the cell has them
+            Default: zeros.
+        training : bool, optional
+            With dropout, each call draws masks of its own; only a layer has one for all steps.
+        """
+        single = states is not None and not isinstance(states, (list, tuple))
+        states = None if states is None else flat_states(states)
+        step = self._symbolic if is_symbolic(x, states) else self._on_arrays
+        y, states = step(x, states, training)
+        return y, states[0] if single else self.nest(states)
+
+    def _on_arrays(self, x, states, training):
         x = self.convert_input(x)
         self.check_rank(x.shape, 2, "(batch, features)")
         if not self.built:
             self.build((None, x.shape[1]))
         self.check_width(x.shape)
-        single = states is not None and not isinstance(states, (list, tuple))
-        states = self.get_initial_state(len(x)) if states is None else flat_states(states)
+        states = self.get_initial_state(len(x)) if states is None else states
         states = self.check_states("states", states, len(x))
-        y, states, _ = self.forward(x, states, training)
-        states = [self._to_host(s) for s in states]
-        return self._to_host(y), states[0] if single else self.nest(states)
+        y, states, _ = self.forward(x, states, bool(training))
+        return self._to_host(y), [self._to_host(s) for s in states]
+
+    def _symbolic(self, x, states, training):
+        if self._step is None:
+            self._step = CellStep(self)
+        states = self.zero_states(x) if states is None else states
+        y, *states = apply(self._step, [x, *states], training=training)
+        return y, states
+
+    _step = None  # the layer that stands for a step in graphs
 
     def check_states(self, argument, states, rows):
         """The states as engine arrays; ValueError unless they fit ``rows`` rows."""
@@ -201,6 +237,74 @@ class RecurrentCell(Layer):
                 f"shapes {expected}; got {[s.shape for s in states]}."
             )
         return states
+
+
+class CellStep(Layer):
+    """One step of a cell as a layer: what a cell makes of symbolic tensors.
+
+    A list [x, *states] of arrays (B, D) and (B, state_size) gives a list [y, *states].
+
+    Parameters
+    ----------
+    cell : RecurrentCell
+
+    Examples
+    --------
+    >>> [part.shape for part in CellStep(LSTMCell(4))([np.ones((2, n)) for n in (3, 4, 4)])]
+    [(2, 4), (2, 4), (2, 4)]
+    """
+
+    def __init__(self, cell, name=None, **kwargs):
+        super().__init__(name=name or unique_name("cell_step"), **{"dtype": cell.dtype} | kwargs)
+        check_cell(self, cell)
+        self.cell = cell
+
+    @property
+    def sublayers(self):
+        return (self.cell,)
+
+    def create(self, input_shape):
+        self.compute_output_shape(input_shape)
+        self.cell.build(input_shape[0])
+
+    def compute_output_shape(self, input_shape):
+        (rows, *width), *states = input_shape
+        sizes = self.cell.state_sizes
+        if len(width) != 1 or [tuple(shape[1:]) for shape in states] != [(n,) for n in sizes]:
+            raise ValueError(
+                f"Cell '{self.cell.name}' ({type(self.cell).__name__}): expected a step's input "
+                f"(batch, features), and states of shapes {[(rows, n) for n in sizes]}; got shapes "
+                f"{', '.join(map(str, input_shape))}."
+            )
+        return [(rows, n) for n in (self.cell.output_size, *sizes)]
+
+    def convert_input(self, x):
+        return [super(CellStep, self).convert_input(part) for part in x]
+
+    def forward(self, x, mask=None, training=False):
+        x, *states = map(engines.dense, x)
+        y, states, tape = self.cell.forward(x, states, training)
+        return [y, *states], (tape, [part.shape for part in (y, *states)])
+
+    def output_mask(self, x, mask, y):
+        return None  # steps are masked by whoever goes through them
+
+    def backward(self, tape, dy):
+        tape, shapes = tape
+        zeros = engines.current().zeros
+        dy, *dstates = (
+            zeros(shape, self.dtype) if d is None else d
+            for d, shape in zip(dy, shapes, strict=True)
+        )
+        dx, dstates = self.cell.backward(tape, dy, dstates)
+        return [dx, *dstates]
+
+    def get_config(self):
+        return super().get_config() | {"cell": serialize(self.cell)}
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        return cls(**config | {"cell": deserialize(config["cell"], custom_objects)})
 
 
 def flat_states(states):

@@ -25,8 +25,8 @@ from fastrnn.operands import drawing
 
 __all__ = [
     "Composite", "Drawn", "DrawnCell", "DrawnFunction", "Form", "OwnAttributes", "layers_in",
-    "made_from", "mapped", "names_of", "one_or_all", "plain_arguments", "shapes_of", "take_form",
-    "tensors",
+    "made_from", "mapped", "names_of", "of_any_rows", "one_or_all", "plain_arguments", "shapes_of",
+    "take_form", "tensors",
 ]
 
 
@@ -386,7 +386,7 @@ class Drawn(OwnAttributes, Layer):
             self._form = self._form or Form.of_one(self.input_shape)
             composite = Composite(name=self.name, dtype=self.dtype)
             composite._owner = self
-            composite.draw(self.call, self.input_shape, self._form)
+            composite.draw(self.call, of_any_rows(self.input_shape), self._form)
             self._composite = composite
         return self._composite
 
@@ -487,8 +487,8 @@ class DrawnCell(Drawn, RecurrentCell):
         if self._composite is None:
             composite = Composite(name=self.name, dtype=self.dtype)
             composite._owner = self
-            rows, width = self.input_shape
-            inputs = [(rows, width), *((rows, size) for size in self.state_sizes)]
+            widths = self.input_shape[-1], *self.state_sizes
+            inputs = [(None, width) for width in widths]
             x, *states = map(Place, range(len(inputs)))
             composite.draw(self.call, inputs, Form.holding(x, states))
             self._check_outputs(composite)
@@ -545,7 +545,7 @@ Layer.drawn_by = staticmethod(_drawn_by)
 RecurrentCell.drawn_by = staticmethod(lambda cls: DrawnCell)
 
 # Attributes of a layer that are layers and no sublayers.
-_NOT_OWN = frozenset({"_composite", "_owner"})
+_NOT_OWN = frozenset({"_composite", "_owner", "_step"})
 
 
 def layers_in(attributes):
@@ -655,6 +655,11 @@ def shapes_of(given):
         return {name: shapes_of(shape) for name, shape in given.items()}
     several = bool(given) and isinstance(given[0], (list, tuple))
     return [tuple(shape) for shape in given] if several else tuple(given)
+
+
+def of_any_rows(shapes):
+    """A shape, or a list or dict of them, with None for the rows: a `call` is drawn for any."""
+    return mapped(lambda shape: (None, *shape[1:]), shapes)
 
 
 def mapped(f, given):

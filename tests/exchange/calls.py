@@ -102,4 +102,76 @@ def classes(library):
             y = self.decoder(target, initial_state=[h, c])
             return ops.concatenate([self.heads["a"](y), self.heads["b"](y)], axis=-1)
 
-    return {c.__name__: c for c in (Attention, Block, LeakyCell, Pair, Reader)}
+    class ResidualCell(Sized, layers.Layer):
+        """A cell with another inside, whose output is added to what comes in."""
+
+        def make(self):
+            self.cell = layers.LSTMCell(self.units)
+            self.state_size = self.cell.state_size
+            self.output_size = self.units
+
+        def build(self, input_shape):
+            self.cell.build(input_shape)
+            self.built = True
+
+        def call(self, inputs, states):
+            y, states = self.cell(inputs, states)
+            return y + inputs, states
+
+    class Looped(Sized, layers.Layer):
+        """Cells that are called for each step, from a state of zeros and one that is learned."""
+
+        def make(self):
+            self.cell = layers.GRUCell(self.units)
+            self.stack = layers.StackedRNNCells([layers.LSTMCell(2), layers.SimpleRNNCell(3)])
+
+        def build(self, input_shape):
+            self.first = self.add_weight(
+                shape=(1, self.units), initializer="random_normal", name="first"
+            )
+            self.cell.build(input_shape[:1] + input_shape[2:])
+            self.stack.build((input_shape[0], self.units))
+            self.built = True
+
+        def call(self, x):
+            rows = ops.shape(x)[0]
+            h = ops.zeros((rows, self.units)) + self.first
+            states = [*self.stack.get_initial_state(batch_size=rows)]
+            found = []
+            for t in range(x.shape[1]):
+                h, _ = self.cell(x[:, t], h)
+                y, states = self.stack(h, states)
+                found.append(ops.concatenate([y, h], axis=-1))
+            return ops.stack(found, axis=1)
+
+    class Gates(layers.Layer):
+        """Functions that divide, repeat, look up and sum products."""
+
+        def build(self, input_shape):
+            self.table = self.add_weight(
+                shape=(input_shape[1], input_shape[2]), initializer="random_normal", name="table"
+            )
+            super().build(input_shape)
+
+        def call(self, x):
+            x = x + ops.take(self.table, ops.arange(x.shape[1]), axis=0)
+            i, f, z = ops.split(ops.tile(x, (1, 1, 3)) * 0.5, 3, axis=-1)
+            scores = ops.einsum("btd,bsd->bts", ops.sigmoid(i), ops.tanh(f))
+            scores = ops.where(ops.tril(ops.ones((x.shape[1],) * 2)) > 0, scores, -1e9)
+            y = ops.einsum("bts,bsd->btd", ops.softmax(scores, axis=-1), ops.cumsum(z, axis=1))
+            return ops.repeat(ops.pad(y, ((0, 0), (1, 0), (0, 0))), 2, axis=1)
+
+    class Cells(Sized, library.Model):
+        """Those, one behind the other."""
+
+        def make(self):
+            self.residual = layers.RNN(ResidualCell(self.units), return_sequences=True)
+            self.looped = Looped(self.units)
+            self.gates = Gates()
+            self.head = layers.Dense(1)
+
+        def call(self, x):
+            return self.head(self.gates(self.looped(self.residual(x))))
+
+    found = Attention, Block, Cells, Gates, LeakyCell, Looped, Pair, Reader, ResidualCell
+    return {c.__name__: c for c in found}

@@ -176,6 +176,12 @@ def pair():
     return model
 
 
+def cells():
+    model = calls.classes(keras)["Cells"](3)
+    model.compile(optimizers.Adam(0.01), loss="mse")
+    return model
+
+
 FORMATS = {
     sentiment: (".keras", ".h5", ".weights.h5"),
     stack: (".keras", ".h5"),
@@ -183,7 +189,9 @@ FORMATS = {
     translation: (".keras", ".h5", ".weights.h5"),
     bare: (".keras", ".h5"),
 }
-CALLS = {reader: [(None, 5)], pair: [(None, 4, 3), (None, 5, 2)]}  # the shapes of their inputs
+CALLS = {  # the shapes of their inputs
+    reader: [(None, 5)], pair: [(None, 4, 3), (None, 5, 2)], cells: [(None, 4, 3)],
+}
 SCORED = dict.fromkeys((nadam, adamax, adagrad, adadelta, lion, ftrl), (".keras",))
 
 
