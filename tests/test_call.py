@@ -856,6 +856,34 @@ def test_a_cell_step_by_step_is_its_layer(name):
     )
 
 
+def test_a_class_that_derives_from_ones_own():
+    """Whose `build` calls the other's: the call is drawn when all weights are there."""
+    class Leaky(Cell):
+        def build(self, input_shape):
+            super().build(input_shape)
+            self.leak = self.add_weight((self.units,), "zeros", name="leak")
+
+        def call(self, inputs, states):
+            y, _ = super().call(inputs, states)
+            h = states[0] + ops.sigmoid(self.leak) * (y - states[0])
+            return h, [h]
+
+    class Scaled(Attention):
+        def build(self, input_shape):
+            super().build(input_shape)
+            self.factor = self.add_weight((), "ones", name="factor")
+
+        def call(self, x):
+            return super().call(x) * self.factor
+
+    for layer in (layers.RNN(Leaky(3)), Scaled()):
+        model = Sequential([Input((4, 5)), layer, layers.Dense(1)])
+        model.compile("sgd", "mse")
+        before = model.get_weights()
+        model.fit(X, np.ones((3, 1)), verbose=0)
+        assert all((a != b).any() for a, b in zip(before, model.get_weights(), strict=True))
+
+
 def test_states_that_cells_begin_with():
     """Zeros for as many rows as come, whatever the layer was built for."""
     class Four(Stepped):

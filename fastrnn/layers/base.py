@@ -33,11 +33,17 @@ def _no_argument(cls, argument, *_):
 
 
 def _finished(build):
-    """A `build` of one's own, which need not say that it was called."""
+    """A `build` of one's own, which need not say that it was called; one may call another's."""
     @functools.wraps(build)
     def finished(self, input_shape):
-        if not self.built:
+        if self._is_building:
             build(self, input_shape)
+        elif not self.built:
+            self._is_building = True
+            try:
+                build(self, input_shape)
+            finally:
+                self._is_building = False
             self.finish_build(input_shape)
 
     return finished
@@ -68,6 +74,7 @@ class Layer:
     # A layer that makes ids of ids has a method: of ids (.., ) an array with the least and the
     # greatest that may come out, for who looks at all of them before the first step.
     ids_after = None
+    _is_building = False  # in a `build` of one's own
     # From a class that has a `call` to the base that runs it: see `fastrnn.layers.composite`.
     drawn_by = None
 
