@@ -131,3 +131,32 @@ def sweep_backward(
     dbias: _Real | None = None,
     projection: tuple[_Real, _Real, _Real, _Real, _Real | None] | None = None,
 ) -> None: ...
+
+PROGRAM_ACTIVATIONS: frozenset[str]
+
+class Program:
+    static_size: int
+    def __init__(
+        self,
+        widths: Sequence[int],
+        statics: int,
+        code: Sequence[tuple[str, int, int, int, int | str, int, int, int]],
+        loads: Sequence[tuple[int, bool, bool]],
+        stores: Sequence[tuple[int, bool, bool]],
+        carries: Sequence[tuple[int, int]],
+        matrices: Sequence[tuple[int, int, bool]],
+    ) -> None: ...
+    def run(
+        self,
+        B: int,
+        T: int,
+        statics: _Real,
+        matrices: list[_Real],
+        loads: Sequence[_Real],
+        stores: Sequence[_Real],
+        first: Sequence[_Real | None],
+        last: Sequence[_Real | None],
+        start: NDArray[int64] | None = None,
+        stop: NDArray[int64] | None = None,
+        reverse: bool = False,
+    ) -> None: ...

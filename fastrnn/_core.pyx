@@ -11,6 +11,7 @@ projection, V vocabulary, S rows of a matrix.
 
 import os
 
+cimport cython
 from cpython.buffer cimport (
     PyBUF_C_CONTIGUOUS,
     PyBUF_FORMAT,
@@ -174,6 +175,47 @@ cdef extern from "csrc/rnn.h" nogil:
         int32_t kind, from_logits
         double epsilon
         int32_t slots
+    enum:
+        OP_ADD, OP_SUBTRACT, OP_MULTIPLY, OP_DIVIDE, OP_MAXIMUM, OP_MINIMUM, OP_EQUAL, OP_NOT_EQUAL
+        OP_LESS, OP_LESS_EQUAL, OP_GREATER, OP_GREATER_EQUAL, OP_NEGATIVE, OP_ABSOLUTE, OP_SIGN
+        OP_SQRT, OP_LOG, OP_ACTIVATE, OP_SLOPE, OP_WHERE, OP_ZERO, OP_COPY, OP_ADD_COPY, OP_SUM
+        OP_SPREAD, OP_PRODUCT
+        STREAM_ADDS, STREAM_COUNTED, STREAM_AFTER, PROGRAM_ROWS
+    ctypedef struct instruction_t:
+        int32_t op, dst, a, b, c, to
+        int32_t from_ "from"
+        int32_t width
+    ctypedef struct stream_t:
+        void *data
+        int64_t reg, flags
+    ctypedef struct carry_t:
+        const void *first
+        void *last
+        int64_t reg
+        int64_t from_ "from"
+    ctypedef struct matrix_t:
+        const void *b
+        void *packed
+        Py_ssize_t b_k, b_n
+        int64_t K, N
+    ctypedef struct program_t:
+        int64_t B, T
+        const int64_t *start
+        const int64_t *stop
+        int32_t reverse, rows
+        int64_t registers
+        const int64_t *width
+        int64_t *place
+        int64_t n_statics
+        const void *statics
+        const instruction_t *code
+        const stream_t *loads
+        const stream_t *stores
+        const carry_t *carries
+        matrix_t *matrices
+        int64_t n_code, n_loads, n_stores, n_carries, n_matrices
+        void *work
+        int32_t slots
     ctypedef struct kernels_t:
         int64_t vector_length
         int64_t (*gemm_packed_size)(int64_t, int64_t) noexcept nogil
@@ -200,6 +242,8 @@ cdef extern from "csrc/rnn.h" nogil:
         void (*adam)(const update_t *) noexcept nogil
         double (*sum_squares)(const void *, int64_t, double *, int) noexcept nogil
         void (*loss)(const loss_t *) noexcept nogil
+        int64_t (*program_work_size)(const program_t *) noexcept nogil
+        void (*run_program)(const program_t *) noexcept nogil
     ctypedef struct isa_t:
         const char *name
         int (*supported)() noexcept nogil
@@ -986,3 +1030,8 @@ def sweep_backward(Sweep sweep not None, U, dy, dlast, dxz, dfirst, dU, dbias=No
     s.work = a.scratch(s.slots * kernels.sweep_work_size(&s))
     with nogil:
         kernels.sweep_backward(&s)
+
+
+# -- programs -------------------------------------------------------------------
+
+include "_core_programs.pxi"

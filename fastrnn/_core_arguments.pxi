@@ -1,7 +1,7 @@
 # Part of _core.pyx: checks at the door, and what a call holds until it is over.
 
 cdef enum:
-    MAX_ARRAYS = 20
+    MAX_ARRAYS = 20  # that one object holds; more are held by another
     MAX_BLOCKS = 8
     ANY = -1  # number of axes
 
@@ -13,6 +13,7 @@ cdef class _Arguments:
     cdef void *blocks[MAX_BLOCKS]
     cdef shelf_t *shelves[MAX_BLOCKS]
     cdef int count, blocks_count
+    cdef _Arguments more
     cdef char real  # 'f' or 'd', b'\0' while no float array was seen
 
     def __cinit__(self):
@@ -31,7 +32,10 @@ cdef class _Arguments:
         cdef Py_buffer *view = &self.views[self.count]
         cdef char code
         if self.count == MAX_ARRAYS:
-            raise RuntimeError("too many arrays")
+            if self.more is None:
+                self.more = _Arguments()
+                self.more.real = self.real
+            return self.more.take(array, name, ndim, kind, write)
         PyObject_GetBuffer(
             array, view, PyBUF_C_CONTIGUOUS | PyBUF_FORMAT | (PyBUF_WRITABLE if write else 0)
         )

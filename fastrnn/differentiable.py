@@ -190,17 +190,27 @@ def _extreme_backward(dy, y, x, axis=None, keepdims=False):
 def _matmul(a, b):
     if b.ndim > 2:
         return np.matmul(a, b)
-    y = a.reshape(-1, a.shape[-1]) @ (b if b.ndim == 2 else b[:, None])
+    table, engine = _as_table(b), engines.current()
+    if engine.holds(a) and a.dtype == table.dtype and a.dtype.name in ("float32", "float64"):
+        y = engine.project(engine.asarray(a), engine.asarray(table))
+    else:
+        y = a.reshape(-1, a.shape[-1]) @ table
     return y.reshape(*a.shape[:-1], *b.shape[1:])
+
+
+def _as_table(b):
+    return b if b.ndim == 2 else b[:, None]
 
 
 def _matmul_backward(dy, y, a, b):
     if b.ndim > 2:
         da, db = np.matmul(dy, b.swapaxes(-1, -2)), np.matmul(a.swapaxes(-1, -2), dy)
         return summed_to(da, a.shape), summed_to(db, b.shape)
-    table = b if b.ndim == 2 else b[:, None]
-    rows, dy = a.reshape(-1, a.shape[-1]), dy.reshape(-1, table.shape[1])
-    return (dy @ table.T).reshape(a.shape), (rows.T @ dy).reshape(b.shape)
+    table, engine = _as_table(b), engines.current()
+    dtable = engine.zeros(table.shape, dy.dtype)
+    dy = dy.reshape(*a.shape[:-1], table.shape[1])
+    da = engine.project_backward(*map(engine.asarray, (a, table, dy)), dtable)
+    return da, dtable.reshape(b.shape)
 
 
 def _softmax_backward(dy, y, x, axis=-1):

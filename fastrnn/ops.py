@@ -140,7 +140,9 @@ def gelu(x, approximate=True):
 
 def elu(x, alpha=1.0):
     """x where it is positive, else ``alpha (exp(x) - 1)``."""
-    return celu(x, 1.0) if alpha == 1 else relu(x) + alpha * expm1(minimum(x, 0))
+    if alpha == 1:
+        return applied("elu", x)
+    return relu(x) + alpha * expm1(minimum(x, 0))
 
 
 def celu(x, alpha=1.0):

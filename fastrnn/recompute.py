@@ -267,7 +267,8 @@ class _Draws:
 def _drawn_by_step(cell):
     """The streams of cells that write one step only."""
     from fastrnn.layers.cells import RecurrentCell
+    from fastrnn.layers.composite import DrawnCell
 
-    if getattr(type(cell), "sweep", None) is RecurrentCell.sweep:
+    if getattr(type(cell), "sweep", None) in (RecurrentCell.sweep, DrawnCell.sweep):
         return random.streams_of(cell)
     return [s for part in cell.sublayers for s in _drawn_by_step(part)]

@@ -617,6 +617,7 @@ static void activate_backward(int32_t activation, const void *y, const void *dy,
 
 #include "sweep.h"
 #include "rows.h"
+#include "program.h"
 
 const kernels_t JOIN(fastrnn_kernels_, JOIN(REAL_NAME, JOIN(_, ISA))) = {
     .vector_length = VL,
@@ -641,5 +642,7 @@ const kernels_t JOIN(fastrnn_kernels_, JOIN(REAL_NAME, JOIN(_, ISA))) = {
     .adam = adam,
     .sum_squares = sum_squares,
     .loss = loss,
+    .program_work_size = program_work_size,
+    .run_program = run_program,
 };
 

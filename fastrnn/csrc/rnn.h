@@ -199,6 +199,74 @@ enum { STREAM_BYTES = 1 << 22 };
 /* Rows of a product that make a task, and rows that a shard may have. */
 enum { GEMM_ROWS = 96, MAX_SHARD = 16 };
 
+/* -- programs: the step of a cell for which there is no kernel -------------------------------------- */
+
+/* What an instruction does with registers, each a row of numbers for each row of the batch.  Those up to OP_WHERE work
+ * entry by entry, on registers of one width: */
+enum {
+    OP_ADD, OP_SUBTRACT, OP_MULTIPLY, OP_DIVIDE, OP_MAXIMUM, OP_MINIMUM, /* dst = a . b */
+    OP_EQUAL, OP_NOT_EQUAL, OP_LESS, OP_LESS_EQUAL, OP_GREATER, OP_GREATER_EQUAL, /* 1 or 0 */
+    OP_NEGATIVE, OP_ABSOLUTE, OP_SIGN, OP_SQRT, OP_LOG, /* dst = f(a) */
+    OP_ACTIVATE,      /* dst = f(a), f = c, an ACT_ */
+    OP_SLOPE,         /* dst = b f'(a), by what f = c gave, or for silu and gelu was given */
+    OP_WHERE,         /* dst = c != 0 ? a : b */
+    OP_ZERO,          /* dst = 0 */
+    OP_COPY, OP_ADD_COPY, /* `width` columns of a, from `from` on: set, or added to, those of dst from `to` on */
+    OP_SUM, OP_SPREAD, /* the sum of a's columns in one; a's one column in all of dst's */
+    OP_PRODUCT,       /* dst = a times matrix b, plus register c unless that is -1; dst is none of them */
+    OPERATIONS
+};
+typedef struct {
+    int32_t op, dst, a, b, c, to, from, width;
+} instruction_t;
+
+/* An array (B, T, width) of which a register gets, or gives, the part of each step. */
+enum {
+    STREAM_ADDS = 1,    /* a load: added to what the register has */
+    STREAM_COUNTED = 2, /* only where the step counts: else a load adds nothing, and a store writes zeros */
+    STREAM_AFTER = 4    /* a store: once the step is over, else before it */
+};
+typedef struct {
+    void *data;
+    int64_t reg, flags;
+} stream_t;
+
+/* A register that a step leaves to the next: (B, width) before the first, zeros if NULL, and after the last. */
+typedef struct {
+    const void *first;
+    void *last; /* or NULL */
+    int64_t reg, from; /* `from`: the register that it gets where the step counts */
+} carry_t;
+
+/* A matrix (K, N), B(k, n) = b[k * b_k + n * b_n], and room for gemm_packed_size(N, K) elements. */
+typedef struct {
+    const void *b;
+    void *packed;
+    ptrdiff_t b_k, b_n;
+    int64_t K, N;
+} matrix_t;
+
+enum { PROGRAM_ROWS = 16 }; /* that one task takes through all steps, at most */
+
+typedef struct {
+    int64_t B, T;
+    const int64_t *start, *stop; /* (B,), the steps that count; or NULL for all */
+    int32_t reverse;             /* from the last step to the first */
+    int32_t rows;                /* of a task, by B alone */
+    int64_t registers;
+    const int64_t *width; /* (registers,) */
+    int64_t *place;       /* (registers,): where a register lies, in elements for each row; room for the program */
+    int64_t n_statics;    /* the first registers, which are the same for all rows and steps: */
+    const void *statics;  /* their rows, one behind the other */
+    const instruction_t *code;
+    const stream_t *loads, *stores;
+    const carry_t *carries;
+    matrix_t *matrices;
+    int64_t n_code, n_loads, n_stores, n_carries, n_matrices;
+    void *work; /* slots times program_work_size */
+    int32_t slots;
+} program_t;
+
 typedef struct {
     int64_t vector_length; /* elements in a vector */
     int64_t (*gemm_packed_size)(int64_t N, int64_t K);
@@ -228,6 +296,8 @@ typedef struct {
     void (*adam)(const update_t *);
     double (*sum_squares)(const void *a, int64_t n, double *partial, int slots); /* partial: one a chunk */
     void (*loss)(const loss_t *);
+    int64_t (*program_work_size)(const program_t *); /* elements */
+    void (*run_program)(const program_t *);
 } kernels_t;
 
 /* One table an ISA and float type; NULL where the compiler or the processor's family has no such code. */

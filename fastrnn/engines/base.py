@@ -27,6 +27,15 @@ class Engine(abc.ABC):
     name: str
     runs_ahead = False  # whether a method may return before its work is done
 
+    # -- programs ----------------------------------------------------------------------------
+
+    # Activations for which there are instructions, if there is a `program`; else None.
+    program_activations = None
+
+    def program(self, widths, statics, code, loads, stores, carries, matrices):
+        """A cell's step as instructions, ready to run: a `fastrnn._core.Program`, made of these."""
+        raise NotImplementedError(f"the engine '{self.name}' runs no programs")
+
     # -- arrays ------------------------------------------------------------------------------
 
     @abc.abstractmethod

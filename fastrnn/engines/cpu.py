@@ -104,6 +104,13 @@ class CPUEngine(ReferenceEngine):
         a[...] = 0
         return a
 
+    # -- programs ------------------------------------------------------------------------------
+
+    program_activations = _core.PROGRAM_ACTIVATIONS
+
+    def program(self, widths, statics, code, loads, stores, carries, matrices):
+        return _core.Program(widths, statics, code, loads, stores, carries, matrices)
+
     # -- lookups and projections ---------------------------------------------------------------
 
     def lookup(self, ids, table):

@@ -20,6 +20,7 @@ from fastrnn.layers.base import Layer
 from fastrnn.layers.cells import RecurrentCell
 from fastrnn.layers.input import Input, InputLayer
 from fastrnn.layers.operations import Counted
+from fastrnn.layers.programs import Steps, Tape
 from fastrnn.names import unused
 from fastrnn.operands import drawing
 
@@ -520,6 +521,28 @@ class DrawnCell(Drawn, RecurrentCell):
         given = [*map(engines.current().asarray, (x, *states))]  # x: a step of a sequence
         (y, *new), _, tape = self.composite.run_outputs(given, None, training)
         return y, new, tape
+
+    # A whole sweep is a program where there is one for the step; else it goes step by step.
+
+    _steps = None
+
+    def sweep(self, x, states, mask=None, return_sequences=False, zero_output_for_mask=False,
+              training=False):
+        composite, options = self.composite, (mask, return_sequences, zero_output_for_mask)
+        self._steps = self._steps or Steps()
+        step = self._steps.of(composite.training_graph if training else composite.graph)
+        if step is None:
+            return super().sweep(x, states, *options, training)
+        return step.sweep(engines.dense(x), states, *options, training, self.output_size)
+
+    def sweep_backward(self, tape, doutput, dstates):
+        if not isinstance(tape, Tape):
+            return super().sweep_backward(tape, doutput, dstates)
+        return tape.step.sweep_backward(tape, doutput, dstates)
+
+    def unbuild(self):
+        super().unbuild()
+        self._steps = None
 
     def backward(self, tape, dy, dstates):
         found = self.composite.backward_outputs(tape, [dy, *dstates])

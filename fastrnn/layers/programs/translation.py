@@ -1,0 +1,267 @@
+"""From the layers of a step to instructions."""
+
+from __future__ import annotations
+
+import math
+
+from fastrnn.graph import flatten
+from fastrnn.layers.cells import CellStep, GRUCell, LSTMCell, SimpleRNNCell
+from fastrnn.layers.core import Activation, Dense
+from fastrnn.layers.normalization import LayerNormalization
+from fastrnn.layers.operations import Operation
+from fastrnn.layers.operators import Arithmetic, GetItem
+from fastrnn.layers.programs.instructions import Register, Row, Static
+
+__all__ = ["LAYERS", "Translator", "Unsupported"]
+
+
+class Unsupported(Exception):
+    """A step has something for which there is no instruction."""
+
+
+PAIRS = {
+    "maximum", "minimum", "equal", "not_equal", "less", "less_equal", "greater", "greater_equal",
+}
+SINGLE = {"absolute", "sign", "sqrt", "log"}
+
+
+class Translator:
+    """Writes the instructions of the nodes that depend on states.
+
+    Attributes
+    ----------
+    values : dict of SymbolicTensor to Register or `Static`
+    held : set of Register
+        Those through which no gradient passes.
+    """
+
+    def __init__(self, assembler, activations):
+        self.assembler = assembler
+        self.activations = activations
+        self.values = {}
+        self.held = set()
+
+    def node(self, node):
+        layer = node.layer
+        write = getattr(self, f"_{type(layer).__name__.lower()}", None)
+        if write is None or type(layer) not in LAYERS or node.initial_state or node.mask:
+            raise Unsupported(f"layer '{layer.name}' ({type(layer).__name__})")
+        output, *_ = node.outputs
+        if any(len(t.shape) != 2 for t in node.outputs):
+            raise Unsupported(f"layer '{layer.name}', whose output has shape {output.shape}")
+        found = write(layer, [self.values[t] for t in flatten(node.inputs)], output)
+        found = found if isinstance(found, list) else [found]
+        self.values.update(zip(node.outputs, found, strict=True))
+
+    def register(self, value, width):
+        """A value as a register of that width."""
+        if isinstance(value, Static):
+            shape = value.shape
+            if math.prod(shape[:-1]) != 1 or (shape and shape[-1] not in (1, width)):
+                raise Unsupported(f"a static array of shape {shape}")
+            return self.assembler.static(value, width)
+        if value.width == width:
+            return value
+        if value.width != 1:
+            raise Unsupported(f"{value.width} columns in the place of {width}")
+        return self.assembler.emit("spread", value, width=width)
+
+    def activate(self, name, z):
+        if name == "linear":
+            return z
+        if name not in self.activations:
+            raise Unsupported(f"activation {name!r}")
+        return self.assembler.emit("activate", z, c=name)
+
+    # Each takes the layer, what goes in, and the tensor that comes out.
+
+    def _arithmetic(self, layer, values, output):
+        emit, width, operation = self.assembler.emit, output.shape[-1], layer.operation
+        if layer.constant is not None:
+            constant = static_of(layer.constant)
+            values = [constant, *values] if layer.right is None else [*values, constant]
+        if operation == "power":
+            a, power = self.register(values[0], width), values[1]
+            if not isinstance(power, Static) or power.source != 2.0:
+                raise Unsupported("a power that is no square")
+            return emit("multiply", a, a)
+        a, b = (self.register(value, width) for value in values)
+        return emit(operation, a, b)
+
+    def _operation(self, layer, values, output):
+        emit, function, width = self.assembler.emit, layer.function, output.shape[-1]
+        constants = {i: static_of(c) for i, c in layer.constants.items()}
+        given = iter(values)
+        values = [
+            constants[i] if i in constants else next(given)
+            for i in range(len(values) + len(constants))
+        ]
+        if function == "matmul":
+            return self._matmul(*values)
+        if function == "concatenate":
+            return self._concatenated(values, output)
+        if function in ("sum", "mean"):
+            return self._summed(layer, values[0], output)
+        if function == "full":
+            return self.assembler.number(float(layer.options["value"]), width)
+        if function in ("zeros_like", "ones_like"):
+            return self.assembler.number(float(function == "ones_like"), width)
+        registers = [self.register(value, width) for value in values]
+        if function == "exp":
+            return self.activate("exponential", *registers)
+        if function == "square":
+            return emit("multiply", *registers * 2)
+        if function == "clip":
+            least, most = (self.assembler.number(layer.options[n], width) for n in (
+                "x_min", "x_max",
+            ))  # fmt: skip
+            return emit("minimum", emit("maximum", registers[0], least), most)
+        if function == "where":
+            condition, a, b = registers
+            return emit("where", a, b, condition)
+        if function == "stop_gradient":
+            held = emit("copy", *registers, columns=width)
+            self.held.add(held)
+            return held
+        if function in SINGLE | PAIRS:
+            return emit(function, *registers)
+        return self.activate(function, *registers)
+
+    def _matmul(self, a, matrix):
+        if isinstance(a, Static) or not isinstance(matrix, Static) or len(matrix.shape) != 2:
+            raise Unsupported("a product with something else than a weight on the right")
+        return self.assembler.product(a, matrix)
+
+    def _concatenated(self, values, output):
+        dst, to = Register(output.shape[-1]), 0
+        for value in values:
+            width = value.shape[-1] if isinstance(value, Static) else value.width
+            part = self.register(value, width)
+            self.assembler.emit("copy", part, dst=dst, to=to, columns=width)
+            to += width
+        if to != dst.width:
+            raise Unsupported("arrays that are joined along the batch")
+        return dst
+
+    def _summed(self, layer, value, output):
+        if output.shape[-1] != 1 or isinstance(value, Static):
+            raise Unsupported("a sum along something else than the last axis")
+        return self._across(value, layer.function == "mean")
+
+    def _across(self, a, is_mean=True):
+        """The sum of a's columns, or their mean, one column."""
+        total = self.assembler.emit("sum", a, width=1)
+        if not is_mean:
+            return total
+        return self.assembler.emit("multiply", total, self.assembler.number(1 / a.width, 1))
+
+    def _getitem(self, layer, values, output):
+        [a] = values
+        key = layer._keys(2)
+        if len(key) != 2 or not isinstance(key[1], slice) or isinstance(a, Static):
+            raise Unsupported("such a part of an array")
+        places = range(a.width)[key[1]]
+        if places.step != 1:
+            raise Unsupported("columns that are not side by side")
+        return self.assembler.emit(
+            "copy", a, width=len(places), start=places.start, columns=len(places)
+        )
+
+    def _activation(self, layer, values, output):
+        return self.activate(layer.activation, self.register(values[0], output.shape[-1]))
+
+    def _dense(self, layer, values, output):
+        [a] = values
+        if layer.activity_regularizer is not None or isinstance(a, Static):
+            raise Unsupported("a penalty on an output")
+        init = None
+        if layer.use_bias:
+            init = self.assembler.static(Static(layer.bias), layer.units)
+        return self.activate(
+            layer.activation, self.assembler.product(a, Static(layer.kernel), init=init)
+        )
+
+
+    def _layernormalization(self, layer, values, output):
+        emit, width = self.assembler.emit, output.shape[-1]
+        a = self.register(values[0], width)
+        if layer.axis not in (-1, [-1], 1, [1]):
+            raise Unsupported("a norm over something else than the last axis")
+        centred = emit("subtract", a, self.register(self._across(a), width))
+        squares = emit("multiply", centred, centred)
+        variance = self.register(self._across(squares), width)
+        deviation = emit("sqrt", emit("add", variance, self.assembler.number(layer.epsilon, width)))
+        y = emit("divide", centred, deviation)
+        for name, weight in (("multiply", layer.gamma), ("add", layer.beta)):
+            y = emit(name, y, self.assembler.static(Static(weight), width)) if weight else y
+        return y
+
+    # The library's own cells, called in a step: see `fastrnn.engines.reference` for the equations.
+
+    def _cellstep(self, layer, values, output):
+        cell = layer.cell
+        write = {
+            SimpleRNNCell: self._simple_rnn, LSTMCell: self._lstm, GRUCell: self._gru,
+        }.get(type(cell))  # fmt: skip
+        if write is None or cell.dropout or cell.recurrent_dropout:
+            raise Unsupported(f"a step of cell '{cell.name}' ({type(cell).__name__})")
+        widths = cell.input_shape[-1], *cell.state_sizes
+        x, *states = (self.register(v, n) for v, n in zip(values, widths, strict=True))
+        new = write(cell, x, *states)
+        return [new[0], *new]
+
+    def _projected(self, cell, x, bias, init=None):
+        """x W, and the bias."""
+        if bias is not None:
+            init = self.assembler.static(Static(bias), cell.kernel.shape[1])
+        return self.assembler.product(x, Static(cell.kernel), init=init)
+
+    def _gates(self, z, units):
+        """The columns of each gate."""
+        emit = self.assembler.emit
+        return [
+            emit("copy", z, width=units, start=start, columns=units)
+            for start in range(0, z.width, units)
+        ]
+
+    def _simple_rnn(self, cell, x, h):
+        z = self._projected(cell, x, cell.bias or None)
+        z = self.assembler.product(h, Static(cell.recurrent_kernel), init=z)
+        return [self.activate(cell.activation, z)]
+
+    def _lstm(self, cell, x, h, c):
+        emit = self.assembler.emit
+        z = self._projected(cell, x, cell.bias or None)
+        z = self.assembler.product(h, Static(cell.recurrent_kernel), init=z)
+        i, f, g, o = self._gates(z, cell.units)
+        i, f, o = (self.activate(cell.recurrent_activation, gate) for gate in (i, f, o))
+        g = self.activate(cell.activation, g)
+        c = emit("add", emit("multiply", f, c), emit("multiply", i, g))
+        return [emit("multiply", o, self.activate(cell.activation, c)), c]
+
+    def _gru(self, cell, x, h):
+        if not cell.reset_after:
+            raise Unsupported("a GRU with reset_after=False")
+        emit = self.assembler.emit
+        outer, inner = (Row(cell.bias, n) for n in (0, 1)) if cell.use_bias else (None, None)
+        bias = inner and self.assembler.static(Static(inner), 3 * cell.units)
+        product = self.assembler.product(h, Static(cell.recurrent_kernel), init=bias)
+        z, r, candidate = self._gates(self._projected(cell, x, outer), cell.units)
+        own_z, own_r, own = self._gates(product, cell.units)
+        z, r = (
+            self.activate(cell.recurrent_activation, emit("add", *parts))
+            for parts in ((z, own_z), (r, own_r))
+        )
+        candidate = self.activate(
+            cell.activation, emit("add", candidate, emit("multiply", r, own))
+        )
+        kept = emit("multiply", z, emit("subtract", h, candidate))
+        return [emit("add", candidate, kept)]
+
+
+LAYERS = (Activation, Arithmetic, CellStep, Dense, GetItem, LayerNormalization, Operation)
+
+
+def static_of(constant):
+    """A `Constant` as a `Static`."""
+    return Static(constant.value if constant.shape else float(constant.value))
