@@ -267,6 +267,41 @@ def test_gradients_by_differences(name):
         assert_gradient(p.grad, loss, p.value)
 
 
+def random_step(seed):
+    """A step of up to twenty operations that a generator draws."""
+    def step(cell, x, h, c):
+        rng = np.random.default_rng(seed)
+        units = cell.units
+        found = [h, c, x[:, :units], x @ cell.kernel, cell.bias, cell.row, x[:, 2 : 2 + units]]
+        one = [ops.tanh, ops.sigmoid, ops.relu, ops.silu, ops.softplus, ops.square, ops.negative,
+               lambda a: a @ cell.recurrent if len(a.shape) == 2 and a.shape[0] is None else a,
+               lambda a: ops.sqrt(ops.square(a) + 0.1), lambda a: 0.5 * a,
+               lambda a: ops.mean(a, axis=-1, keepdims=True) + h, ops.stop_gradient,
+               lambda a: ops.concatenate([a[:, 1:], a[:, :1]], axis=-1)
+               if len(a.shape) == 2 and a.shape[0] is None else a]
+        two = [ops.add, ops.subtract, ops.multiply, ops.maximum, ops.minimum,
+               lambda a, b: a / (1.5 + ops.square(b)), lambda a, b: ops.where(a > b, a, b * 0.5)]
+        for _ in range(rng.integers(3, 20)):
+            a, b = (found[i] for i in rng.integers(0, len(found), 2))
+            if rng.random() < 0.5:
+                found.append(one[rng.integers(len(one))](a))
+            else:
+                found.append(two[rng.integers(len(two))](a, b))
+        y, *states = (ops.tanh(a) + 0.0 * h for a in found[-3:])
+        return y, states
+
+    return step
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_steps_that_are_drawn(seed):
+    fastrnn.utils.set_random_seed(4)
+    cell = Base(random_step(seed), states=2, units=3, dtype="float64")
+    cell.build((None, 5))
+    mask = masks_of(10, 4) if seed % 2 else None
+    assert_as_step_by_step(cell, 10, 4, 5, mask, bool(seed % 3), False, True, TIGHT)
+
+
 class Dropped(Base):
     """Draws anew at each step, which no program does."""
 

@@ -120,12 +120,19 @@ static void run_columns(const task_t *t, const instruction_t *i) {
 }
 
 static void run_sum(const task_t *t, const instruction_t *i) {
-    const int64_t width = t->p->width[i->a];
-    for (int64_t r = 0; r < t->rows; r++) {
-        const REAL *a = reg_of(t, i->a) + r * pitch_of(t, i->a);
-        REAL sum = 0;
-        for (int64_t j = 0; j < width; j++) sum += a[j];
-        reg_of(t, i->dst)[r * pitch_of(t, i->dst)] = sum;
+    const int64_t width = t->p->width[i->a], pitch = pitch_of(t, i->a), to = pitch_of(t, i->dst);
+    const REAL *a = reg_of(t, i->a);
+    REAL *dst = reg_of(t, i->dst);
+    for (int64_t r = 0; r < t->rows; r++, a += pitch, dst += to) {
+        REAL lanes[VL];
+        vec sum = vset(0);
+        int64_t j = 0;
+        for (; j + VL <= width; j += VL) sum += vload(a + j);
+        if (j < width) sum += vload_n(a + j, width - j);
+        vstore(lanes, sum);
+        for (int n = VL / 2; n; n /= 2)
+            for (int k = 0; k < n; k++) lanes[k] += lanes[k + n];
+        *dst = lanes[0];
     }
 }
 
