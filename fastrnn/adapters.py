@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastrnn.checks import is_table, numbers, row_count
+from fastrnn.checks import TEXTS, is_table, numbers, row_count
 from fastrnn.masks import StepMask
 from fastrnn.names import unknown
 
@@ -27,6 +27,7 @@ __all__ = [
     "JointRows",
     "Outputs",
     "RaggedRows",
+    "TextRows",
     "batches_of",
     "entries",
     "filled_up",
@@ -34,6 +35,7 @@ __all__ = [
     "of_rank",
     "rows_of",
     "split",
+    "texts_of",
     "weights_of_classes",
 ]
 
@@ -75,6 +77,21 @@ def rows_of(x, convert, name="x", like=None):
     if array.size == 0:
         raise ValueError(f"{name}: expected at least one step in a row; got shape {array.shape}.")
     return ArrayRows(convert(of_rank(array, like)))
+
+
+def texts_of(x, convert, name="x", like=None):
+    """Texts as `TextRows`; the arguments are those of `rows_of`.
+
+    Raises
+    ------
+    ValueError
+        If there are none, or only one.
+    """
+    if isinstance(x, (str, bytes)):
+        raise ValueError(f"{name}: expected a list or array of texts; got one: put it into a list.")
+    if row_count(name, x) == 0:
+        raise ValueError(f"{name}: there are no rows; got shape {np.shape(x)}.")
+    return TextRows(of_rank(convert(x), like))
 
 
 def of_rank(x, like):
@@ -180,11 +197,16 @@ def _row(i, row, name):
             kind = f"a sequence of {array.dtype}"
         except ValueError:
             kind = "lists of different lengths"
-    raise ValueError(f"{name}: row {i} should be a sequence of numbers; it is {kind}: {row!r:.60}.")
+    raise ValueError(
+        f"{name}: row {i} should be a sequence of numbers; it is {kind}: {row!r:.60}."
+        + TEXTS * isinstance(row, (str, bytes))
+    )
 
 
 class ArrayRows:
     """The rows of an array (N, ...), of NumPy or of an engine."""
+
+    go_together = True  # whether a row is the same with whatever others
 
     def __init__(self, x):
         self.x = x
@@ -234,6 +256,15 @@ class ArrayRows:
         return None
 
 
+class TextRows(ArrayRows):
+    """The rows of an array of texts: how many steps they have shows later."""
+
+    go_together = False
+
+    def part(self, start, stop):
+        return TextRows(self.x[start:stop])
+
+
 class RaggedRows:
     """N sequences of different lengths.
 
@@ -245,6 +276,8 @@ class RaggedRows:
     starts : int64 array of shape (N,), optional
         Where each sequence begins in ``flat``; default: right behind the one before.
     """
+
+    go_together = True
 
     def __init__(self, flat, lengths, starts=None):
         self.flat = flat
@@ -320,6 +353,11 @@ class JointRows:
 
     def __len__(self):
         return len(self.parts[0])
+
+    @property
+    def go_together(self):
+        """Whether a row is the same with whatever others."""
+        return all(part.go_together for part in self.parts)
 
     @property
     def values(self):

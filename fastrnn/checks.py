@@ -10,6 +10,9 @@ import numpy as np
 __all__ = ["check_finite", "fits", "is_table", "numbers", "row_count", "shown", "whole"]
 
 
+TEXTS = " Texts become ids in layers.TextVectorization, words in layers.StringLookup."
+
+
 def numbers(name, values):
     """``values`` as an array of numbers.
 
@@ -36,6 +39,7 @@ def numbers(name, values):
     if array.dtype.kind not in "biuf":
         raise TypeError(
             f"{name}: expected numbers; got an array of dtype {array.dtype}, shape {array.shape}."
+            + TEXTS * (array.dtype.kind in "USO")
         )
     return array
 

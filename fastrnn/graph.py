@@ -213,6 +213,11 @@ def apply(layer, x, mask=None, initial_state=None, training=None):
                     f"tensors only, as one is among its arguments; got {type(tensor).__name__}. "
                     "Give either arrays or symbolic tensors."
                 )
+    if layer.input_dtype == "string" and flatten(x)[0].dtype != "string":
+        raise TypeError(
+            f"Layer '{layer.name}' ({type(layer).__name__}): expected a tensor of texts, as of "
+            f"Input((1,), dtype='string'); got one of {flatten(x)[0].dtype}."
+        )
     shapes = [tensor.shape for tensor in x] if isinstance(x, list) else x.shape
     if not layer.built:
         layer.build(shapes)

@@ -209,6 +209,15 @@ class Model(Trainer, Composite):
         return one_or_all([tensor.shape for tensor in self.outputs])
 
     @property
+    def input_dtype(self):
+        """The type of the first input where it is "string", texts; else None."""
+        return "string" if self.graph and self.inputs[0].dtype == "string" else None
+
+    def takes_texts(self, i):
+        """Whether the input of that number has texts, not numbers."""
+        return self.inputs[i].dtype == "string" if self.graph else self.input_dtype == "string"
+
+    @property
     def _built_graph(self):
         if self.graph is None:
             raise ValueError(
@@ -553,13 +562,19 @@ class Sequential(Model):
     def sublayers(self):
         return self._layers
 
+    @property
+    def input_dtype(self):
+        if self.graph is None and self._input is None and self._layers:
+            return self._layers[0].input_dtype
+        return super().input_dtype if self._input is None or self.graph else self._input.dtype
+
     def create(self, input_shape):
         if not self._layers:
             raise ValueError(f"Model '{self.name}' has no layers; add some first.")
         fresh = list(_unbuilt(self._layers))
         first = self._input
         if first is None or first.batch_shape != input_shape:
-            first = InputLayer(batch_shape=input_shape)
+            first = InputLayer(batch_shape=input_shape, dtype=self.input_dtype)
         self._chain = [first.output]
         try:
             for layer in self._layers:

@@ -34,6 +34,7 @@ from fastrnn.layers.functions import (
     UnitNormalization,
 )
 from fastrnn.layers.input import Input, InputLayer
+from fastrnn.layers.lookups import IntegerLookup, StringLookup
 from fastrnn.layers.merging import (
     Add,
     Average,
@@ -73,6 +74,7 @@ from fastrnn.layers.shaping import (
     ZeroPadding1D,
 )
 from fastrnn.layers.tokens import TokenDropout
+from fastrnn.layers.vectorization import TextVectorization
 from fastrnn.layers.wrappers import Bidirectional, TimeDistributed
 from fastrnn.names import snake_case
 
@@ -107,6 +109,7 @@ __all__ = [
     "Identity",
     "Input",
     "InputLayer",
+    "IntegerLookup",
     "LSTM",
     "LSTMCell",
     "Lambda",
@@ -131,7 +134,9 @@ __all__ = [
     "Softmax",
     "SpatialDropout1D",
     "StackedRNNCells",
+    "StringLookup",
     "Subtract",
+    "TextVectorization",
     "TimeDistributed",
     "TokenDropout",
     "UnitNormalization",

@@ -75,6 +75,7 @@ class Layer:
     # greatest that may come out, for who looks at all of them before the first step.
     ids_after = None
     _is_building = False  # in a `build` of one's own
+    input_dtype = None  # "string" for a layer that reads texts
     # From a class that has a `call` to the base that runs it: see `fastrnn.layers.composite`.
     drawn_by = None
 

@@ -163,6 +163,8 @@ class Composite(Layer):
     def convert_part(self, i, x):
         """`convert_input` for the input of that number."""
         readers = self.graph.readers[i]
+        if len(readers) > 1 and self.graph.inputs[i].dtype == "string":
+            return readers[0].layer.array_of(x)  # as it is: each of them has ids of its own
         return readers[0].convert(x) if readers else super().convert_input(x)
 
     def check_input(self, x):

@@ -102,7 +102,7 @@ class Evaluator(Stepper):
 
     def _passes(self, rows, batch_size, watched):
         """In which order all rows cost least, and how many batches go in one pass."""
-        if stateful_layers(self):  # row follows row from batch to batch
+        if stateful_layers(self) or not rows.go_together:  # row follows row from batch to batch
             return None, 1
         return rows.sorted(), 1 if watched else batches_together(batch_size, rows.shape)
 
@@ -151,7 +151,10 @@ class Evaluator(Stepper):
             steps = steps or -(-len(rows) // batch_size)
             rows = rows.part(0, reached(len(rows), batch_size, steps))
             check_batches_alike(self, [(len(rows), batch_size)])
-            take, outputs = rows.batch, Outputs(len(rows), self.compute_output_shape(rows.shape))
+            take, shape = rows.batch, self.compute_output_shape(rows.shape)
+            outputs = Outputs(len(rows), shape)
+            if any(None in own for own in flatten(shape)):  # texts: their steps show later
+                outputs = JoinedOutputs()
         hooks = CallbackList(callbacks, self, verbose=level(verbose), epochs=1, steps=steps)
         progress = Progress(steps, verbose)
         hooks("on_predict_begin")

@@ -19,6 +19,7 @@ from fastrnn.adapters import (
     is_ragged,
     of_rank,
     rows_of,
+    texts_of,
     weights_of_classes,
 )
 from fastrnn.checks import check_finite, fits, row_count, shown
@@ -55,7 +56,8 @@ class Fed(Compiled):
         return JointRows(parts)
 
     def _rows_of_input(self, name, x, convert, i):
-        rows = rows_of(x, convert, name, self.input_shapes[i] if self.built else None)
+        make = texts_of if self.takes_texts(i) else rows_of
+        rows = make(x, convert, name, self.input_shapes[i] if self.built else None)
         if not self.built:
             self.build(rows.build_shape)
         expected = self.input_shapes[i]
@@ -122,6 +124,11 @@ class Fed(Compiled):
             raise ValueError(
                 f"Model '{self.name}': expected one label for each row; x has {rows} rows, "
                 f"y{where} has {len(y)}."
+            )
+        if len(output_shape) > 2 and output_shape[1] is None and y is not None:
+            raise ValueError(
+                f"Model '{self.name}': y{where} has labels of steps, and how many there are "
+                "differs from batch to batch: give TextVectorization an output_sequence_length."
             )
         if y is not None and len(output_shape) > 2:
             y = filled_up(f"y{where}", y, lengths)

@@ -1,11 +1,12 @@
 """Compute with Keras what the tests expect of fastrnn.
 
     pip install keras==3.15.1 tensorflow-cpu==2.21.0
-    python tests/keras_values/make_keras_values.py [keras_values] [recurrent_values] [model_values]
+    python tests/keras_values/make_keras_values.py [keras_values] [recurrent_values] \
+        [model_values] [text_values]
 
 Keras runs on its TensorFlow backend, in float32. That backend is the one whose cross-entropies
 take the logits back from a sigmoid or softmax output, and that is the behaviour fastrnn follows.
-The fourth file needs no gradients, and no backend in particular:
+The last file needs no gradients, and no backend in particular:
 
     pip install keras==3.15.1 jax==0.10.2
     KERAS_BACKEND=jax python tests/keras_values/make_keras_values.py score_values
@@ -107,13 +108,20 @@ def score_values():
     }
 
 
+def text_values():
+    """Layers with a vocabulary."""
+    import text_cases  # which are of TensorFlow
+
+    return {"texts": text_cases.text_cases(), "lookups": text_cases.lookup_cases()}
+
+
 def main():
     """Compute the files named on the command line, or all, and write them."""
     logging.getLogger("tensorflow").setLevel("ERROR")
     warnings.filterwarnings("ignore", message="Gradients do not exist")
     if keras.__version__ != KERAS_VERSION:
         raise SystemExit(f"Keras {KERAS_VERSION} is wanted, this is {keras.__version__}")
-    makers = keras_values, recurrent_values, model_values, score_values
+    makers = keras_values, recurrent_values, model_values, text_values, score_values
     files = {make.__name__: make for make in makers}
     for name in sys.argv[1:] or files:
         common.save(name, files[name]())
