@@ -59,6 +59,7 @@ _spec = importlib.util.spec_from_file_location("calls", HERE / "calls.py")
 calls = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(calls)
 OWN = calls.classes(fastrnn)
+TEXTS = ["texts", "weighted", "looked_up"]  # which begin with a vocabulary
 KERAS_SCORES = ["nadam", "adamax", "adagrad", "adadelta", "lion", "ftrl"]
 
 
@@ -66,7 +67,7 @@ KERAS_SCORES = ["nadam", "adamax", "adagrad", "adadelta", "lion", "ftrl"]
 def folder(tmp_path_factory):
     """The files that Keras saved."""
     folder = tmp_path_factory.mktemp("keras")
-    for name in ("keras_files.zip", "keras_scores.zip", "keras_calls.zip"):
+    for name in ("keras_files.zip", "keras_scores.zip", "keras_calls.zip", "keras_texts.zip"):
         with zipfile.ZipFile(HERE / name) as archive:
             archive.extractall(folder)
     return folder
@@ -82,7 +83,7 @@ def expected_of(name, folder):
 # -- what Keras saved ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", [*FILES, *(f"{name}.keras" for name in CALLS)])
+@pytest.mark.parametrize("name", [*FILES, *(f"{name}.keras" for name in CALLS + TEXTS)])
 def test_outputs_of_a_model_that_keras_saved(name, folder):
     x, expected = expected_of(name, folder)
     model = load_model(folder / name, OWN)
@@ -91,7 +92,7 @@ def test_outputs_of_a_model_that_keras_saved(name, folder):
 
 
 @pytest.mark.parametrize(
-    "name", [*(n for n in FILES if "bare" not in n), *(f"{name}.keras" for name in CALLS)]
+    "name", [*(n for n in FILES if "bare" not in n), *(f"{name}.keras" for name in CALLS + TEXTS)]
 )
 def test_training_goes_on_as_in_keras(name, folder):
     x, expected = expected_of(name, folder)
@@ -101,7 +102,7 @@ def test_training_goes_on_as_in_keras(name, folder):
     np.testing.assert_allclose(model.predict(x, verbose=0), expected["later"], atol=1e-4)
 
 
-@pytest.mark.parametrize("name", ["sentiment", "translation", *CALLS])
+@pytest.mark.parametrize("name", ["sentiment", "translation", "texts", "weighted", *CALLS])
 def test_weights_that_keras_saved(name, folder):
     x, expected = expected_of(name, folder)
     model = load_model(folder / f"{name}.keras", OWN)
@@ -345,22 +346,26 @@ def test_keras_reads_what_is_saved_for_it(tmp_path, folder):
         np.savez(tmp_path / f"{name}.npz", **xs, **more, t=t, y=y, later=later)
     for name in CALLS:
         save_call(name, folder, tmp_path)
+    for name in TEXTS:
+        save_call(name, folder, tmp_path, legacy=True)
     done = subprocess.run(
         [keras_python(), str(HERE / "check_in_keras.py"), str(tmp_path)],
         capture_output=True, text=True, timeout=380,
     )
     assert done.returncode == 0, done.stdout + done.stderr[-3000:]
-    assert done.stdout.count(" ok") == 3 * len(MODELS) + 2 * len(CALLS)
+    assert done.stdout.count(" ok") == 3 * len(MODELS) + 2 * len(CALLS) + 3 * len(TEXTS)
 
 
-def save_call(name, folder, to):
-    """A model that is written as a `call`, after a step, for Keras."""
+def save_call(name, folder, to, legacy=False):
+    """A model that Keras saved, after a step, for Keras."""
     x, values = expected_of(name, folder)
     model = load_model(folder / f"{name}.keras", OWN)
     model.train_on_batch(x, values["t"])
     y = model.predict(x, verbose=0)
     model.save(to / f"{name}.keras")
     model.save_weights(to / f"{name}.weights.h5")
+    if legacy:
+        model.save(to / f"{name}.h5")
     for _ in range(2):
         model.train_on_batch(x, values["t"])
     xs = {key: v for key, v in values.items() if key.startswith("x")}

@@ -1,12 +1,14 @@
-"""Layers with a vocabulary: against Keras 3.15.1, alone, and in models."""
+"""Layers with a vocabulary: against Keras 3.15.1, alone, in models, and in files."""
 
+import json
+import zipfile
 
 import numpy as np
 import pytest
 from keras_values.reading import check, each, load
 
 import fastrnn
-from fastrnn import layers
+from fastrnn import layers, saving
 from fastrnn.layers import (
     GRU,
     LSTM,
@@ -18,7 +20,7 @@ from fastrnn.layers import (
     StringLookup,
     TextVectorization,
 )
-from fastrnn.models import Model, Sequential
+from fastrnn.models import Model, Sequential, clone_model, load_model
 from fastrnn.utils import PyDataset
 
 VALUES = load("text_values")
@@ -443,3 +445,125 @@ def test_texts_stay_on_the_cpu(monkeypatch):
     with pytest.raises(RuntimeError, match="Call the layer ahead of the model"):
         model.predict(TEXTS, verbose=0)
     assert model.layers[0](TEXTS).shape == (6, 6)
+
+
+# -- in files --------------------------------------------------------------------------------------
+
+
+@saving.register_keras_serializable("vocabularies")
+def shout(text):
+    return text.upper()
+
+
+def several():
+    text, words, numbers = Input((1,), dtype="string"), Input((2,), dtype="string"), Input((2,))
+    ids, counts = StringLookup(mask_token=""), IntegerLookup(2, 1, output_mode="multi_hot")
+    ids.adapt([["u", "v"]])
+    counts.adapt([[4, 5, 5]])
+    weighted = learned(output_mode="tf_idf", max_tokens=20, pad_to_max_tokens=True)
+    merged = Concatenate()([
+        GRU(2)(Embedding(9, 3)(ids(words))), counts(numbers), weighted(text),
+        GRU(2)(Embedding(20, 2)(learned(standardize=shout, ngrams=2)(text))),
+    ])
+    return Model([text, words, numbers], Dense(1)(merged))
+
+
+FILES = {
+    "several": (several, [np.array(TEXTS[:2]), np.array([["u", "q"], ["", "v"]]),
+                          np.array([[4, 7], [5, 4]])]),
+    "given": (lambda: Sequential([
+        TextVectorization(vocabulary=["the", "mat"], idf_weights=[1.0, 2.0], output_mode="tf_idf"),
+        Dense(1)]), TEXTS),
+    "inside": (lambda: Sequential([
+        Sequential([Input((1,), dtype="string"), learned(), Embedding(12, 2)]), GRU(2)]), TEXTS),
+}
+
+
+@pytest.mark.parametrize("ending", [".fastrnn", ".keras", ".h5"])
+@pytest.mark.parametrize("name", FILES)
+def test_there_and_back(name, ending, tmp_path):
+    if ending != ".fastrnn":
+        pytest.importorskip("h5py")
+    make, x = FILES[name]
+    model = make()
+    y = model.predict(x, verbose=0)
+    model.save(tmp_path / f"model{ending}")
+    same = load_model(tmp_path / f"model{ending}")
+    np.testing.assert_array_equal(same.predict(x, verbose=0), y)
+    layers_of = [
+        [layer for layer in m.walk() if hasattr(layer, "get_vocabulary")] for m in (model, same)
+    ]
+    for one, other in zip(*layers_of, strict=True):
+        assert one.get_vocabulary() == other.get_vocabulary()
+        assert one.input_vocabulary == other.input_vocabulary or ending != ".fastrnn"
+    same.save(tmp_path / f"again{ending}")
+    np.testing.assert_array_equal(
+        load_model(tmp_path / f"again{ending}").predict(x, verbose=0), y
+    )
+
+
+def test_what_a_keras_file_has(tmp_path):
+    pytest.importorskip("h5py")
+    model = Sequential([Input((1,), dtype="string"), learned(), Embedding(12, 2), GRU(2)])
+    model.save(tmp_path / "model.keras")
+    with zipfile.ZipFile(tmp_path / "model.keras") as archive:
+        texts = [archive.read(name) for name in archive.namelist() if "assets/" in name]
+        config = json.loads(archive.read("config.json"))["config"]["layers"]
+    assert texts == [b"\n[UNK]\nthe\nmat\ndog\ncat\nsat\nran\non\na"] * 2  # as Keras
+    assert config[0]["config"]["dtype"] == "string"
+    assert config[1]["config"]["vocabulary"] is None
+    assert config[1]["config"]["vocabulary_size"] == 10
+
+
+@pytest.mark.parametrize("words", [["a\x85b", "c"], ["a\nb", "c"], ["a\u2028b"]])
+def test_words_that_are_no_lines_for_keras(words, tmp_path):
+    pytest.importorskip("h5py")
+    layer = TextVectorization(split=None, standardize=None)
+    layer.adapt(words)
+    model = Sequential([Input((1,), dtype="string"), layer, Embedding(12, 2), GRU(2)])
+    model.save(tmp_path / "model.keras")
+    with zipfile.ZipFile(tmp_path / "model.keras") as archive:
+        assert not any("assets" in name for name in archive.namelist())
+    assert load_model(tmp_path / "model.keras").layers[0].get_vocabulary(False) == sorted(
+        words, reverse=True
+    )
+    assert layer.learned() is not None  # it is as it was
+
+
+def test_a_file_whose_vocabulary_does_not_fit(tmp_path):
+    pytest.importorskip("h5py")
+    model = Sequential([Input((1,), dtype="string"), learned(), Embedding(12, 2), GRU(2)])
+    model.save(tmp_path / "model.keras")
+    for text, message in ((b"\n[UNK]\na", "expected a vocabulary of 10; got 3"),
+                          (b"a\nb", "expected a vocabulary that begins with")):
+        with (zipfile.ZipFile(tmp_path / "model.keras") as archive,
+              zipfile.ZipFile(tmp_path / "other.keras", "w") as other):
+            for name in archive.namelist():
+                other.writestr(name, text if "assets" in name else archive.read(name))
+        with pytest.raises(ValueError, match=message):
+            load_model(tmp_path / "other.keras")
+
+
+def test_what_configurations_keep(tmp_path):
+    layer = learned(standardize=lambda text: text.upper())
+    model = Sequential([Input((1,), dtype="string"), layer, Embedding(12, 2), GRU(2)])
+    copy = clone_model(model).layers[0]
+    assert copy.standardize is layer.standardize and copy.get_vocabulary(False) == []
+    copy.adapt(["b"])
+    with pytest.raises(ValueError, match="Of a TextVectorization it needs a name"):
+        model.save(tmp_path / "model.fastrnn")
+    with pytest.raises(ValueError, match="Unknown standardize: 'nobodys'"):
+        TextVectorization(standardize={"class_name": "function", "config": "nobodys"})
+
+
+def test_weights_alone_have_no_vocabulary(tmp_path):
+    def make(texts):
+        layer = TextVectorization(output_mode="tf_idf")
+        layer.adapt(texts)
+        return Sequential([Input((1,), dtype="string"), layer, Dense(1)])
+
+    model, other = make(["a b", "a"]), make(["c d", "c"])
+    model.save_weights(tmp_path / "model.weights")
+    other.load_weights(tmp_path / "model.weights")
+    assert other.layers[0].get_vocabulary(False) == ["c", "d"]
+    np.testing.assert_array_equal(other.predict(["c"], verbose=0), model.predict(["a"], verbose=0))

@@ -93,6 +93,10 @@ class TextVectorization(IndexLookup):
     ``Input((1,), dtype="string")``, and padding is as long as the longest text of a batch.  Models
     on a GPU begin behind it.
 
+    A model's file has the vocabulary, one of weights alone has not, and `get_config` only one that
+    was given with the layer.  In Keras's legacy files it becomes one that was given, and so it does
+    in ``.keras`` files where a word has a character that Keras takes for the end of a line.
+
     In Keras a callable is given tensors, or arrays of NumPy, of all texts at once.
 
     Examples

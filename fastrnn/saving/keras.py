@@ -1,7 +1,8 @@
 """Keras's files, read and written without Keras: ``.keras``, ``.weights.h5`` and legacy ``.h5``.
 
 ==================  ==============================================================================
-``.keras``          a zip of ``metadata.json``, ``config.json`` and ``model.weights.h5``
+``.keras``          a zip of ``metadata.json``, ``config.json`` and ``model.weights.h5``; and
+                    ``assets``, texts with vocabularies
 ``.weights.h5``     HDF5: each layer's weights under the path of classes and attributes that leads
                     to it, ``layers/bidirectional/forward_layer/cell/vars/0``; the optimizer's
                     under ``optimizer/vars``
@@ -25,6 +26,7 @@ import zlib
 import numpy as np
 
 from fastrnn import losses, metrics
+from fastrnn.saving import vocabularies
 from fastrnn.saving.configs import described, from_keras, shortest, to_keras
 from fastrnn.saving.hdf5 import Reader, check_expansion, h5py, write_names
 from fastrnn.saving.loading import (
@@ -47,6 +49,7 @@ __all__ = [
 
 KERAS_VERSION = "3.15.1"  # whose files these are like
 WEIGHTS = "model.weights.h5"
+VOCABULARY = "vocabulary.txt"
 
 # Metrics that become others, as the model's output is.
 _BY_OUTPUT = ("acc", "accuracy", "ce", "crossentropy")
@@ -58,13 +61,21 @@ _BY_OUTPUT = ("acc", "accuracy", "ce", "crossentropy")
 def save_model(model, file):
     """Write a model to an open file, as a ``.keras`` archive."""
     now = datetime.datetime.now().strftime("%Y-%m-%d@%H:%M:%S")
-    config = described(model)
+    learned = [h for h in vocabularies.with_them(model) if h.layer.input_vocabulary is None]
+    in_config = [h.layer for h in learned if not vocabularies.is_read_by_keras(h.layer)]
+    with vocabularies.in_config(in_config):
+        config = described(model)
     with zipfile.ZipFile(file, "w") as archive:
         archive.writestr(
             "metadata.json", json.dumps({"keras_version": KERAS_VERSION, "date_saved": now})
         )
         archive.writestr("config.json", as_json(config))
         archive.writestr(WEIGHTS, _weights_file(model))
+        for holder in learned:
+            if holder.layer not in in_config:
+                for place in vocabularies.places(holder):
+                    text = vocabularies.as_text(holder.layer)
+                    archive.writestr(f"assets/{place}/{VOCABULARY}", text)
 
 
 def save_weights(model, file):
@@ -92,6 +103,11 @@ def _weights_file(model):
             variables.attrs["name"] = holder.layer.name
             for i, p in enumerate(holder.parameters):
                 variables[str(i)] = p.numpy()
+        for holder in vocabularies.with_them(model):
+            for place in vocabularies.places(holder):
+                variables = root.require_group(f"{place}/vars")
+                if holder.layer.idf_weights is not None:
+                    variables[vocabularies.WEIGHTS] = holder.layer.idf_weights
         if model.compiled:
             variables = root.create_group("optimizer/vars")
             variables.attrs["name"] = model.optimizer.name
@@ -108,7 +124,8 @@ def _write_legacy(model, root, include_optimizer):
             "that is written as a call; save it as .keras, or its weights as .weights.h5."
         )
     root.attrs["keras_version"], root.attrs["backend"] = KERAS_VERSION, "tensorflow"
-    root.attrs["model_config"] = as_json(to_keras(model))
+    with vocabularies.in_config([h.layer for h in vocabularies.with_them(model)]):
+        root.attrs["model_config"] = as_json(to_keras(model))
     weights = root.create_group("model_weights")
     weights.attrs["keras_version"], weights.attrs["backend"] = KERAS_VERSION, "tensorflow"
     write_names(weights, "layer_names", [layer.name for layer in model.layers])
@@ -173,9 +190,21 @@ def load_model(path, compile=True):
         entry = parsed(archive.read("config.json"), f"{path}: config.json")
         with Reader(archive.read(WEIGHTS), f"{path}: {WEIGHTS}") as reader, broken(path):
             compiled = entry.get("compile_config") if compile else None
-            return _model(
-                path, entry, reader, compiled, _tree_found, _tree_optimizer
-            )
+            model = _model(path, entry, reader, compiled, _tree_found, _tree_optimizer)
+            for holder in vocabularies.with_them(model):
+                _take_vocabulary(holder, archive, reader)
+            return model
+
+
+def _take_vocabulary(holder, archive, reader):
+    """Give a layer the vocabulary that it had, if that is not in its configuration."""
+    name = f"assets/{holder.path}/{VOCABULARY}"
+    if holder.layer.input_vocabulary is None and name in archive.file.namelist():
+        weights = reader.find(f"{holder.path}/vars/{vocabularies.WEIGHTS}")
+        text = archive.read(name).decode()
+        vocabularies.from_text(holder.layer, text, None if weights is None else reader.array(
+            f"{holder.path}/vars/{vocabularies.WEIGHTS}"
+        )[()])
 
 
 def load_legacy_model(path, compile=True):
@@ -256,8 +285,8 @@ def _with_arrays(reader):
     counts = {}
 
     def visit(name, thing):
-        if isinstance(thing, reader.h5py.Dataset):
-            group = name.rpartition("/")[0]
+        group, _, own = name.rpartition("/")
+        if isinstance(thing, reader.h5py.Dataset) and own != vocabularies.WEIGHTS:
             counts[group] = counts.get(group, 0) + 1
 
     with reader.damage():

@@ -53,7 +53,7 @@ def as_json(config, **options):
     def refuse(value):
         raise ValueError(
             f"a file has no place for a function, such as {value!r:.60} of a Lambda layer; write "
-            "it as a class that has a call."
+            "it as a class that has a call. Of a TextVectorization it needs a name."
         )
 
     return json.dumps(config, default=refuse, **options)

@@ -15,6 +15,7 @@ metadata             what it holds
 ``class_name``       the class of the model; absent for a ``Sequential``
 ``registered_name``  what it is called if it is of one's own (`register_keras_serializable`)
 ``compile_config``   ``model.get_compile_config()``, null for a model that was not compiled
+``vocabularies``     what layers with a vocabulary have learned, by their names
 ``random``           seed and number of calls of each stream of random numbers
 ``extra``            what `save_model` was given to keep with the model
 ===================  =============================================================================
@@ -36,6 +37,7 @@ from fastrnn.saving.loading import (
     parsed,
 )
 from fastrnn.saving.tree import class_name, holders, matched
+from fastrnn.saving.vocabularies import with_them
 
 __all__ = ["VERSION", "load_model", "load_weights", "read_extra", "save_model", "save_weights"]
 
@@ -54,6 +56,7 @@ def save_model(model, file, extra=None, include_optimizer=True):
         "registered_name": registered_name(type(model)),
         "build_config": json.dumps(model.get_build_config()),
         "compile_config": json.dumps(compiled),
+        "vocabularies": json.dumps({h.name: h.layer.learned() for h in with_them(model)}),
         "random": json.dumps([[s.seed, s.calls] for s in random.streams_of(model)]),
         "extra": json.dumps(extra or {}, ensure_ascii=False),
     }
@@ -84,6 +87,10 @@ def load_model(path, compile=True):
         model = model_from_config(entry, numbers)
         for weight, values in _matched(model, metadata, arrays, path):
             weight.assign(values)
+        vocabularies = json.loads(metadata.get("vocabularies", "{}"))
+        for holder in with_them(model):
+            if learned := vocabularies.get(holder.name):
+                holder.layer.restore(**learned)
         _restore_streams(model, json.loads(metadata.get("random", "null")))
         compiled = json.loads(metadata["compile_config"])
         if compile and compiled is not None:

@@ -36,6 +36,7 @@ def check(path, folder):
     """The largest differences of one file's model, by what was compared."""
     expected = dict(np.load(folder / (path.name.partition(".")[0] + ".npz")))
     xs = [expected[f"x{i}"] for i in range(sum(name.startswith("x") for name in expected))]
+    xs = [keras.ops.convert_to_tensor(x) if x.dtype.kind == "U" else x for x in xs]
     xs = xs if len(xs) > 1 else xs[0]
     if path.name.endswith(".weights.h5"):
         model = loaded(path.with_name(path.name.replace(".weights.h5", ".keras")))

@@ -1,7 +1,8 @@
 """Save small models with Keras, for the tests to read.
 
     pip install keras==3.15.1 tensorflow-cpu==2.21.0
-    python tests/exchange/make_keras_files.py [keras_files] [keras_scores] [keras_calls]
+    python tests/exchange/make_keras_files.py [keras_files] [keras_scores] [keras_calls] \
+        [keras_texts]
 
 Every model is trained for two steps, saved, and trained for two more. ``keras_files.zip``, beside
 this script, holds the files and for each model one of arrays: what it was given (``x0``, ``x1``, …
@@ -9,7 +10,8 @@ and the labels ``t``), what it computed when it was saved (``y``) and what after
 steps (``later``), which depends on the optimizer's state. The models in ``keras_scores.zip`` have
 other losses, metrics and optimizers, which any backend computes alike (``KERAS_BACKEND=jax``);
 ``scores`` is what evaluate said of them when they were saved, sorted by name. Those in
-``keras_calls.zip`` are of the classes in ``calls.py``.
+``keras_calls.zip`` are of the classes in ``calls.py``, those in ``keras_texts.zip`` begin with a
+vocabulary.
 """
 
 import io
@@ -182,6 +184,56 @@ def cells():
     return model
 
 
+TEXTS = [
+    "The cat sat on the mat.", "The dog, the cat!", "", "A dog: unseen words?", "mat",
+    "sat on a cat",
+]
+
+
+def texts():
+    """A vocabulary that was learned, with pairs of words."""
+    words = layers.TextVectorization(max_tokens=16, ngrams=2, name="words")
+    words.adapt(TEXTS[:3])
+    model = Sequential([
+        Input((1,), dtype="string"), words, layers.Embedding(16, 3, mask_zero=True),
+        layers.LSTM(3), layers.Dense(1),
+    ])
+    model.compile("sgd", "mse")
+    return model
+
+
+def weighted():
+    """The weights of the words of two vocabularies, one of them given."""
+    text = Input((1,), dtype="string")
+    learned = layers.TextVectorization(output_mode="tf_idf")
+    learned.adapt(TEXTS[:3])
+    given = layers.TextVectorization(
+        output_mode="tf_idf", vocabulary=["dog", "cat"], idf_weights=[0.5, 2.0]
+    )
+    # Keras takes what comes out for (batch, 1, words) until it does.
+    parts = [layers.Reshape((-1,))(layers.Dense(2)(layer(text))) for layer in (learned, given)]
+    model = Model(text, layers.Dense(1)(layers.Concatenate()(parts)))
+    model.compile("sgd", "mse")
+    return model
+
+
+def looked_up():
+    """Words and numbers, as ids and counted."""
+    words, numbers = Input((2,), dtype="string"), Input((3,), dtype="int64")
+    ids = layers.StringLookup(mask_token="", name="ids")
+    ids.adapt([["cat", "dog"], ["cat", ""]])
+    counts = layers.IntegerLookup(num_oov_indices=2, output_mode="count", name="counts")
+    counts.adapt([[7, 7, 9]])
+    hot = layers.IntegerLookup(vocabulary=[7, 9], output_mode="one_hot")
+    merged = layers.Concatenate()([
+        layers.Flatten()(layers.Embedding(5, 2)(ids(words))), layers.Dense(2)(counts(numbers)),
+        layers.GRU(2)(hot(numbers)),
+    ])
+    model = Model([words, numbers], layers.Dense(1)(merged))
+    model.compile("sgd", "mse")
+    return model
+
+
 FORMATS = {
     sentiment: (".keras", ".h5", ".weights.h5"),
     stack: (".keras", ".h5"),
@@ -192,7 +244,18 @@ FORMATS = {
 CALLS = {  # the shapes of their inputs
     reader: [(None, 5)], pair: [(None, 4, 3), (None, 5, 2)], cells: [(None, 4, 3)],
 }
+FILES_WITH_TEXTS = dict.fromkeys((texts, weighted, looked_up), (".keras",)) | {
+    texts: (".keras", ".weights.h5"), weighted: (".keras", ".weights.h5"),
+}
 SCORED = dict.fromkeys((nadam, adamax, adagrad, adadelta, lion, ftrl), (".keras",))
+
+
+def tokens_for(model, random):
+    """Texts, words and numbers."""
+    if len(model.inputs) == 1:
+        return [np.array(TEXTS)[:, None]]
+    return [random.choice(["cat", "dog", "cow", ""], (ROWS, 2)),
+            random.choice([7, 8, 9, 10], (ROWS, 3))]
 
 
 def data_for(model, random, shapes=None):
@@ -206,6 +269,8 @@ def data_for(model, random, shapes=None):
         else random.normal(size=(ROWS, *shape[1:])).astype(np.float32)
         for shape in shapes or [i.shape for i in model.inputs]
     ]
+    if model.inputs and model.inputs[0].dtype == "string":
+        xs = tokens_for(model, random)
     if getattr(model.layers[0], "mask_zero", False):
         xs[0][1, :2] = xs[0][2, 3:] = xs[0][3, 2] = 0
     shape = values(model, xs).shape if shapes else (ROWS, *model.outputs[0].shape[1:])
@@ -213,14 +278,20 @@ def data_for(model, random, shapes=None):
     return xs, t
 
 
+def taken(xs):
+    """Inputs as Keras takes them: texts as tensors."""
+    xs = [keras.ops.convert_to_tensor(x) if x.dtype.kind == "U" else x for x in xs]
+    return xs if len(xs) > 1 else xs[0]
+
+
 def train(model, xs, t, steps=2):
     if model.compiled:
         for _ in range(steps):
-            model.train_on_batch(xs if len(xs) > 1 else xs[0], t)
+            model.train_on_batch(taken(xs), t)
 
 
 def values(model, xs):
-    return model.predict(xs if len(xs) > 1 else xs[0], verbose=0)
+    return model.predict(taken(xs), verbose=0)
 
 
 def scores(model, xs, t):
@@ -235,7 +306,10 @@ def main():
     logging.getLogger("absl").setLevel(logging.ERROR)
     warnings.simplefilter("ignore")
     files = dict.fromkeys(CALLS, (".keras", ".weights.h5"))
-    archives = {"keras_files": FORMATS, "keras_scores": SCORED, "keras_calls": files}
+    archives = {
+        "keras_files": FORMATS, "keras_scores": SCORED, "keras_calls": files,
+        "keras_texts": FILES_WITH_TEXTS,
+    }
     for name in sys.argv[1:] or archives:
         write(name, archives[name])
 
