@@ -190,6 +190,10 @@ def test_files_with_a_word_in_a_line(tmp_path):
     layer = TextVectorization(vocabulary=str(path))
     assert layer.get_vocabulary() == ["", "[UNK]", "a", "b c", "d"]
     assert layer.get_config()["vocabulary"] is None
+    path.write_bytes(b"a\r\nb c\r\n")
+    assert TextVectorization(vocabulary=path).get_vocabulary(False) == ["a", "b c"]
+    path.write_bytes(b"a\n\r\nb\n")  # a word that is the end of a line, elsewhere
+    assert TextVectorization(vocabulary=path).get_vocabulary(False) == ["a", "\r", "b"]
     path.write_text("7\n-3")
     assert IntegerLookup(vocabulary=path).get_vocabulary() == [-1, 7, -3]
     path.write_text("x")

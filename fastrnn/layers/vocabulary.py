@@ -22,7 +22,9 @@ from fastrnn.layers.base import Layer
 from fastrnn.layers.core import check_given, not_there_yet, positive
 from fastrnn.names import unknown
 
-__all__ = ["Found", "IndexLookup", "Special", "encoded", "is_ragged", "rows_of", "texts_of"]
+__all__ = [
+    "Found", "IndexLookup", "Special", "encoded", "is_ragged", "lines_of", "rows_of", "texts_of",
+]
 
 OLD_MODES = {"binary": "multi_hot", "tf-idf": "tf_idf"}
 NOT_COUNTED = -1  # the id of masked tokens, where ids are counted
@@ -266,8 +268,8 @@ class IndexLookup(Layer):
     def _lines(self, path):
         """The lines of a file; an empty one at the end is none."""
         try:
-            with open(path, encoding=self.encoding) as file:
-                lines = file.read().split("\n")
+            with open(path, encoding=self.encoding, newline="") as file:
+                lines = lines_of(file.read())
         except (OSError, UnicodeError) as error:
             raise self.mistake(
                 f"vocabulary: {os.fspath(path)!r} cannot be read: {error}."
@@ -612,6 +614,14 @@ def rows_of(tokens):
     if not tokens.ndim:
         return tokens.reshape(1, 1)
     return tokens.reshape(math.prod(tokens.shape[:-1]), tokens.shape[-1])
+
+
+def lines_of(text):
+    """The lines of a text, which may have been written on Windows."""
+    lines = text.split("\n")
+    if len(lines) > 1 and all(line.endswith("\r") for line in lines[:-1]):
+        return [line.removesuffix("\r") for line in lines]
+    return lines
 
 
 def _listed(vocabulary):

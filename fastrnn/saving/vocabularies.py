@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 
-from fastrnn.layers.vocabulary import IndexLookup
+from fastrnn.layers.vocabulary import IndexLookup, lines_of
 from fastrnn.saving.tree import holders
 
 __all__ = [
@@ -56,7 +56,7 @@ def from_text(layer, text, weights=None):
     ValueError
         If it does not fit the layer.
     """
-    lines = text.replace("\r\n", "\n").split("\n")
+    lines = lines_of(text)
     special, start = [str(token) for token in layer.special], layer.first_token
     if lines[:start] != special:
         raise ValueError(
