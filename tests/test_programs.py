@@ -218,9 +218,9 @@ def test_masks(name, sequences, zeroes):
         assert_as_step_by_step(made(name), rows, 6, 5, mask, sequences, zeroes, True, TIGHT)
 
 
-@pytest.mark.parametrize(("units", "width"), [(1, 4), (8, 16), (17, 40), (33, 70)])
+@pytest.mark.parametrize(("units", "width"), [(1, 4), (8, 16), (17, 40), (33, 70), (70, 5)])
 def test_widths(units, width, isa):
-    for name in ("plain", "lstm", "leaky"):
+    for name in ("plain", "lstm", "leaky", "products"):
         cell = made(name, units=units, width=width)
         assert_as_step_by_step(cell, 19, 3, width, None, True, False, True, TIGHT)
 

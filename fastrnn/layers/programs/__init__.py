@@ -6,9 +6,9 @@ once.  The rest becomes instructions on registers (``csrc/program.h``), which ru
 of a few rows at a time, in a core's own caches: `translation` writes those of the way there,
 `gradients` those of the way back, and `instructions` has what they are made of.
 
-The way there keeps the states before each step and nothing else; the way back computes the values
-of a step again.  What a matrix was multiplied with, and the gradients of what came out, are written
-down step by step: the matrix's gradient is one product over all steps.
+The way there keeps the states before each step, and products of many terms; the way back computes
+all other values of a step again.  What a matrix was multiplied with, and the gradients of what came
+out, are written down step by step: the matrix's gradient is one product over all steps.
 
 Letters: B rows in a batch, T steps, D input width.
 """

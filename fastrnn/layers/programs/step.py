@@ -24,6 +24,11 @@ from fastrnn.layers.programs.translation import LAYERS, Translator, Unsupported
 __all__ = ["CompiledStep", "Steps", "Tape"]
 
 
+# Products of so many terms, or more, are kept for the way back: to write and read them costs less
+# than to multiply again.
+KEPT_TERMS = 64
+
+
 class Tape(NamedTuple):
     """What the way back needs of a sweep."""
 
@@ -105,6 +110,9 @@ class CompiledStep:
         outputs = [translator.register(values[t], _width(t)) for t in graph.outputs]
         self.state_registers = [values[t] for t in states]
         self.load_registers = [values[t] for t in self.loaded]
+        self.kept_registers = [
+            i.dst for i in assembler.code if i.name == "product" and i.a.width >= KEPT_TERMS
+        ]
         self._there(assembler, outputs)
         self._back(assembler, translator.held, outputs)
 
@@ -115,7 +123,7 @@ class CompiledStep:
         carries = apart(assembler, [*zip(self.state_registers, outputs[1:], strict=True),
                                     (shown, outputs[0])])  # fmt: skip
         loads = [(r, False, False) for r in self.load_registers]
-        before = [(r, False, False) for r in self.state_registers]
+        before = [(r, False, False) for r in (*self.state_registers, *self.kept_registers)]
         self.programs = {
             (keeps, sequences, zeroes): Program(assembler, Parts(
                 loads, [*before * keeps, *[(shown, zeroes, True)] * sequences], carries,
@@ -128,6 +136,7 @@ class CompiledStep:
     def _back(self, assembler, held, outputs):
         """The program of the way back: the step again, then the gradients."""
         step = list(assembler.code)
+        assembler.code = [i for i in step if i.dst not in self.kept_registers]
         dshown, *dafter = (Register(r.width) for r in outputs)
         gradients = Gradients(assembler, held)
         for register, d in zip(outputs, (dshown, *dafter), strict=True):
@@ -147,15 +156,15 @@ class CompiledStep:
             if r.static.has_gradient and r in of
         ]
         stored.update(dict.fromkeys(d for _, d in self.gradient_of_static))
-        held_already = {*self.state_registers, *self.load_registers}
+        held = [*self.load_registers, *self.state_registers, *self.kept_registers]
         for a, _, d in self.products:
-            stored.update(dict.fromkeys([d] if a in held_already else [d, a]))
+            stored.update(dict.fromkeys([d] if a in held else [d, a]))
         self.stored = list(stored)
         carries = apart(assembler, [
             *zip(dafter, map(known, self.state_registers), strict=True),
             (dshown, assembler.zeros(dshown.width)),
         ])  # fmt: skip
-        loads = [(r, False, False) for r in (*self.load_registers, *self.state_registers)]
+        loads = [(r, False, False) for r in held]
         stores = [(r, True, False) for r in self.stored]
         self.programs_back = {
             counted: Program(
@@ -179,7 +188,8 @@ class CompiledStep:
         def empty(*shape):
             return engines.current().empty(shape, dtype)
 
-        before = [empty(rows, steps, r.width) for r in self.state_registers] if keeps else []
+        written = [*self.state_registers, *self.kept_registers] if keeps else []
+        before = [empty(rows, steps, r.width) for r in written]
         sequence = [empty(rows, steps, output_size)] if return_sequences else []
         last = [empty(rows, r.width) for r in self.state_registers]
         output = empty(rows, output_size)
@@ -236,7 +246,8 @@ class CompiledStep:
 
         Gives those of statics that are left: each with the register that has it for each step.
         """
-        held = dict(zip(self.state_registers, tape.before, strict=True))
+        written = *self.state_registers, *self.kept_registers
+        held = dict(zip(written, tape.before, strict=True))
         held |= zip(self.load_registers, tape.loads, strict=True)
         left = self.gradient_of_static
         for a, matrix, d in self.products:
