@@ -13,6 +13,11 @@ cdef dict _OPERATIONS = {
 PROGRAM_ACTIVATIONS = frozenset(_ACTIVATIONS) | frozenset(_ACTIVATIONS_BY_INPUT)
 
 
+cdef enum:
+    MOST_REGISTERS = 1 << 16
+    MOST_COLUMNS = 1 << 24  # of a register: so no size that follows overflows
+
+
 @cython.auto_pickle(False)  # what is made without __init__ was not checked
 cdef class Program:
     """Instructions on registers for one step, with what comes in and goes out.
@@ -39,7 +44,7 @@ cdef class Program:
     """
 
     cdef bytearray _widths, _code
-    cdef int64_t registers, statics
+    cdef int64_t registers, statics, instructions
     cdef list loads, stores, carries, matrices
     cdef readonly int64_t static_size
 
@@ -47,7 +52,8 @@ cdef class Program:
         cdef int64_t *width
         cdef int64_t i
         self.registers, self.statics = len(widths), statics
-        if not 0 <= statics <= self.registers or self.registers == 0 or min(widths) < 1:
+        if not (0 <= statics <= self.registers <= MOST_REGISTERS and widths
+                and 1 <= min(widths) and max(widths) <= MOST_COLUMNS):
             raise ValueError(f"program: widths of registers: {widths}, {statics} of them static.")
         self._widths = bytearray(self.registers * sizeof(int64_t))
         width = <int64_t *>(<char *>self._widths)
@@ -60,7 +66,8 @@ cdef class Program:
             self._known(reg)
         for reg, other in self.carries:
             self._one_width(reg, other)
-        self._code = bytearray(max(1, len(code)) * sizeof(instruction_t))
+        self.instructions = len(code)
+        self._code = bytearray((self.instructions + 1) * sizeof(instruction_t))
         for i, (name, *numbers) in enumerate(code):
             self._write(<instruction_t *>(<char *>self._code) + i, name, numbers)
 
@@ -93,6 +100,7 @@ cdef class Program:
         i.op, i.dst, i.a, i.b, i.to, i.from_, i.width = op, dst, a, b, to, from_, width
         i.c = _activation(c, _ACTIVATIONS_BY_INPUT) if isinstance(c, str) else c
         if name == "zero":
+            i.a = -1
             return 0
         self._known(a)
         if name in ("copy", "add_copy"):
@@ -167,8 +175,7 @@ cdef class Program:
             view = arguments.take(stop, "stop", 1, "int64")
             arguments.expect(view, "stop", (B,))
             p.stop = <const int64_t *>view.buf
-        p.code, p.n_code = <instruction_t *>(<char *>self._code), len(self._code) // sizeof(
-            instruction_t)
+        p.code, p.n_code = <instruction_t *>(<char *>self._code), self.instructions
         streams = <stream_t *>arguments.bytes((len(loads) + len(stores)) * sizeof(stream_t) + 1)
         p.loads, p.n_loads = streams, len(loads)
         p.stores, p.n_stores = streams + len(loads), len(stores)

@@ -346,6 +346,20 @@ def test_a_model_is_copied_and_trained():
     )
 
 
+def test_the_way_back_twice():
+    """From one tape: the same gradients again."""
+    cell = made("one weight")
+    *_, tape = cell.sweep(RNG.normal(size=(2, 3, 5)), None)
+    found = []
+    for _ in range(2):
+        for p in cell.parameters:
+            p.grad[...] = 0
+        cell.sweep_backward(tape, np.ones((2, 4)), [None])
+        found.append([p.grad.copy() for p in cell.parameters])
+    for first, second in zip(*found, strict=True):
+        np.testing.assert_array_equal(first, second)
+
+
 def test_a_frozen_weight_and_one_that_moves():
     cell = made("plain")
     x = RNG.normal(size=(2, 3, 5))
@@ -371,7 +385,8 @@ def instruction(name, dst=1, a=1, b=-1, c=-1, to=0, start=0, columns=0):
 
 
 @pytest.mark.parametrize("options", [
-    {"widths": ()}, {"widths": (0,)}, {"statics": 4}, {"statics": -1},
+    {"widths": ()}, {"widths": (0,)}, {"widths": (1 << 25,)}, {"widths": (1,) * 70000},
+    {"statics": 4}, {"statics": -1},
     {"loads": [(3, False, False)]}, {"stores": [(-1, False, False)]}, {"carries": [(1, 2)]},
     {"carries": [(1, 7)]},
     {"code": [instruction("sing")]}, {"code": [instruction("add", dst=0, b=1)]},
@@ -409,6 +424,15 @@ def test_many_arrays():
     loads[-1] = loads[-1].astype(np.float32)
     with pytest.raises(TypeError, match="load: expected an array of float64, as those before it"):
         own.run(1, 1, np.zeros(2), [], loads, stores, [], [])
+
+
+def test_no_instructions():
+    """What comes in goes out; statics stay."""
+    own = program((2, 2), 1, loads=[(1, False, False)], stores=[(1, False, True), (0, False, True)],
+                  carries=[(1, 0)])
+    x, y, static = np.ones((2, 3, 2)), np.zeros((2, 3, 2)), np.zeros((2, 3, 2))
+    own.run(2, 3, np.full(2, 5.0), [], [x], [y, static], [None], [None])
+    assert (y == 5).all() and (static == 5).all()
 
 
 def test_arrays_that_are_refused():

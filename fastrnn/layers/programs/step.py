@@ -20,6 +20,7 @@ from fastrnn.layers.programs.instructions import (
     apart,
 )
 from fastrnn.layers.programs.translation import LAYERS, Translator, Unsupported
+from fastrnn.values import add_gradients
 
 __all__ = ["CompiledStep", "Steps", "Tape"]
 
@@ -221,7 +222,7 @@ class CompiledStep:
             rows, steps, tape.values.__getitem__, dtype, loads, [*stores.values()],
             [*first, dlast], [*dbefore, None], tape.mask, reverse=True,
         )
-        self._add_statics(tape, stores, self._add_products(tape, stores))
+        self._add_statics(tape, *self._totals(tape, stores))
         return self._input_gradient(tape, stores, rows, steps, width), dbefore
 
     def _run_input(self, x, training):
@@ -241,15 +242,15 @@ class CompiledStep:
             values.update(zip(map(Static, self.static_tensors), found, strict=True))
         return values, tape
 
-    def _add_products(self, tape, stores):
-        """Add the gradients of matrices, each a product over all steps, and of biases on the way.
+    def _totals(self, tape, stores):
+        """Lists of statics and of their gradients, of all rows and steps together; some come twice.
 
-        Gives those of statics that are left: each with the register that has it for each step.
+        That of a matrix is one product; a bias that is added to it gets its own on the way.
         """
         written = *self.state_registers, *self.kept_registers
         held = dict(zip(written, tape.before, strict=True))
         held |= zip(self.load_registers, tape.loads, strict=True)
-        left = self.gradient_of_static
+        left, found = self.gradient_of_static, []
         for a, matrix, d in self.products:
             given = held[a] if a in held else stores[a]
             dmatrix, total = np.zeros(matrix.shape, given.dtype), np.zeros(d.width, given.dtype)
@@ -258,31 +259,24 @@ class CompiledStep:
                 given, np.ascontiguousarray(tape.values[matrix]), stores[d], dmatrix,
                 total if biases else None, need_dx=False,
             )
-            tape.values.add(matrix, dmatrix)
-            for static in biases:
-                self._add_total(tape, static, total)
+            found += [(matrix, dmatrix), *((bias, total) for bias in biases)]
             left = [(static, own) for static, own in left if own is not d]
-        return left
+        found += [(static, stores[d].reshape(-1, d.width).sum(axis=0)) for static, d in left]
+        return zip(*found, strict=True) if found else ((), ())
 
-    def _add_statics(self, tape, stores, left):
-        for static, d in left:
-            self._add_total(tape, static, stores[d].reshape(-1, d.width).sum(axis=0))
-        gradients = tape.values.gradients
-        for static, gradient in gradients.items():
-            source = static.source
-            if static.is_weight and source.trainable:
-                source.grad[...] += gradient.reshape(source.shape)
+    def _add_statics(self, tape, statics, totals):
+        """Add these gradients to those of weights, and take them back to weights."""
+        by_tensor = {}
+        for static, total in zip(statics, totals, strict=True):
+            source, shape = static.source, static.shape
+            total = summed_to(np.atleast_2d(total), (1, *shape)[-2:]).reshape(shape)
+            if not static.is_weight:
+                by_tensor[source] = add_gradients(by_tensor.get(source), total)
+            elif source.trainable:
+                source.grad[...] += total
         if self.static_graph is not None:
-            found = [gradients.get(Static(t)) for t in self.static_tensors]
-            self.static_graph.backward(
-                tape.static_tape,
-                [None if g is None else g.reshape(t.shape)
-                 for g, t in zip(found, self.static_tensors, strict=True)],
-            )  # fmt: skip
-
-    def _add_total(self, tape, static, total):
-        """Add what is the gradient of a static register, of all rows and steps together."""
-        tape.values.add(static, summed_to(total[None], (1, *static.shape)[-2:]))
+            found = [by_tensor.get(t) for t in self.static_tensors]
+            self.static_graph.backward(tape.static_tape, found)
 
     def _input_gradient(self, tape, stores, rows, steps, width):
         by_tensor = dict(zip(self.loaded, self.gradient_of_load, strict=True))
@@ -297,19 +291,11 @@ class CompiledStep:
 
 
 class Values(dict):
-    """The values of `Static`, and gradients as they come."""
-
-    def __init__(self):
-        super().__init__()
-        self.gradients = {}
+    """The values of `Static`; those that follow from weights are entries, others know their own."""
 
     def __missing__(self, static):
         source = static.source
         return source.value if static.is_weight else np.asarray(source)
-
-    def add(self, static, gradient):
-        before = self.gradients.get(static)
-        self.gradients[static] = gradient if before is None else before + gradient
 
 
 STATIC, INPUT, STEP = range(3)
