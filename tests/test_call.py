@@ -253,6 +253,55 @@ def test_arguments_of_a_call():
     assert Attention()(X.tolist()).shape == (3, 5)  # lists of numbers are an array
 
 
+def test_a_dict_comes_out_as_one():
+    class Two(layers.Layer):
+        def call(self, x):
+            return {"b": x * 2, "a": x + 1}
+
+    layer, x = Two(), np.ones((2, 3), np.float32)
+    found = layer(x)
+    assert [*found] == ["b", "a"]
+    np.testing.assert_array_equal(found["b"], 2 * x)
+    np.testing.assert_array_equal(found["a"], x + 1)
+    inputs = Input((3,))
+    made = layer(inputs)
+    model = Model(inputs, made["b"] - made["a"])
+    np.testing.assert_array_equal(model.predict(x, verbose=0), x - 1)
+
+
+@pytest.mark.parametrize("call", [
+    lambda layer, q, v: layer(q, v), lambda layer, q, v: layer(q, value=v),
+    lambda layer, q, v: layer(value=v, query=q),
+])  # fmt: skip
+def test_a_build_asks_for_the_shapes_of_arguments(call):
+    class Between(layers.Layer):
+        def build(self, value_shape, query_shape):
+            self.kernel = self.add_weight((query_shape[-1], value_shape[-1]), name="kernel")
+
+        def call(self, query, value):
+            return ops.matmul(query, self.kernel) * value
+
+    layer = Between()
+    assert call(layer, np.ones((2, 3)), np.ones((2, 4))).shape == (2, 4)
+    assert layer.kernel.shape == (3, 4)
+    tensors = Input((3,)), Input((4,))
+    model = Model(tensors, call(Between(), *tensors))
+    assert model.count_params() == 12
+
+
+def test_a_build_with_several_shapes_may_be_called():
+    class Between(layers.Layer):
+        def build(self, query_shape, value_shape):
+            self.kernel = self.add_weight((query_shape[-1], value_shape[-1]), name="kernel")
+
+        def call(self, query, value):
+            return ops.matmul(query, self.kernel) * value
+
+    layer = Between()
+    layer.build((None, 3), value_shape=(None, 4))
+    assert layer.built and layer(np.ones((2, 3)), np.ones((2, 4))).shape == (2, 4)
+
+
 def test_a_list_of_inputs():
     class Sum(layers.Layer):
         def call(self, inputs):

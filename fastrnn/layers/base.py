@@ -35,16 +35,22 @@ def _no_argument(cls, argument, *_):
 def _finished(build):
     """A `build` of one's own, which need not say that it was called; one may call another's."""
     @functools.wraps(build)
-    def finished(self, input_shape):
+    def finished(self, *shapes, **named):
         if self._is_building:
-            build(self, input_shape)
+            build(self, *shapes, **named)
         elif not self.built:
+            given = [*shapes, *named.values()]
+            one = len(given) == 1
+            by_name = self.shapes_by_name(build, given[0]) if one else None
             self._is_building = True
             try:
-                build(self, input_shape)
+                if by_name is None:
+                    build(self, *shapes, **named)
+                else:
+                    build(self, **by_name)
             finally:
                 self._is_building = False
-            self.finish_build(input_shape)
+            self.finish_build(given[0] if one else given)
 
     return finished
 
@@ -231,6 +237,12 @@ class Layer:
             )
             raise
         self.built = True
+
+    def shapes_by_name(self, build, input_shape):
+        """The shapes for a `build` of one's own that asks for those of several arguments; or None.
+
+        As in Keras it says ``query_shape`` for that of the argument ``query`` of `call`.
+        """
 
     def unbuild(self):
         """Drop the layer's own weights and shape, as if it had not been built."""

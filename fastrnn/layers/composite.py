@@ -310,6 +310,16 @@ class Form:
         self.inputs.append(value)
         return Place(len(self.inputs) - 1)
 
+    def by_name(self, call, given):
+        """What there is for each input, by the names of the arguments of `call` that hold them."""
+        def fill(value):
+            if isinstance(value, Place):
+                return given[value.number]
+            return mapped(fill, value) if isinstance(value, (list, dict)) else None
+
+        arguments = zip(inspect.signature(call).parameters, self._arguments, strict=False)
+        return {name: fill(value) for name, value in (dict(arguments) | self._options).items()}
+
     def filled(self, inputs):
         """The arguments, and those by name, with other inputs."""
         inputs = flatten(as_lists(inputs))
@@ -412,6 +422,15 @@ class Drawn(OwnAttributes, Layer):
         inner = (p for layer in self.sublayers for p in layer.parameters)
         return [*dict.fromkeys([*own, *inner])]
 
+    def shapes_by_name(self, build, input_shape):
+        names = [*inspect.signature(build).parameters][1:]
+        if len(names) < 2 or self._form is None:
+            return None
+        several = bool(input_shape) and isinstance(input_shape[0], (list, tuple))
+        found = self._form.by_name(self.call, input_shape if several else [input_shape])
+        found = {f"{name}_shape": shape for name, shape in found.items()}
+        return {name: found.get(name) for name in names} if {*names} & {*found} else None
+
     def finish_build(self, input_shape):
         """What `build` does when a class has its own, which need not do it."""
         self.built, self.input_shape = True, self.input_shape or input_shape
@@ -424,7 +443,8 @@ class Drawn(OwnAttributes, Layer):
         x = take_form(self, arguments, options)
         if not self.built and not is_symbolic(x):
             self.build(mapped(lambda part: (None, *part.shape[1:]), x))
-        return super().__call__(x, mask, training)
+        found = super().__call__(x, mask, training)
+        return self._composite.as_given(found) if self.is_drawn else found
 
     # -- what a layer does: its composite does it ----------------------------------------------
 
