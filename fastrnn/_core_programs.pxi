@@ -5,8 +5,9 @@ cdef dict _OPERATIONS = {
     "maximum": OP_MAXIMUM, "minimum": OP_MINIMUM, "equal": OP_EQUAL, "not_equal": OP_NOT_EQUAL,
     "less": OP_LESS, "less_equal": OP_LESS_EQUAL, "greater": OP_GREATER,
     "greater_equal": OP_GREATER_EQUAL, "negative": OP_NEGATIVE, "absolute": OP_ABSOLUTE,
-    "sign": OP_SIGN, "sqrt": OP_SQRT, "log": OP_LOG, "activate": OP_ACTIVATE, "slope": OP_SLOPE,
-    "where": OP_WHERE, "zero": OP_ZERO, "copy": OP_COPY, "add_copy": OP_ADD_COPY, "sum": OP_SUM,
+    "sign": OP_SIGN, "sqrt": OP_SQRT, "log": OP_LOG, "sin": OP_SINE, "cos": OP_COSINE,
+    "activate": OP_ACTIVATE, "slope": OP_SLOPE, "where": OP_WHERE, "zero": OP_ZERO,
+    "copy": OP_COPY, "add_copy": OP_ADD_COPY, "sum": OP_SUM, "largest": OP_LARGEST,
     "spread": OP_SPREAD, "product": OP_PRODUCT,
 }
 
@@ -107,8 +108,8 @@ cdef class Program:
             if not (0 <= to <= to + width <= self._width(dst)
                     and 0 <= from_ <= from_ + width <= self._width(a)):
                 raise ValueError(f"program: {name}: columns {numbers} are not all there.")
-        elif name == "sum" or name == "spread":
-            if self._width(dst if name == "sum" else a) != 1:
+        elif name in ("sum", "largest", "spread"):
+            if self._width(a if name == "spread" else dst) != 1:
                 raise ValueError(f"program: {name}: expected a register of one column.")
         elif name == "product":
             self._check_product(dst, a, b, c)

@@ -139,6 +139,9 @@ STEPS = {
     "divided": (one(lambda cell, x, h: (x @ cell.kernel - h) / (1.5 + cell.bias * cell.bias)
                     / (3 - ops.tanh(h)) ** 2 + ops.zeros_like(h) + 0.5 * ops.ones_like(h)), {}),
     "everything at once": (one(lambda cell, x, h: x[:, 1:4] * h + x[:, :1] - h[:, ::1]), {}),
+    "softmax": (one(lambda cell, x, h: ops.softmax(200 * h + x @ cell.kernel)
+                    + ops.softmax(x[:, :3]) * ops.softmax(h * cell.row, axis=1)), {}),
+    "waves": (one(lambda cell, x, h: ops.sin(3 * h) * ops.cos(x @ cell.kernel - h)), {}),
     "comparisons": (one(lambda cell, x, h: h * (h < 0) + (h >= x[:, :3]) * 0.3 * x[:, 1:4]
                         + ops.cast(ops.equal(h, h), "float32") * x[:, :3]
                         - ops.not_equal(h, x[:, :3]) * 0.1 * h), {}),
@@ -314,8 +317,9 @@ class Dropped(Base):
     Base(one(lambda cell, x, h: layers.GRUCell(3, dropout=0.1)(x, h)[0])),
     Base(one(lambda cell, x, h: layers.GRUCell(3, reset_after=False)(x, h)[0])),
     Base(one(lambda cell, x, h: h + layers.SimpleRNNCell(3, dropout=0.1)(x)[0])),
-    Base(one(lambda cell, x, h: ops.softmax(h + x @ cell.kernel))),
-    Base(one(lambda cell, x, h: ops.sin(h) + x @ cell.kernel)),
+    Base(one(lambda cell, x, h: ops.log_softmax(h + x @ cell.kernel))),
+    Base(one(lambda cell, x, h: ops.tan(h) + x @ cell.kernel)),
+    Base(one(lambda cell, x, h: layers.Softmax()(h) + x @ cell.kernel)),
     Base(one(lambda cell, x, h: h[:, ::-1] + x @ cell.kernel)),
     Base(one(lambda cell, x, h: layers.Dense(3, activity_regularizer="l2")(h) + x @ cell.kernel)),
     Base(one(lambda cell, x, h: h + layers.BatchNormalization()(x @ cell.kernel))),

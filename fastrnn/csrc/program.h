@@ -42,12 +42,18 @@ INLINE int64_t pitch_of(const task_t *t, int64_t i) { return padded(t->p->width[
     break
 #define TRUTH(condition) vselect(MASK(condition), vset(1), vset(0))
 
-INLINE vec vlog(vec x) {
-    REAL numbers[VL];
-    vstore(numbers, x);
-    for (int i = 0; i < VL; i++) numbers[i] = LOG(numbers[i]);
-    return vload(numbers);
-}
+/* Functions of the C library, number by number. */
+#define EACH_NUMBER(name, function)                                            \
+    INLINE vec name(vec x) {                                                   \
+        REAL numbers[VL];                                                      \
+        vstore(numbers, x);                                                    \
+        for (int i = 0; i < VL; i++) numbers[i] = function(numbers[i]);        \
+        return vload(numbers);                                                 \
+    }
+EACH_NUMBER(vlog, LOG)
+EACH_NUMBER(vsine, SINE)
+EACH_NUMBER(vcosine, COSINE)
+#undef EACH_NUMBER
 
 static void run_pairs(int32_t op, REAL *dst, const REAL *a, const REAL *b, int64_t n) {
     switch (op) {
@@ -72,6 +78,8 @@ static void run_entries(int32_t op, REAL *dst, const REAL *a, int64_t n) {
         case OP_ABSOLUTE: ENTRIES(vabs(x));
         case OP_SIGN: ENTRIES(TRUTH(x > vset(0)) - TRUTH(x < vset(0)));
         case OP_SQRT: ENTRIES(vsqrt(x));
+        case OP_SINE: ENTRIES(vsine(x));
+        case OP_COSINE: ENTRIES(vcosine(x));
         default: ENTRIES(vlog(x)); /* OP_LOG */
     }
 }
@@ -136,6 +144,16 @@ static void run_sum(const task_t *t, const instruction_t *i) {
     }
 }
 
+static void run_largest(const task_t *t, const instruction_t *i) {
+    const int64_t width = t->p->width[i->a];
+    for (int64_t r = 0; r < t->rows; r++) {
+        const REAL *a = reg_of(t, i->a) + r * pitch_of(t, i->a);
+        REAL largest = a[0];
+        for (int64_t j = 1; j < width; j++) largest = a[j] > largest ? a[j] : largest;
+        reg_of(t, i->dst)[r * pitch_of(t, i->dst)] = largest;
+    }
+}
+
 static void run_spread(const task_t *t, const instruction_t *i) {
     const int64_t pitch = pitch_of(t, i->dst);
     for (int64_t r = 0; r < t->rows; r++) {
@@ -158,13 +176,16 @@ static void run_instruction(const task_t *t, const instruction_t *i) {
         case OP_COPY:
         case OP_ADD_COPY: run_columns(t, i); break;
         case OP_SUM: run_sum(t, i); break;
+        case OP_LARGEST: run_largest(t, i); break;
         case OP_SPREAD: run_spread(t, i); break;
         case OP_PRODUCT: run_product(t, i); break;
         case OP_NEGATIVE:
         case OP_ABSOLUTE:
         case OP_SIGN:
         case OP_SQRT:
-        case OP_LOG: run_entries(i->op, dst, a, n); break;
+        case OP_LOG:
+        case OP_SINE:
+        case OP_COSINE: run_entries(i->op, dst, a, n); break;
         default: run_pairs(i->op, dst, a, reg_of(t, i->b), n);
     }
 }

@@ -19,6 +19,8 @@
 #define LOG logf
 #define LOG1P log1pf
 #define ERFC erfcf
+#define SINE sinf
+#define COSINE cosf
 #else
 #define REAL double
 #define REAL_NAME f64
@@ -41,4 +43,6 @@
 #define LOG log
 #define LOG1P log1p
 #define ERFC erfc
+#define SINE sin
+#define COSINE cos
 #endif

@@ -206,13 +206,13 @@ enum { GEMM_ROWS = 96, MAX_SHARD = 16 };
 enum {
     OP_ADD, OP_SUBTRACT, OP_MULTIPLY, OP_DIVIDE, OP_MAXIMUM, OP_MINIMUM, /* dst = a . b */
     OP_EQUAL, OP_NOT_EQUAL, OP_LESS, OP_LESS_EQUAL, OP_GREATER, OP_GREATER_EQUAL, /* 1 or 0 */
-    OP_NEGATIVE, OP_ABSOLUTE, OP_SIGN, OP_SQRT, OP_LOG, /* dst = f(a) */
+    OP_NEGATIVE, OP_ABSOLUTE, OP_SIGN, OP_SQRT, OP_LOG, OP_SINE, OP_COSINE, /* dst = f(a) */
     OP_ACTIVATE,      /* dst = f(a), f = c, an ACT_ */
     OP_SLOPE,         /* dst = b f'(a), by what f = c gave, or for silu and gelu was given */
     OP_WHERE,         /* dst = c != 0 ? a : b */
     OP_ZERO,          /* dst = 0 */
     OP_COPY, OP_ADD_COPY, /* `width` columns of a, from `from` on: set, or added to, those of dst from `to` on */
-    OP_SUM, OP_SPREAD, /* the sum of a's columns in one; a's one column in all of dst's */
+    OP_SUM, OP_LARGEST, OP_SPREAD, /* a's columns in one: their sum, the largest; a's one column in all of dst's */
     OP_PRODUCT,       /* dst = a times matrix b, plus register c unless that is -1; dst is none of them */
     OPERATIONS
 };

@@ -115,6 +115,14 @@ class Gradients:
         emit = self.assembler.emit
         self.add(i.a, emit("divide", d, emit("add", i.dst, i.dst)))
 
+    def _sin(self, d, i):
+        emit = self.assembler.emit
+        self.add(i.a, emit("multiply", d, emit("cos", i.a)))
+
+    def _cos(self, d, i):
+        emit = self.assembler.emit
+        self.add(i.a, emit("negative", emit("multiply", d, emit("sin", i.a))))
+
     def _log(self, d, i):
         self.add(i.a, self.assembler.emit("divide", d, i.a))
 

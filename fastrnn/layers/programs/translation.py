@@ -22,7 +22,7 @@ class Unsupported(Exception):
 PAIRS = {
     "maximum", "minimum", "equal", "not_equal", "less", "less_equal", "greater", "greater_equal",
 }
-SINGLE = {"absolute", "sign", "sqrt", "log"}
+SINGLE = {"absolute", "sign", "sqrt", "log", "sin", "cos"}
 
 
 class Translator:
@@ -69,9 +69,19 @@ class Translator:
     def activate(self, name, z):
         if name == "linear":
             return z
+        if name == "softmax":
+            return self._softmax(z)
         if name not in self.activations:
             raise Unsupported(f"activation {name!r}")
         return self.assembler.emit("activate", z, c=name)
+
+    def _softmax(self, z):
+        """exp(z) over its sum; no gradient passes through the largest z, on which it does not
+        depend."""
+        emit = self.assembler.emit
+        largest = emit("largest", z, width=1)
+        e = self.activate("exponential", emit("subtract", z, self.register(largest, z.width)))
+        return emit("divide", e, self.register(emit("sum", e, width=1), z.width))
 
     # Each takes the layer, what goes in, and the tensor that comes out.
 
@@ -123,6 +133,8 @@ class Translator:
             held = emit("copy", *registers, columns=width)
             self.held.add(held)
             return held
+        if function == "softmax" and layer.options.get("axis", -1) not in (-1, 1):
+            raise Unsupported("a softmax along something else than the last axis")
         if function in SINGLE | PAIRS:
             return emit(function, *registers)
         return self.activate(function, *registers)
