@@ -132,7 +132,7 @@ def sweep_backward(
     projection: tuple[_Real, _Real, _Real, _Real, _Real | None] | None = None,
 ) -> None: ...
 
-PROGRAM_ACTIVATIONS: frozenset[str]
+
 
 class Program:
     static_size: int

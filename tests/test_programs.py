@@ -9,9 +9,12 @@ from engine_cases import assert_gradient
 
 import fastrnn
 from fastrnn import Input, Sequential, _core, engines, layers, ops
+from fastrnn.cells import CellSpec
+from fastrnn.engines.rare import RareTape
+from fastrnn.layers.compiled import Tape
 from fastrnn.layers.composite import DrawnCell
-from fastrnn.layers.programs import Tape
 from fastrnn.masks import StepMask
+from fastrnn.values import Lookup
 
 RNG = np.random.default_rng(11)
 
@@ -38,6 +41,7 @@ class Base(layers.Layer):
             cell(units, dtype=self.dtype, bias_initializer="random_normal")
             for cell in (layers.LSTMCell, layers.GRUCell, layers.SimpleRNNCell)
         )
+        self.old_gru = layers.GRUCell(units, reset_after=False, dtype=self.dtype)
         self.norm = layers.LayerNormalization(dtype=self.dtype)
         self.thin = layers.Dense(1, "sigmoid", use_bias=False, dtype=self.dtype)
 
@@ -127,7 +131,9 @@ STEPS = {
                   * (ops.tanh(x @ cell.kernel + h @ cell.recurrent) - h)), {}),
     "lstm": (lstm, {"states": 2}), "swapped": (swapped, {"states": 2}),
     "residual": (residual, {"states": 2}), "several": (several, {"states": 2}),
-    "gru": (one(lambda cell, x, h: cell.gru(x, h)[0]), {}), "input": (of_the_input, {}),
+    "gru": (one(lambda cell, x, h: cell.gru(x, h)[0]), {}),
+    "old gru": (one(lambda cell, x, h: cell.old_gru(x, h)[0] * cell.row), {}),
+    "input": (of_the_input, {}),
     "weights": (of_weights, {}), "one weight": (of_one_weight, {"output_size": 4}),
     "spread": (selu_gates, {"output_size": 6}), "normalized": (normalized, {}),
     "piecewise": (piecewise, {}),
@@ -315,7 +321,6 @@ class Dropped(Base):
 @pytest.mark.parametrize("cell", [
     Dropped(STEPS["plain"][0]),
     Base(one(lambda cell, x, h: layers.GRUCell(3, dropout=0.1)(x, h)[0])),
-    Base(one(lambda cell, x, h: layers.GRUCell(3, reset_after=False)(x, h)[0])),
     Base(one(lambda cell, x, h: h + layers.SimpleRNNCell(3, dropout=0.1)(x)[0])),
     Base(one(lambda cell, x, h: ops.log_softmax(h + x @ cell.kernel))),
     Base(one(lambda cell, x, h: ops.tan(h) + x @ cell.kernel)),
@@ -374,6 +379,86 @@ def test_a_frozen_weight_and_one_that_moves():
     before = cell.sweep(x, None)[0]
     cell.recurrent.assign(cell.recurrent.numpy() * 2)
     assert (before != cell.sweep(x, None)[0]).any()
+
+
+# -- the library's own cells, with activations that have no kernel ---------------------------------
+
+
+RARE = [
+    "silu", "gelu", "mish", "softmax", "hard_silu", "log_sigmoid", "tanh_shrink", "soft_shrink",
+    "squareplus", "celu", "hard_tanh",
+]  # fmt: skip
+CELLS = [("simple_rnn", True), ("lstm", True), ("gru", True), ("gru", False)]
+
+
+def rare_sweep(engine_name, cell, dtype, masked, sequences, zeroes, looked_up, biased):
+    """All that a sweep of an engine gives there and back, a list of arrays."""
+    rng = np.random.default_rng(8)
+    rows, steps, units, columns = 11, 5, 4, 4 * cell.gates
+    xz, U = rng.normal(size=(rows, steps, columns)), rng.normal(size=(units, columns)) / 2
+    ids = rng.integers(0, 7, (rows, steps)).astype(np.int32)
+    table, bias = rng.normal(size=(7, columns)), rng.normal(size=units)
+    states = [rng.normal(size=(rows, units)) for _ in range(cell.states)]
+    dy = rng.normal(size=(rows, steps, units))
+    dstates = [rng.normal(size=(rows, units)), *[None] * (cell.states - 1)]
+    xz, U, table, bias, dy = (a.astype(dtype) for a in (xz, U, table, bias, dy))
+    states, dstates = ([a if a is None else a.astype(dtype) for a in own]
+                       for own in (states, dstates))  # fmt: skip
+    start = rng.integers(0, 3, rows)
+    mask = StepMask(start, start + rng.integers(0, 3, rows), steps) if masked else None
+    bias = bias if biased else None
+    dU, dbias = np.ones_like(U), None if bias is None else np.ones_like(bias)
+    with engines.using(engine_name) as engine:
+        given = Lookup(ids, table) if looked_up else xz
+        y, last, tape = engine.recurrent(
+            cell, given, U, states, mask, sequences, zeroes, True, bias
+        )
+        assert isinstance(tape, RareTape) == (engine_name == "cpu")
+        dxz, first = engine.recurrent_backward(
+            tape, U, dy if sequences else None, dstates, dU, dbias=dbias
+        )
+    found = [y, *last, *first, dU, dbias, *(dxz if looked_up else [dxz])]
+    return [a for a in found if a is not None]
+
+
+@pytest.mark.parametrize("activation", RARE)
+@pytest.mark.parametrize(("kind", "reset_after"), CELLS)
+def test_rare_activations(kind, reset_after, activation):
+    cell = CellSpec(kind, activation, "sigmoid", reset_after)
+    biased = kind == "gru" and reset_after
+    for options in ((False, True, False, False), (True, True, True, True), (True, False, False,
+                    False), (True, True, False, False)):  # fmt: skip
+        wanted = rare_sweep("reference", cell, "float64", *options, biased)
+        found = rare_sweep("cpu", cell, "float64", *options, biased)
+        for own, other in zip(found, wanted, strict=True):
+            np.testing.assert_allclose(own, other, rtol=1e-9, atol=1e-11)
+
+
+@pytest.mark.parametrize("kind", ["SimpleRNN", "LSTM", "GRU"])
+def test_layers_with_rare_activations(kind):
+    """They train as on the reference engine, with padding, and with dropout go there."""
+    ids, y = RNG.integers(0, 9, (12, 6)), RNG.normal(size=(12, 1))
+
+    def run(engine):
+        with engines.using(engine):
+            fastrnn.utils.set_random_seed(6)
+            layer = getattr(layers, kind)(3, "gelu", recurrent_dropout=0.2)
+            model = Sequential([
+                layers.Embedding(9, 4, mask_zero=True),
+                getattr(layers, kind)(5, "mish", return_sequences=True), layer, layers.Dense(1),
+            ])  # fmt: skip
+            model.compile("adam", "mse")
+            return model.fit(ids, y, batch_size=5, epochs=3, verbose=0).history["loss"]
+
+    np.testing.assert_allclose(run("cpu"), run("reference"), rtol=1e-4)
+
+
+def test_activations_without_instructions_go_to_the_reference_engine():
+    cell = CellSpec("lstm", "sparse_plus")
+    U, xz = np.ones((2, 8)), np.ones((1, 3, 8))
+    with engines.using("cpu") as engine:
+        *_, tape = engine.recurrent(cell, xz, U)
+    assert not isinstance(tape, RareTape)
 
 
 # -- the door --------------------------------------------------------------------------------------

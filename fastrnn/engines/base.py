@@ -29,8 +29,7 @@ class Engine(abc.ABC):
 
     # -- programs ----------------------------------------------------------------------------
 
-    # Activations for which there are instructions, if there is a `program`; else None.
-    program_activations = None
+    runs_programs = False  # whether there is a `program`
 
     def program(self, widths, statics, code, loads, stores, carries, matrices):
         """A cell's step as instructions, ready to run: a `fastrnn._core.Program`, made of these."""

@@ -2,7 +2,7 @@
 
 A batch is cut into shards of rows by its shape alone, so no result depends on the number of
 threads.
-What the kernels do not have (rare activations and losses) goes to the reference engine.
+What the kernels do not have goes to a program (`rare`), or to the reference engine.
 
 Letters: B rows in a batch, T steps, D input width, H units, M columns of a projection,
 V vocabulary.
@@ -17,6 +17,7 @@ import numpy as np
 
 from fastrnn import _core
 from fastrnn.config import epsilon
+from fastrnn.engines import rare
 from fastrnn.engines.reference import ReferenceEngine
 from fastrnn.rules import RULES
 from fastrnn.values import Lookup, RowGradient
@@ -106,7 +107,7 @@ class CPUEngine(ReferenceEngine):
 
     # -- programs ------------------------------------------------------------------------------
 
-    program_activations = _core.PROGRAM_ACTIVATIONS
+    runs_programs = True
 
     def program(self, widths, statics, code, loads, stores, carries, matrices):
         return _core.Program(widths, statics, code, loads, stores, carries, matrices)
@@ -196,7 +197,7 @@ class CPUEngine(ReferenceEngine):
     def recurrent(self, cell, xz, U, states=None, mask=None, return_sequences=False,
                   zero_output_for_mask=False, keep=True, bias=None, noise=None):
         if not SWEEP_ACTIVATIONS.issuperset(cell[1:3]):  # activation, recurrent_activation
-            return super().recurrent(
+            return self._rare(
                 cell, self._carried_out(xz), U, states, mask, return_sequences,
                 zero_output_for_mask, keep, bias, noise,
             )
@@ -217,12 +218,28 @@ class CPUEngine(ReferenceEngine):
         )
         return y, last, sweep
 
+    def _rare(self, cell, xz, U, states, mask, sequences, zeroes, keep, bias, noise):
+        """Sweeps with activations for which there are no kernels."""
+        sweep = rare.sweep_of(cell, len(U), bias is not None) if noise is None else None
+        if sweep is None:
+            return super().recurrent(
+                cell, xz, U, states, mask, sequences, zeroes, keep, bias, noise
+            )
+        ids = None
+        if isinstance(xz, Lookup):
+            ids, xz = xz.ids, self.lookup(xz.ids, xz.table)
+        return rare.forward(
+            self, sweep, cell, xz, ids, U, states, mask, sequences, zeroes, keep, bias
+        )
+
     def _carried_out(self, xz):
         """What `project` made for a sweep, as the reference engine takes it."""
         return self.project(*xz) if isinstance(xz, Projection) else whole_lookup(xz)
 
     def recurrent_backward(self, tape, U, dsequence, dstates, dU, need_dxz=True, dbias=None,
                            projection=None):
+        if isinstance(tape, rare.RareTape):
+            return rare.backward(self, tape, dsequence, dstates, dU, need_dxz, dbias)
         if not isinstance(tape, _core.Sweep):
             return super().recurrent_backward(tape, U, dsequence, dstates, dU, need_dxz, dbias)
         ids = tape.ids

@@ -18,9 +18,9 @@ from fastrnn import engines
 from fastrnn.graph import Graph, SymbolicTensor, as_lists, flatten, is_symbolic
 from fastrnn.layers.base import Layer
 from fastrnn.layers.cells import RecurrentCell
+from fastrnn.layers.compiled import Steps, Tape
 from fastrnn.layers.input import Input, InputLayer
 from fastrnn.layers.operations import Counted
-from fastrnn.layers.programs import Steps, Tape
 from fastrnn.names import unused
 from fastrnn.operands import drawing
 
@@ -555,7 +555,7 @@ class DrawnCell(Drawn, RecurrentCell):
         step = self._steps.of(composite.training_graph if training else composite.graph)
         if step is None:
             return super().sweep(x, states, *options, training)
-        return step.sweep(engines.dense(x), states, *options, training, self.output_size)
+        return step.sweep(engines.dense(x), states, *options, training)
 
     def sweep_backward(self, tape, doutput, dstates):
         if not isinstance(tape, Tape):

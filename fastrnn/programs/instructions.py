@@ -7,55 +7,32 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastrnn import engines
-from fastrnn.graph import SymbolicTensor
-from fastrnn.parameters import Parameter
-
-__all__ = ["Assembler", "Instruction", "Parts", "Program", "Register", "Row", "Static", "apart"]
-
-
-class Row:
-    """A row of a weight that is a matrix, as if it were a weight."""
-
-    def __init__(self, parameter, number):
-        self.parameter = parameter
-        self.number = number
-
-    shape = property(lambda self: self.parameter.shape[1:])
-    value = property(lambda self: self.parameter.value[self.number])
-    grad = property(lambda self: self.parameter.grad[self.number])
-    trainable = property(lambda self: self.parameter.trainable)
+__all__ = ["Assembler", "Instruction", "Parts", "Program", "Register", "Static", "apart"]
 
 
 class Static:
-    """What is the same for all rows and steps: a weight, what follows from weights, or numbers.
+    """What is the same for all rows and steps.
 
-    Attributes
+    Parameters
     ----------
-    source : Parameter, Row, SymbolicTensor, array or float
+    source
+        What it is: a number, a name, or an object.
+    shape : tuple, default ()
+    has_gradient : bool, default False
+        Whether somebody wants its gradient.
     """
 
-    def __init__(self, source):
+    def __init__(self, source, shape=(), has_gradient=False):
         self.source = source
-        self.key = source if isinstance(source, float) else id(source)
+        self.shape = tuple(shape)
+        self.has_gradient = has_gradient
+        self.key = source if isinstance(source, (float, str)) else id(source)
 
     def __eq__(self, other):
         return self.key == other.key
 
     def __hash__(self):
         return hash(self.key)
-
-    @property
-    def has_gradient(self):
-        return self.is_weight or isinstance(self.source, SymbolicTensor)
-
-    @property
-    def is_weight(self):
-        return isinstance(self.source, (Parameter, Row))
-
-    @property
-    def shape(self):
-        return tuple(self.source.shape) if self.has_gradient else np.shape(self.source)
 
 
 class Register:
@@ -143,9 +120,9 @@ def apart(assembler, carries):
 
 
 class Program:
-    """A program of the C core, and the static values that it wants."""
+    """A program of the C core, which ``make`` makes, and the static values that it wants."""
 
-    def __init__(self, assembler, parts):
+    def __init__(self, assembler, parts, make):
         code = living(assembler.code, parts)
         places, widths, statics = numbered(code, parts)
         used = sorted({i.b for i in code if i.name == "product"})
@@ -161,7 +138,7 @@ class Program:
         for number in used:
             (_, transposed), (rows, columns) = keys[number], found[number].shape
             shapes.append((*((columns, rows) if transposed else (rows, columns)), transposed))
-        self.core = engines.current().program(
+        self.core = make(
             widths, len(statics),
             [(i.name, places[i.dst], plain(i.a),
               used.index(i.b) if i.name == "product" else plain(i.b), plain(i.c), i.to, i.start,

@@ -4,19 +4,52 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
 from fastrnn.graph import flatten
 from fastrnn.layers.cells import CellStep, GRUCell, LSTMCell, SimpleRNNCell
 from fastrnn.layers.core import Activation, Dense
 from fastrnn.layers.normalization import LayerNormalization
 from fastrnn.layers.operations import Operation
 from fastrnn.layers.operators import Arithmetic, GetItem
-from fastrnn.layers.programs.instructions import Register, Row, Static
+from fastrnn.parameters import Parameter
+from fastrnn.programs import equations
+from fastrnn.programs.equations import Unsupported
+from fastrnn.programs.instructions import Register, Static
 
-__all__ = ["LAYERS", "Translator", "Unsupported"]
+__all__ = ["LAYERS", "Translator", "is_weight", "of_tensor"]
 
 
-class Unsupported(Exception):
-    """A step has something for which there is no instruction."""
+class Part:
+    """Some rows or columns of a weight, as if they were a weight."""
+
+    def __init__(self, parameter, index):
+        self.parameter = parameter
+        self.index = index
+
+    value = property(lambda self: self.parameter.value[self.index])
+    grad = property(lambda self: self.parameter.grad[self.index])
+    shape = property(lambda self: self.value.shape)
+    trainable = property(lambda self: self.parameter.trainable)
+
+
+def of_weight(weight):
+    """A weight, or a `Part` of one, as a `Static`."""
+    return Static(weight, weight.shape, has_gradient=True)
+
+
+def of_tensor(tensor):
+    """A tensor that depends on weights alone, as a `Static`."""
+    return Static(tensor, tensor.shape, has_gradient=True)
+
+
+def of_constant(constant):
+    """A `Constant` as a `Static`."""
+    return Static(constant.value if constant.shape else float(constant.value), constant.shape)
+
+
+def is_weight(static):
+    return isinstance(static.source, (Parameter, Part))
 
 
 PAIRS = {
@@ -35,9 +68,8 @@ class Translator:
         Those through which no gradient passes.
     """
 
-    def __init__(self, assembler, activations):
+    def __init__(self, assembler):
         self.assembler = assembler
-        self.activations = activations
         self.values = {}
         self.held = set()
 
@@ -60,35 +92,17 @@ class Translator:
             if math.prod(shape[:-1]) != 1 or (shape and shape[-1] not in (1, width)):
                 raise Unsupported(f"a static array of shape {shape}")
             return self.assembler.static(value, width)
-        if value.width == width:
-            return value
-        if value.width != 1:
-            raise Unsupported(f"{value.width} columns in the place of {width}")
-        return self.assembler.emit("spread", value, width=width)
+        return equations.spread(self.assembler, value, width)
 
     def activate(self, name, z):
-        if name == "linear":
-            return z
-        if name == "softmax":
-            return self._softmax(z)
-        if name not in self.activations:
-            raise Unsupported(f"activation {name!r}")
-        return self.assembler.emit("activate", z, c=name)
-
-    def _softmax(self, z):
-        """exp(z) over its sum; no gradient passes through the largest z, on which it does not
-        depend."""
-        emit = self.assembler.emit
-        largest = emit("largest", z, width=1)
-        e = self.activate("exponential", emit("subtract", z, self.register(largest, z.width)))
-        return emit("divide", e, self.register(emit("sum", e, width=1), z.width))
+        return equations.activate(self.assembler, name, z)
 
     # Each takes the layer, what goes in, and the tensor that comes out.
 
     def _arithmetic(self, layer, values, output):
         emit, width, operation = self.assembler.emit, output.shape[-1], layer.operation
         if layer.constant is not None:
-            constant = static_of(layer.constant)
+            constant = of_constant(layer.constant)
             values = [constant, *values] if layer.right is None else [*values, constant]
         if operation == "power":
             a, power = self.register(values[0], width), values[1]
@@ -100,7 +114,7 @@ class Translator:
 
     def _operation(self, layer, values, output):
         emit, function, width = self.assembler.emit, layer.function, output.shape[-1]
-        constants = {i: static_of(c) for i, c in layer.constants.items()}
+        constants = {i: of_constant(c) for i, c in layer.constants.items()}
         given = iter(values)
         values = [
             constants[i] if i in constants else next(given)
@@ -158,14 +172,7 @@ class Translator:
     def _summed(self, layer, value, output):
         if output.shape[-1] != 1 or isinstance(value, Static):
             raise Unsupported("a sum along something else than the last axis")
-        return self._across(value, layer.function == "mean")
-
-    def _across(self, a, is_mean=True):
-        """The sum of a's columns, or their mean, one column."""
-        total = self.assembler.emit("sum", a, width=1)
-        if not is_mean:
-            return total
-        return self.assembler.emit("multiply", total, self.assembler.number(1 / a.width, 1))
+        return equations.across(self.assembler, value, layer.function == "mean")
 
     def _getitem(self, layer, values, output):
         [a] = values
@@ -188,9 +195,9 @@ class Translator:
             raise Unsupported("a penalty on an output")
         init = None
         if layer.use_bias:
-            init = self.assembler.static(Static(layer.bias), layer.units)
+            init = self.assembler.static(of_weight(layer.bias), layer.units)
         return self.activate(
-            layer.activation, self.assembler.product(a, Static(layer.kernel), init=init)
+            layer.activation, self.assembler.product(a, of_weight(layer.kernel), init=init)
         )
 
 
@@ -199,13 +206,13 @@ class Translator:
         a = self.register(values[0], width)
         if layer.axis not in (-1, [-1], 1, [1]):
             raise Unsupported("a norm over something else than the last axis")
-        centred = emit("subtract", a, self.register(self._across(a), width))
+        centred = emit("subtract", a, self.register(equations.across(self.assembler, a), width))
         squares = emit("multiply", centred, centred)
-        variance = self.register(self._across(squares), width)
+        variance = self.register(equations.across(self.assembler, squares), width)
         deviation = emit("sqrt", emit("add", variance, self.assembler.number(layer.epsilon, width)))
         y = emit("divide", centred, deviation)
         for name, weight in (("multiply", layer.gamma), ("add", layer.beta)):
-            y = emit(name, y, self.assembler.static(Static(weight), width)) if weight else y
+            y = emit(name, y, self.assembler.static(of_weight(weight), width)) if weight else y
         return y
 
     # The library's own cells, called in a step: see `fastrnn.engines.reference` for the equations.
@@ -222,58 +229,41 @@ class Translator:
         new = write(cell, x, *states)
         return [new[0], *new]
 
-    def _projected(self, cell, x, bias, init=None):
+    def _projected(self, cell, x, bias):
         """x W, and the bias."""
-        if bias is not None:
-            init = self.assembler.static(Static(bias), cell.kernel.shape[1])
-        return self.assembler.product(x, Static(cell.kernel), init=init)
+        init = bias and self.assembler.static(of_weight(bias), cell.kernel.shape[1])
+        return self.assembler.product(x, of_weight(cell.kernel), init=init)
 
-    def _gates(self, z, units):
-        """The columns of each gate."""
-        emit = self.assembler.emit
-        return [
-            emit("copy", z, width=units, start=start, columns=units)
-            for start in range(0, z.width, units)
-        ]
+    def _sums(self, cell, x, h):
+        """x W + h U + b."""
+        z = self._projected(cell, x, cell.bias or None)
+        return self.assembler.product(h, of_weight(cell.recurrent_kernel), init=z)
 
     def _simple_rnn(self, cell, x, h):
-        z = self._projected(cell, x, cell.bias or None)
-        z = self.assembler.product(h, Static(cell.recurrent_kernel), init=z)
-        return [self.activate(cell.activation, z)]
+        return [self.activate(cell.activation, self._sums(cell, x, h))]
 
     def _lstm(self, cell, x, h, c):
-        emit = self.assembler.emit
-        z = self._projected(cell, x, cell.bias or None)
-        z = self.assembler.product(h, Static(cell.recurrent_kernel), init=z)
-        i, f, g, o = self._gates(z, cell.units)
-        i, f, o = (self.activate(cell.recurrent_activation, gate) for gate in (i, f, o))
-        g = self.activate(cell.activation, g)
-        c = emit("add", emit("multiply", f, c), emit("multiply", i, g))
-        return [emit("multiply", o, self.activate(cell.activation, c)), c]
+        return equations.lstm(self.assembler, self._sums(cell, x, h), c, cell)
 
     def _gru(self, cell, x, h):
-        if not cell.reset_after:
-            raise Unsupported("a GRU with reset_after=False")
-        emit = self.assembler.emit
-        outer, inner = (Row(cell.bias, n) for n in (0, 1)) if cell.use_bias else (None, None)
-        bias = inner and self.assembler.static(Static(inner), 3 * cell.units)
-        product = self.assembler.product(h, Static(cell.recurrent_kernel), init=bias)
-        z, r, candidate = self._gates(self._projected(cell, x, outer), cell.units)
-        own_z, own_r, own = self._gates(product, cell.units)
-        z, r = (
-            self.activate(cell.recurrent_activation, emit("add", *parts))
-            for parts in ((z, own_z), (r, own_r))
-        )
-        candidate = self.activate(
-            cell.activation, emit("add", candidate, emit("multiply", r, own))
-        )
-        kept = emit("multiply", z, emit("subtract", h, candidate))
-        return [emit("add", candidate, kept)]
+        assembler, units, U = self.assembler, cell.units, cell.recurrent_kernel
+        if cell.reset_after:
+            outer, inner = (Part(cell.bias, n) for n in (0, 1)) if cell.use_bias else (None, None)
+            init = inner and assembler.static(of_weight(inner), 3 * units)
+            product = assembler.product(h, of_weight(U), init=init)
+        else:
+            outer = cell.bias or None
+            gates, own = (Part(U, np.s_[:, part]) for part in (np.s_[: 2 * units],
+                                                               np.s_[2 * units :]))  # fmt: skip
+            product = assembler.product(h, of_weight(gates))
+
+        def candidate_of(r, product):
+            if cell.reset_after:
+                return assembler.emit("multiply", r, equations.gates(assembler, product, units)[2])
+            return assembler.product(assembler.emit("multiply", r, h), of_weight(own))
+
+        xz = self._projected(cell, x, outer)
+        return equations.gru(assembler, xz, h, product, candidate_of, cell)
 
 
 LAYERS = (Activation, Arithmetic, CellStep, Dense, GetItem, LayerNormalization, Operation)
-
-
-def static_of(constant):
-    """A `Constant` as a `Static`."""
-    return Static(constant.value if constant.shape else float(constant.value))
