@@ -132,8 +132,6 @@ def sweep_backward(
     projection: tuple[_Real, _Real, _Real, _Real, _Real | None] | None = None,
 ) -> None: ...
 
-
-
 class Program:
     static_size: int
     def __init__(

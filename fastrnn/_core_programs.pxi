@@ -11,9 +11,6 @@ cdef dict _OPERATIONS = {
     "spread": OP_SPREAD, "product": OP_PRODUCT,
 }
 
-PROGRAM_ACTIVATIONS = frozenset(_ACTIVATIONS) | frozenset(_ACTIVATIONS_BY_INPUT)
-
-
 cdef enum:
     MOST_REGISTERS = 1 << 16
     MOST_COLUMNS = 1 << 24  # of a register: so no size that follows overflows

@@ -64,6 +64,14 @@ __all__ = [
 ]
 
 
+# Those that all kernels have: sweeps too, where the slope is known by what they give, and others.
+KERNELS_BY_OUTPUT = frozenset({
+    "linear", "relu", "tanh", "sigmoid", "hard_sigmoid", "relu6", "leaky_relu", "elu", "selu",
+    "exponential", "softplus", "softsign",
+})  # fmt: skip
+KERNELS_BY_INPUT = frozenset({"silu", "gelu"})
+
+
 def _of_tensors(function):
     """The function, of symbolic tensors too: of these it takes no arguments but an axis."""
     @functools.wraps(function)

@@ -20,19 +20,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from fastrnn.activations import KERNELS_BY_OUTPUT
 from fastrnn.cells import CellSpec
 from fastrnn.cuda import arrays, discovery, launches, matmul, memory, stream
 from fastrnn.cuda.sweep_tiles import cycles, plan, products_back, products_there, tiles_of
 from fastrnn.cuda.tiles import length_of_parts
 from fastrnn.values import RowGradient
 
-__all__ = ["ACTIVATIONS", "LookedUp", "Tape", "look_up", "sweep_backward", "sweep_forward"]
+__all__ = ["LookedUp", "Tape", "look_up", "sweep_backward", "sweep_forward"]
 
-# Those that the kernels have, for either use: whose slope is known by what they give.
-ACTIVATIONS = frozenset({
-    "linear", "relu", "tanh", "sigmoid", "hard_sigmoid", "relu6", "leaky_relu", "elu", "selu",
-    "exponential", "softplus", "softsign",
-})  # fmt: skip
 # Bytes of shared memory that a block may have, in the simulator: as on an H200.
 SIMULATED_SHARED = 227 * 1024
 GROUPS = 1, 2, 4  # rows in a block, for more than a warp's units
@@ -142,7 +138,7 @@ def sweep_forward(cell, xz, U, states=None, start=None, stop=None, bias=None, no
     Parameters
     ----------
     cell : `fastrnn.cells.CellSpec`
-        With activations of `ACTIVATIONS`.
+        With activations of `fastrnn.activations.KERNELS_BY_OUTPUT`.
     xz : array of shape (B, T, G * H), or with ``looked_up`` a table (n, G * H)
     U : array of shape (H, G * H)
     states : list of arrays of shape (B, H), or None for zeros
@@ -461,9 +457,9 @@ def _check_layer(cell, U, xz):
             f"xz: expected shape (batch, steps, gates * units); got {tuple(xz.shape)}."
         )
     for name in ("activation", "recurrent_activation"):
-        if getattr(cell, name) not in ACTIVATIONS:
+        if getattr(cell, name) not in KERNELS_BY_OUTPUT:
             raise ValueError(
-                f"{name}: expected one of {', '.join(sorted(ACTIVATIONS))}; got "
+                f"{name}: expected one of {', '.join(sorted(KERNELS_BY_OUTPUT))}; got "
                 f"{getattr(cell, name)!r}."
             )
 

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastrnn import _core
+from fastrnn.activations import KERNELS_BY_INPUT, KERNELS_BY_OUTPUT
 from fastrnn.config import epsilon
 from fastrnn.engines import rare
 from fastrnn.engines.reference import ReferenceEngine
@@ -24,11 +25,7 @@ from fastrnn.values import Lookup, RowGradient
 
 __all__ = ["CPUEngine"]
 
-SWEEP_ACTIVATIONS = frozenset({
-    "linear", "relu", "tanh", "sigmoid", "hard_sigmoid", "relu6", "leaky_relu", "elu", "selu",
-    "exponential", "softplus", "softsign",
-})  # fmt: skip
-KERNEL_ACTIVATIONS = SWEEP_ACTIVATIONS | {"silu", "gelu"}
+KERNEL_ACTIVATIONS = KERNELS_BY_OUTPUT | KERNELS_BY_INPUT
 # Multiplications that take as long as to find out whether an id occurs, and where.
 COUNTED = 64
 # Weights beyond so many elements do not stay in a core's own cache, and are better read once.
@@ -196,7 +193,7 @@ class CPUEngine(ReferenceEngine):
 
     def recurrent(self, cell, xz, U, states=None, mask=None, return_sequences=False,
                   zero_output_for_mask=False, keep=True, bias=None, noise=None):
-        if not SWEEP_ACTIVATIONS.issuperset(cell[1:3]):  # activation, recurrent_activation
+        if not KERNELS_BY_OUTPUT.issuperset(cell[1:3]):  # activation, recurrent_activation
             return self._rare(
                 cell, self._carried_out(xz), U, states, mask, return_sequences,
                 zero_output_for_mask, keep, bias, noise,

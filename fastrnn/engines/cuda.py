@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from fastrnn.activations import KERNELS_BY_INPUT, KERNELS_BY_OUTPUT
 from fastrnn.config import epsilon
 from fastrnn.cuda import discovery, draws, operations, stream, sweeps
 from fastrnn.cuda.device_array import (
@@ -44,7 +45,7 @@ from fastrnn.values import Lookup, RowGradient
 __all__ = ["CUDAEngine"]
 
 # The others are computed on the host.
-KERNEL_ACTIVATIONS = sweeps.ACTIVATIONS | {"gelu", "silu", "softmax"}
+KERNEL_ACTIVATIONS = KERNELS_BY_OUTPUT | KERNELS_BY_INPUT | {"softmax"}
 # Rows of x, at least, whose products with dz one block sums, for the gradient of W.
 ROWS_OF_PART = 64
 # Up to so many rows of a table for each step that takes one, all rows get a gradient: their sums
@@ -276,7 +277,7 @@ class CUDAEngine(ReferenceEngine):
     def recurrent(self, cell, xz, U, states=None, mask=None, return_sequences=False,
                   zero_output_for_mask=False, keep=True, bias=None, noise=None):
         U = self.asarray(U)
-        if not {cell.activation, cell.recurrent_activation} <= sweeps.ACTIVATIONS:
+        if not {cell.activation, cell.recurrent_activation} <= KERNELS_BY_OUTPUT:
             return self._recurrent_on_host(
                 cell, xz, U, states, mask, return_sequences, zero_output_for_mask, keep, bias, noise
             )

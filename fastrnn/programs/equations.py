@@ -5,13 +5,11 @@ Equations as in `fastrnn.engines.reference`.  Each takes an `Assembler` and regi
 
 from __future__ import annotations
 
-__all__ = ["KERNELS", "Unsupported", "activate", "across", "gates", "gru", "lstm", "spread"]
+from fastrnn.activations import KERNELS_BY_INPUT, KERNELS_BY_OUTPUT
 
-# Those for which there is an instruction.
-KERNELS = frozenset({
-    "relu", "tanh", "sigmoid", "hard_sigmoid", "relu6", "leaky_relu", "elu", "selu", "exponential",
-    "softplus", "softsign", "silu", "gelu",
-})  # fmt: skip
+__all__ = ["Unsupported", "activate", "across", "gates", "gru", "lstm", "spread"]
+
+KERNELS = KERNELS_BY_OUTPUT | KERNELS_BY_INPUT  # those for which there is an instruction
 
 
 class Unsupported(Exception):
@@ -20,6 +18,8 @@ class Unsupported(Exception):
 
 def activate(assembler, name, z):
     """The activation of that name, of a register."""
+    if name == "linear":
+        return z
     if name in KERNELS:
         return assembler.emit("activate", z, c=name)
     if name not in COMPOSED:
@@ -86,7 +86,7 @@ def squareplus(assembler, z):
 
 
 COMPOSED = {
-    "linear": lambda assembler, z: z, "softmax": softmax, "mish": mish, "hard_silu": hard_silu,
+    "softmax": softmax, "mish": mish, "hard_silu": hard_silu,
     "log_sigmoid": log_sigmoid, "tanh_shrink": tanh_shrink, "soft_shrink": soft_shrink,
     "squareplus": squareplus, "celu": lambda assembler, z: activate(assembler, "elu", z),
     "hard_tanh": lambda assembler, z: clipped(assembler, z, -1.0, 1.0),
