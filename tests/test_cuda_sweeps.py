@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from engine_cases import CELLS, Problem, dense_gradient
 
+from fastrnn.activations import KERNELS_BY_OUTPUT
 from fastrnn.engines.reference import ReferenceEngine
 from fastrnn.masks import StepMask
 from fastrnn.values import Lookup, RowGradient
@@ -242,7 +243,7 @@ def test_rows_of_a_table(go, cell, way):
           sequences=True)
 
 
-ACTIVATIONS = sorted(sweeps.ACTIVATIONS)
+ACTIVATIONS = sorted(KERNELS_BY_OUTPUT)
 
 
 @pytest.mark.parametrize("s", range(len(ACTIVATIONS)))
