@@ -1,7 +1,10 @@
 """Random problems for the tests of engines, and a finite-difference check of any gradient."""
 
+import copy
+
 import numpy as np
 
+from fastrnn import engines
 from fastrnn.cells import CellSpec
 from fastrnn.masks import StepMask
 from fastrnn.values import Lookup, RowGradient
@@ -11,6 +14,7 @@ ACTIVATIONS = (
     "softplus", "softsign",
 )  # fmt: skip
 BOUNDED = frozenset({"tanh", "sigmoid", "hard_sigmoid", "relu6", "softsign"})
+KINKED = frozenset({"relu", "hard_sigmoid", "relu6", "leaky_relu", "selu"})  # slopes that jump
 CELLS = {
     "simple_rnn": CellSpec("simple_rnn"),
     "lstm": CellSpec("lstm"),
@@ -105,6 +109,30 @@ class Problem:
             self.x = normal(rows, steps, width)
         self.dy = normal(rows, steps, units) if sequences else None
         self.dlast = [normal(rows, units) for _ in range(self.cell.states)]
+
+    def nudged(self, delta):
+        """The same in double precision, with all sums that go into activations moved so far."""
+        found = copy.copy(self)
+        for name, value in vars(self).items():
+            if isinstance(value, np.ndarray) and value.dtype == np.float32:
+                setattr(found, name, value.astype(np.float64))
+            elif isinstance(value, list):
+                setattr(found, name, [part.astype(np.float64) for part in value])
+        found.b = found.b + delta
+        return found
+
+    def is_decided_by_rounding(self, delta=1e-6):
+        """Whether some activation is so near to a kink that its slope may be either.
+
+        Then the exact gradients are others a millionth to the left and to the right.
+        """
+        with engines.using("reference") as reference:
+            left, right = (self.nudged(d).run(reference) for d in (-delta, delta))
+        return any(
+            np.abs(left[name] - right[name]).max(initial=0)
+            > 10 * delta * max(1.0, np.abs(left[name]).max(initial=0))
+            for name in left
+        )
 
     def forward(self, engine):
         x = self.x if self.ids is None else Lookup(self.ids, self.x)
