@@ -46,7 +46,7 @@ cdef class Program:
     cdef list loads, stores, carries, matrices
     cdef readonly int64_t static_size
 
-    def __init__(self, widths, statics, code, loads, stores, carries, matrices):
+    def __cinit__(self, widths, statics, code, loads, stores, carries, matrices):
         cdef int64_t *width
         cdef int64_t i
         self.registers, self.statics = len(widths), statics
@@ -58,8 +58,13 @@ cdef class Program:
         for i in range(self.registers):
             width[i] = widths[i]
         self.static_size = sum(widths[:statics])
-        self.loads, self.stores = list(loads), list(stores)
-        self.carries, self.matrices = list(carries), list(matrices)
+        # Tuples of numbers, which nobody changes once they were looked at.
+        self.loads = [(int(r), bool(adds), bool(counted)) for r, adds, counted in loads]
+        self.stores = [(int(r), bool(counted), bool(after)) for r, counted, after in stores]
+        self.carries = [(int(r), int(other)) for r, other in carries]
+        self.matrices = [(int(K), int(N), bool(turned)) for K, N, turned in matrices]
+        if any([K < 1 or N < 1 for K, N, _ in self.matrices]):
+            raise ValueError(f"program: matrices without rows or columns: {self.matrices}.")
         for reg, *_ in [*self.loads, *self.stores]:
             self._known(reg)
         for reg, other in self.carries:
@@ -154,6 +159,7 @@ cdef class Program:
         cdef stream_t *streams
         cdef carry_t *carries
         memset(&p, 0, sizeof(p))
+        matrices, loads, stores, first, last = map(list, (matrices, loads, stores, first, last))
         for given, own in ((matrices, self.matrices), (loads, self.loads), (stores, self.stores),
                            (first, self.carries), (last, self.carries)):
             if len(given) != len(own):

@@ -133,7 +133,9 @@ STEPS = {
     "residual": (residual, {"states": 2}), "several": (several, {"states": 2}),
     "gru": (one(lambda cell, x, h: cell.gru(x, h)[0]), {}),
     "old gru": (one(lambda cell, x, h: cell.old_gru(x, h)[0] * cell.row), {}),
-    "input": (of_the_input, {}),
+    "input": (of_the_input, {}), "passed on": (lambda cell, x, h: (x[:, :3], [x[:, 1:4]]), {}),
+    "whole": (lambda cell, x, h: (x @ cell.kernel, [x @ cell.kernel]), {}),
+    "turned round": (lambda cell, x, a, b, c: (a, [b, c, a]), {"states": 3}),
     "weights": (of_weights, {}), "one weight": (of_one_weight, {"output_size": 4}),
     "spread": (selu_gates, {"output_size": 6}), "normalized": (normalized, {}),
     "piecewise": (piecewise, {}),
@@ -322,6 +324,11 @@ class Dropped(Base):
     Dropped(STEPS["plain"][0]),
     Base(one(lambda cell, x, h: layers.GRUCell(3, dropout=0.1)(x, h)[0])),
     Base(one(lambda cell, x, h: h + layers.SimpleRNNCell(3, dropout=0.1)(x)[0])),
+    Base(one(lambda cell, x, h: h * ops.logical_and(h > 0, x[:, :3] > 0))),
+    Base(one(lambda cell, x, h: ops.einsum("bh,bh->bh", h, x[:, :3]))),
+    Base(one(lambda cell, x, h: ops.clip(h + x[:, :3], np.array([-0.1, -0.2, -0.3]), 0.5))),
+    Base(one(lambda cell, x, h: 0.1 * (h * h + 1) ** np.array([2.0, 2, 2]) + x[:, :3])),
+    Base(one(lambda cell, x, h: (1 + h * h) ** cell.scale + x[:, :3])),
     Base(one(lambda cell, x, h: ops.log_softmax(h + x @ cell.kernel))),
     Base(one(lambda cell, x, h: ops.tan(h) + x @ cell.kernel)),
     Base(one(lambda cell, x, h: layers.Softmax()(h) + x @ cell.kernel)),
@@ -489,7 +496,7 @@ def instruction(name, dst=1, a=1, b=-1, c=-1, to=0, start=0, columns=0):
     {"code": [instruction("add_copy", to=2, columns=2)]},
     {"code": [instruction("copy", columns=-1)]},
     {"code": [instruction("sum")]}, {"code": [instruction("spread")]},
-    {"code": [instruction("product", b=0)]},
+    {"code": [instruction("product", b=0)]}, {"matrices": [(-1, 0, False)]},
     {"code": [instruction("product", a=2, b=0)], "matrices": [(3, 3, False)]},
     {"code": [instruction("product", b=0)], "matrices": [(3, 3, False)]},
     {"code": [instruction("product", a=0, b=0, c=1)], "matrices": [(3, 3, False)]},
@@ -513,6 +520,25 @@ def test_many_arrays():
     loads[-1] = loads[-1].astype(np.float32)
     with pytest.raises(TypeError, match="load: expected an array of float64, as those before it"):
         own.run(1, 1, np.zeros(2), [], loads, stores, [], [])
+
+
+def test_nothing_changes_behind_the_checks():
+    """Neither what was given nor the program."""
+    load, matrix = [1, False, False], [3, 3, False]
+    own = program(loads=[load], matrices=[matrix], stores=[(1, False, True)])
+    load[0], matrix[0] = 10**7, 10**4
+    y = np.zeros((1, 1, 3))
+    own.run(1, 1, np.zeros(3), [np.eye(3)], [np.ones((1, 1, 3))], [y], [], [])
+    assert (y == 1).all()
+    with pytest.raises(TypeError):
+        _core.Program.__new__(_core.Program)
+
+    class Empty(list):
+        def __iter__(self):
+            return iter(())
+
+    with pytest.raises(ValueError, match="expected 1 arrays; got 0"):
+        own.run(1, 1, np.zeros(3), [np.eye(3)], Empty([1]), [y], [], [])
 
 
 def test_no_instructions():

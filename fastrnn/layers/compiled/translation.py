@@ -106,7 +106,7 @@ class Translator:
             values = [constant, *values] if layer.right is None else [*values, constant]
         if operation == "power":
             a, power = self.register(values[0], width), values[1]
-            if not isinstance(power, Static) or power.source != 2.0:
+            if not isinstance(power, Static) or power.key != 2.0:
                 raise Unsupported("a power that is no square")
             return emit("multiply", a, a)
         a, b = (self.register(value, width) for value in values)
@@ -136,10 +136,7 @@ class Translator:
         if function == "square":
             return emit("multiply", *registers * 2)
         if function == "clip":
-            least, most = (self.assembler.number(layer.options[n], width) for n in (
-                "x_min", "x_max",
-            ))  # fmt: skip
-            return emit("minimum", emit("maximum", registers[0], least), most)
+            return self._clipped(registers[0], layer.options["x_min"], layer.options["x_max"])
         if function == "where":
             condition, a, b = registers
             return emit("where", a, b, condition)
@@ -151,12 +148,24 @@ class Translator:
             raise Unsupported("a softmax along something else than the last axis")
         if function in SINGLE | PAIRS:
             return emit(function, *registers)
+        if len(registers) > 1:
+            raise Unsupported(f"function {function!r}")
         return self.activate(function, *registers)
+
+    def _clipped(self, a, least, most):
+        if not (isinstance(least, (int, float)) and isinstance(most, (int, float))):
+            raise Unsupported("bounds that are no numbers")
+        return equations.clipped(self.assembler, a, float(least), float(most))
 
     def _matmul(self, a, matrix):
         if isinstance(a, Static) or not isinstance(matrix, Static) or len(matrix.shape) != 2:
             raise Unsupported("a product with something else than a weight on the right")
-        return self.assembler.product(a, matrix)
+        return self._product(a, matrix)
+
+    def _product(self, a, matrix, init=None):
+        if a.width != matrix.shape[0]:  # the layer says what is wrong when it runs
+            raise Unsupported(f"{a.width} columns, times a matrix of shape {matrix.shape}")
+        return self.assembler.product(a, matrix, init=init)
 
     def _concatenated(self, values, output):
         dst, to = Register(output.shape[-1]), 0
@@ -197,7 +206,7 @@ class Translator:
         if layer.use_bias:
             init = self.assembler.static(of_weight(layer.bias), layer.units)
         return self.activate(
-            layer.activation, self.assembler.product(a, of_weight(layer.kernel), init=init)
+            layer.activation, self._product(a, of_weight(layer.kernel), init=init)
         )
 
 
