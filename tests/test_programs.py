@@ -313,6 +313,19 @@ def test_steps_that_are_drawn(seed):
     assert_as_step_by_step(cell, 10, 4, 5, mask, bool(seed % 3), False, True, TIGHT)
 
 
+class Batched(Base):
+    """A cell that looks at the rows beside a row."""
+
+    def call(self, inputs, states):
+        h = layers.BatchNormalization(dtype=self.dtype)(inputs[:, :3])
+        return h, [h + 0.0 * states[0]]
+
+
+def call_another(cell, x, h):
+    """A step that calls a cell of one's own with the input alone."""
+    return Batched(None)(x, x[:, :3])[0] + ops.tanh(h), [h]
+
+
 class Dropped(Base):
     """Draws anew at each step, which no program does."""
 
@@ -321,7 +334,8 @@ class Dropped(Base):
 
 
 @pytest.mark.parametrize("cell", [
-    Dropped(STEPS["plain"][0]),
+    Dropped(STEPS["plain"][0]), Base(call_another),
+    Base(lambda cell, x, h: (layers.GRUCell(3, dropout=0.1)(x)[0] + h, [h])),
     Base(one(lambda cell, x, h: layers.GRUCell(3, dropout=0.1)(x, h)[0])),
     Base(one(lambda cell, x, h: h + layers.SimpleRNNCell(3, dropout=0.1)(x)[0])),
     Base(one(lambda cell, x, h: h * ops.logical_and(h > 0, x[:, :3] > 0))),

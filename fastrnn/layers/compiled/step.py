@@ -13,10 +13,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastrnn import engines, random
+from fastrnn import engines
 from fastrnn.differentiable import summed_to
 from fastrnn.graph import Graph
-from fastrnn.layers.compiled.translation import LAYERS, Translator, is_weight, of_tensor
+from fastrnn.layers.compiled.translation import CELLS, LAYERS, Translator, is_weight, of_tensor
 from fastrnn.layers.operations import Weight
 from fastrnn.programs.equations import Unsupported
 from fastrnn.programs.instructions import Assembler, Register
@@ -199,11 +199,15 @@ def _kinds(graph):
 def _check_apart(graph):
     """Raise unless the layers of a graph do the same for rows of all steps at once."""
     for node in () if graph is None else graph.nodes:
-        layer = node.layer
-        known = node.inputs is None or type(layer) in (*LAYERS, Weight)
-        draws = random.streams_of(layer)
-        if not known or draws or getattr(layer, "activity_regularizer", None) is not None:
-            raise Unsupported(f"layer '{layer.name}' ({type(layer).__name__})")
+        for layer in () if node.inputs is None else node.layer.walk():
+            known = type(layer) in (*LAYERS, Weight, *CELLS)
+            if not known or layer.penalised_layers() or draws(layer):
+                raise Unsupported(f"layer '{layer.name}' ({type(layer).__name__})")
+
+
+def draws(layer):
+    """Whether a cell of the library drops something."""
+    return bool(getattr(layer, "dropout", 0) or getattr(layer, "recurrent_dropout", 0))
 
 
 def _width(tensor):

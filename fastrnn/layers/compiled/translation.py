@@ -17,7 +17,7 @@ from fastrnn.programs import equations
 from fastrnn.programs.equations import Unsupported
 from fastrnn.programs.instructions import Register, Static
 
-__all__ = ["LAYERS", "Translator", "is_weight", "of_tensor"]
+__all__ = ["CELLS", "LAYERS", "Translator", "is_weight", "of_tensor"]
 
 
 class Part:
@@ -276,3 +276,4 @@ class Translator:
 
 
 LAYERS = (Activation, Arithmetic, CellStep, Dense, GetItem, LayerNormalization, Operation)
+CELLS = (GRUCell, LSTMCell, SimpleRNNCell)  # which a step may call
