@@ -152,8 +152,8 @@ def test_cpu_engine_agrees_with_reference(case):
     problem = Problem(**case)
     if case["dtype"] == np.float32 and {case["activation"], case["recurrent_activation"]} & KINKED:
         assume(not problem.is_decided_by_rounding())
-    with engines.using("reference") as reference:
-        expected = problem.run(reference)
+    with engines.using("reference") as reference:  # exact: over many steps its own rounding shows
+        expected = problem.nudged(0.0).run(reference)
     with engines.using("cpu") as cpu:
         close(problem.run(cpu), expected, case["dtype"])
 
