@@ -340,8 +340,10 @@ RAGGED = [A[0], A[1, :1], A[2, :2]]
 @pytest.mark.parametrize("f", [
     lambda x: ops.tanh(x) * 2, lambda x: ops.softmax(x), lambda x: ops.matmul(x, MATRIX),
     lambda x: ops.sum(x, axis=-1, keepdims=True), lambda x: ops.concatenate([x, x], axis=-1),
-    lambda x: ops.maximum(x, VECTOR),
-], ids=range(6))  # fmt: skip
+    lambda x: ops.maximum(x, VECTOR), lambda x: ops.one_hot(ops.argmax(x, axis=-1), 5),
+    lambda x: ops.take(MATRIX, ops.argmax(x, axis=-1), axis=0),
+    lambda x: ops.exp(ops.matmul(x, VECTOR))[..., None],
+], ids=range(9))  # fmt: skip
 def test_filling_stays_filling(f):
     """Where steps stay apart, each row's result is that of the row alone."""
     x = Input((None, 5))
@@ -355,7 +357,10 @@ def test_filling_stays_filling(f):
     lambda x: ops.softmax(x, axis=1), lambda x: ops.sum(x, axis=1), lambda x: ops.flip(x, axis=1),
     lambda x: ops.transpose(x, (0, 2, 1)), lambda x: ops.matmul(x, ops.transpose(x, (0, 2, 1))),
     lambda x: ops.expand_dims(x, 1), lambda x: ops.reshape(x, (-1, 5, 3)),
-], ids=range(7))  # fmt: skip
+    lambda x: ops.sum(ops.exp(x[..., 0]), axis=1), lambda x: ops.sum(ops.cos(ops.mean(x, -1)), 1),
+    lambda x: ops.max(ops.argmax(x, axis=-1) - 9.0, axis=1), lambda x: ops.one_hot(
+        ops.argmax(x, axis=-1), 5, axis=1),
+], ids=range(11))  # fmt: skip
 def test_filling_is_not_taken_for_steps(f):
     x = Input((None, 5))
     with pytest.raises(ValueError, match="cannot take sequences of different lengths"):

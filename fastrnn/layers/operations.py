@@ -227,7 +227,9 @@ class Operation(Layer):
 
     def output_mask(self, x, mask, y):
         ragged = filled(mask if isinstance(mask, list) else [mask])
-        return ragged and ragged.given.all_given() if y.ndim > 2 else None
+        if ragged is None:
+            return None
+        return ragged.given.all_given() if y.shape[:2] == ragged.shape else None
 
     def backward(self, tape, dy):
         full, y = tape
