@@ -12,6 +12,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 import numpy as np
 import pytest
 
+from fastrnn import _core
 from fastrnn.cuda import discovery
 
 # Kernels run on the GPU where there is one, and in Numba's simulator everywhere else. Numba must be
@@ -32,6 +33,15 @@ def pytest_collection_modifyitems(items):
             item.add_marker(no_gpu)
         if no_numba and item.name.startswith(("fastrnn.cuda.matmul.", "fastrnn.cuda.sweeps.")):
             item.add_marker(no_numba)
+
+
+@pytest.fixture(params=_core.available_isas())
+def isa(request):
+    """Each instruction set that this processor has."""
+    before = _core.isa()
+    _core.use_isa(request.param)
+    yield request.param
+    _core.use_isa(before)
 
 
 @pytest.fixture(scope="session", autouse=True)

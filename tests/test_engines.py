@@ -22,15 +22,6 @@ ENGINES = ("reference", "cpu")
 MASKS = ("none", "pre", "post", "runs")
 
 
-@pytest.fixture(params=_core.available_isas())
-def isa(request):
-    """Each instruction set that this processor has."""
-    before = _core.isa()
-    _core.use_isa(request.param)
-    yield request.param
-    _core.use_isa(before)
-
-
 @pytest.fixture
 def threads():
     """Call with a number to use that many threads; undone afterwards."""

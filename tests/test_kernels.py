@@ -17,15 +17,6 @@ ULP = {("tanh", np.float32): 6.0}
 EXACT = {"tanh": np.tanh, "sigmoid": lambda x: 1 / (1 + np.exp(-x))}
 
 
-@pytest.fixture(params=_core.available_isas())
-def isa(request):
-    """Each instruction set that this processor has."""
-    before = _core.isa()
-    _core.use_isa(request.param)
-    yield request.param
-    _core.use_isa(before)
-
-
 def applied(name, x):
     y = np.empty_like(x)
     _core.activate(name, x, y)

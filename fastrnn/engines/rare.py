@@ -65,19 +65,14 @@ def _lstm(assembler, cell, xz, h, c, is_biased):
 
 
 def _gru(assembler, cell, xz, h, is_biased):
-    emit, units = assembler.emit, h.width
-
-    def after(r, product):
-        own = equations.gates(assembler, product, units)[2]
-        if is_biased:
-            own = emit("add", own, assembler.static(Static("bias", (units,), True), units))
-        return emit("multiply", r, own)
-
-    def before(r, product):
-        return assembler.product(emit("multiply", r, h), Static("U_h", (units, units), True))
-
-    name, gates, candidate_of = ("U", 3, after) if cell.reset_after else ("U_zr", 2, before)
+    units = h.width
+    name, gates = ("U", 3) if cell.reset_after else ("U_zr", 2)
     product = assembler.product(h, Static(name, (units, gates * units), True))
+    if cell.reset_after:
+        bias = assembler.static(Static("bias", (units,), True), units) if is_biased else None
+        candidate_of = equations.reset_after(assembler, product, bias)
+    else:
+        candidate_of = equations.reset_before(assembler, h, Static("U_h", (units, units), True))
     return equations.gru(assembler, xz, h, product, candidate_of, cell)
 
 

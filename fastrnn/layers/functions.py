@@ -18,7 +18,7 @@ __all__ = [
     "ELU", "Lambda", "LeakyReLU", "PReLU", "ReLU", "Rescaling", "Softmax", "UnitNormalization",
 ]
 
-LEAST_SQUARE = 1e-24  # of a norm to divide by, as in Keras
+LEAST_NORM = 1e-12  # to divide by, as in Keras
 
 
 class Lambda(Drawn):
@@ -272,8 +272,7 @@ class UnitNormalization(Layer):
 
     def call(self, inputs):
         axis = tuple(self.axis) if isinstance(self.axis, list) else self.axis
-        squares = ops.sum(ops.square(inputs), axis=axis, keepdims=True)
-        return inputs * ops.rsqrt(ops.maximum(squares, LEAST_SQUARE))
+        return ops.normalize(inputs, axis=axis, epsilon=LEAST_NORM)
 
 
 def _plain(layer, argument, value):

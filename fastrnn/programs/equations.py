@@ -7,7 +7,10 @@ from __future__ import annotations
 
 from fastrnn.activations import KERNELS_BY_INPUT, KERNELS_BY_OUTPUT
 
-__all__ = ["Unsupported", "activate", "across", "gates", "gru", "lstm", "spread"]
+__all__ = [
+    "Unsupported", "activate", "across", "gates", "gru", "lstm", "reset_after",
+    "reset_before", "spread",
+]
 
 KERNELS = KERNELS_BY_OUTPUT | KERNELS_BY_INPUT  # those for which there is an instruction
 
@@ -122,7 +125,7 @@ def gru(assembler, xz, h, product, candidate_of, cell):
     product : Register
         h U for the first two gates (and, as far as ``candidate_of`` wants it, the third).
     candidate_of : callable
-        ``candidate_of(r, product)``: what the state gives to the candidate.
+        ``candidate_of(r)``: what the state gives to the candidate; `reset_after` or `reset_before`.
     """
     emit, units = assembler.emit, h.width
     z, r, candidate = gates(assembler, xz, units)
@@ -131,6 +134,21 @@ def gru(assembler, xz, h, product, candidate_of, cell):
         activate(assembler, cell.recurrent_activation, emit("add", *parts))
         for parts in ((z, own_z), (r, own_r))
     )
-    candidate = emit("add", candidate, candidate_of(r, product))
+    candidate = emit("add", candidate, candidate_of(r))
     candidate = activate(assembler, cell.activation, candidate)
     return [emit("add", candidate, emit("multiply", z, emit("subtract", h, candidate)))]
+
+
+def reset_after(assembler, product, bias=None):
+    """r (h U + b), of h U for all gates: a GRU's that resets after the product."""
+    def candidate_of(r):
+        own = gates(assembler, product, r.width)[2]
+        own = own if bias is None else assembler.emit("add", own, bias)
+        return assembler.emit("multiply", r, own)
+
+    return candidate_of
+
+
+def reset_before(assembler, h, U):
+    """(r h) U: a GRU's that resets before the product."""
+    return lambda r: assembler.product(assembler.emit("multiply", r, h), U)

@@ -16,7 +16,14 @@ import numpy as np
 from fastrnn import engines
 from fastrnn.differentiable import summed_to
 from fastrnn.graph import Graph
-from fastrnn.layers.compiled.translation import CELLS, LAYERS, Translator, is_weight, of_tensor
+from fastrnn.layers.compiled.translation import (
+    CELLS,
+    LAYERS,
+    Translator,
+    draws,
+    is_weight,
+    of_tensor,
+)
 from fastrnn.layers.operations import Weight
 from fastrnn.programs.equations import Unsupported
 from fastrnn.programs.instructions import Assembler, Register
@@ -203,11 +210,6 @@ def _check_apart(graph):
             known = type(layer) in (*LAYERS, Weight, *CELLS)
             if not known or layer.penalised_layers() or draws(layer):
                 raise Unsupported(f"layer '{layer.name}' ({type(layer).__name__})")
-
-
-def draws(layer):
-    """Whether a cell of the library drops something."""
-    return bool(getattr(layer, "dropout", 0) or getattr(layer, "recurrent_dropout", 0))
 
 
 def _width(tensor):

@@ -17,7 +17,7 @@ from fastrnn.programs import equations
 from fastrnn.programs.equations import Unsupported
 from fastrnn.programs.instructions import Register, Static
 
-__all__ = ["CELLS", "LAYERS", "Translator", "is_weight", "of_tensor"]
+__all__ = ["CELLS", "LAYERS", "Translator", "draws", "is_weight", "of_tensor"]
 
 
 class Part:
@@ -52,6 +52,11 @@ def is_weight(static):
     return isinstance(static.source, (Parameter, Part))
 
 
+def draws(layer):
+    """Whether a cell of the library drops something."""
+    return bool(getattr(layer, "dropout", 0) or getattr(layer, "recurrent_dropout", 0))
+
+
 PAIRS = {
     "maximum", "minimum", "equal", "not_equal", "less", "less_equal", "greater", "greater_equal",
 }
@@ -76,7 +81,8 @@ class Translator:
     def node(self, node):
         layer = node.layer
         write = getattr(self, f"_{type(layer).__name__.lower()}", None)
-        if write is None or type(layer) not in LAYERS or node.initial_state or node.mask:
+        told = node.initial_state is not None or node.mask is not None
+        if write is None or type(layer) not in LAYERS or told:
             raise Unsupported(f"layer '{layer.name}' ({type(layer).__name__})")
         output, *_ = node.outputs
         if any(len(t.shape) != 2 for t in node.outputs):
@@ -201,14 +207,13 @@ class Translator:
     def _dense(self, layer, values, output):
         [a] = values
         if layer.activity_regularizer is not None or isinstance(a, Static):
-            raise Unsupported("a penalty on an output")
+            raise Unsupported("a penalty on an output, or an input that is the same for all rows")
         init = None
         if layer.use_bias:
             init = self.assembler.static(of_weight(layer.bias), layer.units)
         return self.activate(
             layer.activation, self._product(a, of_weight(layer.kernel), init=init)
         )
-
 
     def _layernormalization(self, layer, values, output):
         emit, width = self.assembler.emit, output.shape[-1]
@@ -231,7 +236,7 @@ class Translator:
         write = {
             SimpleRNNCell: self._simple_rnn, LSTMCell: self._lstm, GRUCell: self._gru,
         }.get(type(cell))  # fmt: skip
-        if write is None or cell.dropout or cell.recurrent_dropout:
+        if write is None or draws(cell):
             raise Unsupported(f"a step of cell '{cell.name}' ({type(cell).__name__})")
         widths = cell.input_shape[-1], *cell.state_sizes
         x, *states = (self.register(v, n) for v, n in zip(values, widths, strict=True))
@@ -260,17 +265,15 @@ class Translator:
             outer, inner = (Part(cell.bias, n) for n in (0, 1)) if cell.use_bias else (None, None)
             init = inner and assembler.static(of_weight(inner), 3 * units)
             product = assembler.product(h, of_weight(U), init=init)
+            candidate_of = equations.reset_after(assembler, product)
         else:
             outer = cell.bias or None
-            gates, own = (Part(U, np.s_[:, part]) for part in (np.s_[: 2 * units],
-                                                               np.s_[2 * units :]))  # fmt: skip
-            product = assembler.product(h, of_weight(gates))
-
-        def candidate_of(r, product):
-            if cell.reset_after:
-                return assembler.emit("multiply", r, equations.gates(assembler, product, units)[2])
-            return assembler.product(assembler.emit("multiply", r, h), of_weight(own))
-
+            gates, own = (
+                of_weight(Part(U, np.s_[:, part])) for part in (np.s_[: 2 * units],
+                                                                np.s_[2 * units :])
+            )  # fmt: skip
+            product = assembler.product(h, gates)
+            candidate_of = equations.reset_before(assembler, h, own)
         xz = self._projected(cell, x, outer)
         return equations.gru(assembler, xz, h, product, candidate_of, cell)
 
