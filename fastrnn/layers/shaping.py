@@ -14,6 +14,7 @@ import numpy as np
 
 from fastrnn import engines
 from fastrnn.checks import whole
+from fastrnn.differentiable import FUNCTIONS
 from fastrnn.layers.base import Layer
 from fastrnn.layers.core import check_given, positive
 from fastrnn.layers.pooling import check_data_format
@@ -215,9 +216,17 @@ class Permute(Layer):
 
 
 class OtherSteps(Layer):
-    """What layers share that have other steps than their input: (B, T, D) -> (B, n, D)."""
+    """What layers share that have other steps than their input: (B, T, D) -> (B, n, D).
 
+    Each applies a function of `fastrnn.differentiable.FUNCTIONS`.
+    """
+
+    function = None
     axis = 1  # that of the steps
+
+    def options(self, shape):
+        """The further arguments of the function, for an input of that shape."""
+        raise NotImplementedError
 
     def create(self, input_shape):
         self.compute_output_shape(input_shape)
@@ -236,16 +245,17 @@ class OtherSteps(Layer):
     def keeps_steps(self, ndim):
         return False
 
-    def steps(self, part):
-        """The index of a part of the steps."""
-        return (slice(None),) * self.axis + (part,)
-
-    def given(self, x, mask):
-        """``x`` as an array, checked."""
+    def forward(self, x, mask=None, training=False):
         check_given(self, mask)
         x = engines.dense(x)
         self.compute_output_shape(x.shape)
-        return x
+        y = FUNCTIONS[self.function].forward(x, **self.options(x.shape))
+        return engines.current().asarray(y), (x, y)
+
+    def backward(self, tape, dy):
+        x, y = tape
+        dx = FUNCTIONS[self.function].backward(dy, y, x, **self.options(x.shape))
+        return engines.current().asarray(dx)
 
     def pair(self, argument, value):
         """A whole number, or two, as what belongs to the beginning and the end."""
@@ -275,6 +285,8 @@ class ZeroPadding1D(OtherSteps):
     array([1., 1., 0.], dtype=float32)
     """
 
+    function = "pad"
+
     def __init__(self, padding=1, data_format=None, **kwargs):
         super().__init__(**kwargs)
         self.padding = self.pair("padding", padding)
@@ -284,18 +296,10 @@ class ZeroPadding1D(OtherSteps):
     def steps_of(self, steps, shape):
         return steps + sum(self.padding)
 
-    def forward(self, x, mask=None, training=False):
-        x = self.given(x, mask)
-        y = engines.current().zeros(self.compute_output_shape(x.shape), x.dtype)
-        y[self._inner(x.shape[self.axis])] = x
-        return y, x.shape[self.axis]
-
-    def backward(self, tape, dy):
-        return engines.current().asarray(dy[self._inner(tape)])
-
-    def _inner(self, steps):
-        """Where so many steps of the input are in the output."""
-        return self.steps(slice(self.padding[0], self.padding[0] + steps))
+    def options(self, shape):
+        pairs = [(0, 0)] * 3
+        pairs[self.axis] = self.padding
+        return {"pad_width": pairs, "value": 0.0}
 
     def get_config(self):
         return super().get_config() | {
@@ -322,6 +326,8 @@ class Cropping1D(OtherSteps):
     array([2., 3.], dtype=float32)
     """
 
+    function = "get_item"
+
     def __init__(self, cropping=(1, 1), **kwargs):
         super().__init__(**kwargs)
         self.cropping = self.pair("cropping", cropping)
@@ -334,17 +340,9 @@ class Cropping1D(OtherSteps):
             )
         return steps - sum(self.cropping)
 
-    def forward(self, x, mask=None, training=False):
-        x = self.given(x, mask)
-        return engines.current().asarray(x[self._kept(x.shape[1])]), x.shape
-
-    def backward(self, tape, dy):
-        dx = engines.current().zeros(tape, dy.dtype)
-        dx[self._kept(tape[1])] = dy
-        return dx
-
-    def _kept(self, steps):
-        return self.steps(slice(self.cropping[0], steps - self.cropping[1]))
+    def options(self, shape):
+        first, last = self.cropping
+        return {"key": (slice(None), slice(first, shape[1] - last))}
 
     def get_config(self):
         return super().get_config() | {"cropping": list(self.cropping)}
@@ -363,6 +361,8 @@ class UpSampling1D(OtherSteps):
     array([1., 1., 2., 2.], dtype=float32)
     """
 
+    function = "repeat"
+
     def __init__(self, size=2, **kwargs):
         super().__init__(**kwargs)
         self.size = positive(self, "size", size)
@@ -370,12 +370,8 @@ class UpSampling1D(OtherSteps):
     def steps_of(self, steps, shape):
         return steps * self.size
 
-    def forward(self, x, mask=None, training=False):
-        return np.repeat(self.given(x, mask), self.size, axis=1), None
-
-    def backward(self, tape, dy):
-        rows, steps, width = dy.shape
-        return dy.reshape(rows, steps // self.size, self.size, width).sum(axis=2)
+    def options(self, shape):
+        return {"repeats": self.size, "axis": 1}
 
     def get_config(self):
         return super().get_config() | {"size": self.size}
