@@ -10,7 +10,8 @@ import numpy as np
 from fastrnn import graph
 from fastrnn.checks import whole
 from fastrnn.layers.core import not_there_yet
-from fastrnn.layers.vocabulary import IndexLookup, Special, is_ragged, rows_of
+from fastrnn.layers.vocabulary import IndexLookup, Special
+from fastrnn.layers.words import is_ragged, rows_of
 
 __all__ = ["IntegerLookup", "StringLookup"]
 

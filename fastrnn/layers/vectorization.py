@@ -12,15 +12,8 @@ import numpy as np
 
 from fastrnn.checks import whole
 from fastrnn.layers.core import check_given, positive
-from fastrnn.layers.vocabulary import (
-    Found,
-    IndexLookup,
-    Special,
-    encoded,
-    is_ragged,
-    rows_of,
-    texts_of,
-)
+from fastrnn.layers.vocabulary import IndexLookup, Special
+from fastrnn.layers.words import Found, encoded, is_ragged, rows_of, texts_of
 from fastrnn.masks import StepMask
 from fastrnn.names import unknown
 from fastrnn.registry import registered_name, with_own

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import contextlib
 
-from fastrnn.layers.vocabulary import IndexLookup, lines_of
+from fastrnn.layers.vocabulary import IndexLookup
+from fastrnn.layers.words import lines_of
 from fastrnn.saving.tree import holders
 
 __all__ = [
