@@ -164,8 +164,8 @@ cdef class Program:
                            (first, self.carries), (last, self.carries)):
             if len(given) != len(own):
                 raise ValueError(f"program: expected {len(own)} arrays; got {len(given)}.")
-        if B < 0 or T < 0:
-            raise ValueError(f"program: {B} rows, {T} steps.")
+        if B < 0 or T < 0 or (start is None) != (stop is None):
+            raise ValueError(f"program: {B} rows, {T} steps; start and stop: both or none.")
         p.B, p.T, p.reverse = B, T, reverse
         p.rows = PROGRAM_ROWS if B > PROGRAM_ROWS * 2 else PROGRAM_ROWS // 2
         p.registers, p.n_statics = self.registers, self.statics

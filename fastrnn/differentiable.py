@@ -250,6 +250,11 @@ def _plain_key(key):
     return key
 
 
+def _clip_backward(dy, x, x_min, x_max):
+    dx = dy if x_min is None else dy * (x >= x_min)
+    return dx if x_max is None else dx * (x <= x_max)
+
+
 def _part_backward(dy, y, x, key):
     dx = engines.current().zeros(x.shape, dy.dtype)
     dx[key] = dy
@@ -493,7 +498,7 @@ FUNCTIONS = {
     "ones_like": Function(np.ones_like, None),
     "clip": Function(
         lambda x, x_min, x_max: np.clip(x, x_min, x_max),
-        lambda dy, y, x, x_min, x_max: dy * ((x >= x_min) & (x <= x_max)),
+        lambda dy, y, x, x_min, x_max: _clip_backward(dy, x, x_min, x_max),
     ),
     "softmax": Function(activations.softmax, _softmax_backward, mixes=_along_one),
     "log_softmax": Function(activations.log_softmax, _log_softmax_backward, mixes=_along_one),

@@ -189,7 +189,7 @@ def rsqrt(x):
 
 
 def clip(x, x_min, x_max):
-    """Each entry, ``x_min`` at least and ``x_max`` at most."""
+    """Each entry, ``x_min`` at least and ``x_max`` at most; None is no bound."""
     return applied("clip", x, x_min=x_min, x_max=x_max)
 
 

@@ -572,6 +572,7 @@ def test_arrays_that_are_refused():
         {"matrices": [np.ones((3, 4))]}, {"loads": []}, {"loads": [np.ones((2, 4, 4))]},
         {"stores": [np.ones((2, 3, 3))]}, {"first": [np.ones((2, 4))]}, {"last": []},
         {"start": np.zeros(3, np.int64), "stop": np.zeros(2, np.int64)},
+        {"start": np.zeros(2, np.int64)}, {"stop": np.zeros(2, np.int64)},
     ):  # fmt: skip
         with pytest.raises(ValueError, match="expected|program"):
             own.run(**good | wrong)
