@@ -141,7 +141,7 @@ class Gradients:
             self.add_part(i.a, i.start, d)
 
     def _product(self, d, i):
-        matrix = next(m for n, m in self.assembler.matrices.values() if n == i.b)
+        matrix, _ = [*self.assembler.matrices][i.b]
         self.add(i.a, self.assembler.product(d, matrix, transposed=True))
         self.add(i.c, d)
         if matrix.has_gradient:

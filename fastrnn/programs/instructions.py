@@ -68,7 +68,7 @@ class Assembler:
 
     def __init__(self):
         self.code = []
-        self.statics = {}  # registers, by what is in them
+        self.statics = {}  # registers, by what is in them and their widths
         self.matrices = {}  # numbers, by the matrix and whether it is transposed
 
     def emit(self, name, a=None, b=None, c=None, width=None, dst=None, **columns):
@@ -79,7 +79,7 @@ class Assembler:
 
     def static(self, static, width):
         """The register of something static, as wide as that."""
-        return self.statics.setdefault((static.key, width), Register(width, static))
+        return self.statics.setdefault((static, width), Register(width, static))
 
     def number(self, value, width):
         return self.static(Static(float(value)), width) if value else self.zeros(width)
@@ -89,11 +89,8 @@ class Assembler:
 
     def product(self, a, matrix, transposed=False, init=None):
         """a times a static matrix, plus a register."""
-        key = matrix.key, transposed
-        number, _ = self.matrices.setdefault(key, (len(self.matrices), matrix))
-        return self.emit(
-            "product", a, number, init, width=matrix.shape[0 if transposed else 1]
-        )
+        number = self.matrices.setdefault((matrix, transposed), len(self.matrices))
+        return self.emit("product", a, number, init, width=matrix.shape[not transposed])
 
 
 ZEROS = Static(0.0)
@@ -126,25 +123,20 @@ class Program:
         code = living(assembler.code, parts)
         places, widths, statics = numbered(code, parts)
         used = sorted({i.b for i in code if i.name == "product"})
-        keys = {number: key for key, (number, _) in assembler.matrices.items()}
-        found = {number: matrix for number, matrix in assembler.matrices.values()}
-        self.statics = statics
-        self.matrices = [found[number] for number in used]
+        matrices = [[*assembler.matrices][number] for number in used]
+        self.statics, self.matrices = statics, [matrix for matrix, _ in matrices]
 
         def plain(value):
             return places[value] if isinstance(value, Register) else -1 if value is None else value
 
-        shapes = []
-        for number in used:
-            (_, transposed), (rows, columns) = keys[number], found[number].shape
-            shapes.append((*((columns, rows) if transposed else (rows, columns)), transposed))
         self.core = make(
             widths, len(statics),
             [(i.name, places[i.dst], plain(i.a),
               used.index(i.b) if i.name == "product" else plain(i.b), plain(i.c), i.to, i.start,
               i.columns) for i in code],
             *([(places[r], *rest) for r, *rest in own] for own in parts[:2]),
-            [(places[own], places[new]) for own, new in parts.carries], shapes,
+            [(places[own], places[new]) for own, new in parts.carries],
+            [(*matrix.shape[:: -1 if turned else 1], turned) for matrix, turned in matrices],
         )  # fmt: skip
 
     def run(self, rows, steps, value_of, dtype, loads, stores, first, last, mask, reverse=False):
@@ -178,10 +170,11 @@ def numbered(code, parts):
     """
     always = [r for r, *_ in (*parts.loads, *parts.stores)]
     always += itertools.chain.from_iterable(parts.carries)
+    always = dict.fromkeys(always)
     met = dict.fromkeys([*always, *(r for i in code for r in (i.dst, *i.reads))])
     statics = [r for r in met if r.static is not None]
-    places = {r: n for n, r in enumerate([*statics, *(r for r in dict.fromkeys(always)
-                                                       if r.static is None)])}  # fmt: skip
+    own = (r for r in always if r.static is None)
+    places = {r: n for n, r in enumerate([*statics, *own])}
     widths, free = [r.width for r in places], {}
     last = {r: n for n, i in enumerate(code) for r in (i.dst, *i.reads)}
     for n, i in enumerate(code):
@@ -192,7 +185,7 @@ def numbered(code, parts):
             else:
                 places[i.dst] = len(widths)
                 widths.append(i.dst.width)
-        for r in {i.dst, *i.reads}:
+        for r in dict.fromkeys([i.dst, *i.reads]):
             if last[r] == n and r.static is None and r not in always:
                 free.setdefault(r.width, []).append(places[r])
     return places, widths, statics
